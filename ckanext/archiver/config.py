@@ -1,0 +1,323 @@
+"""One typed reader per option: the only place that spells option names.
+
+``check()`` runs all of them, so that a bad value is told at start-up in one sentence that names the option.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import ckan.plugins.toolkit as tk
+
+from ckanext.archiver.engine import addresses
+from ckanext.archiver.engine.outcome import Limits, Policy
+from ckanext.archiver.errors import ConfigError
+from ckanext.archiver.verdict import Rules
+
+PREFIX = "ckanext-archiver."
+
+MODES = ("archive", "check")
+RECHECKS = ("adaptive", "weekly", "off")
+OVERRIDE_KINDS = ("dataset", "organization", "host", "format")
+
+
+def _raw(name: str) -> Any:
+    return tk.config.get(name if name.startswith("ckan.") else PREFIX + name)
+
+
+def _text(name: str) -> str:
+    return str(_raw(name) or "").strip()
+
+
+def _number(name: str, kind: type, minimum: float, zero_means: str = "") -> Any:
+    value = _raw(name)
+    try:
+        number = kind(str(value).strip())
+    except (TypeError, ValueError):
+        number = None
+    if number is None or not math.isfinite(number) or number < minimum:
+        what = "a whole number" if kind is int else "a number"
+        extra = f" (0 for {zero_means})" if zero_means else ""
+        raise ConfigError(f"{PREFIX}{name} must be {what}, {minimum} or more{extra}, not {value!r}.")
+    return number
+
+
+def _integer(name: str, minimum: int = 1, zero_means: str = "") -> int:
+    return int(_number(name, int, minimum, zero_means))
+
+
+def _seconds(name: str, minimum: float = 0, zero_means: str = "") -> float:
+    return float(_number(name, float, minimum, zero_means))
+
+
+def _boolean(name: str) -> bool:
+    value = _raw(name)
+    try:
+        return tk.asbool(value)
+    except ValueError as e:
+        raise ConfigError(f"{PREFIX}{name} must be true or false, not {value!r}.") from e
+
+
+def _choice(name: str, choices: tuple[str, ...]) -> str:
+    value = _text(name)
+    if value not in choices:
+        raise ConfigError(f"{PREFIX}{name} must be one of {', '.join(choices)}, not {value!r}.")
+    return value
+
+
+# -- the archive -------------------------------------------------------------------------------------------
+
+
+def archive_dir() -> str | None:
+    """Absolute path of the directory of cached copies; None when no place was configured."""
+    path = _text("archive_dir")
+    if not path:
+        storage = _text("ckan.storage_path")
+        path = os.path.join(storage, "archiver") if storage else ""
+    if not path:
+        return None
+    if not os.path.isabs(path):
+        raise ConfigError(f"{PREFIX}archive_dir must be an absolute path, not {path!r}.")
+    return path
+
+
+def cache_url_root() -> str | None:
+    """URL under which the web server publishes the archive, without the last slash; None when CKAN serves it."""
+    root = _text("cache_url_root").rstrip("/")
+    if root and urlsplit(root).scheme not in ("http", "https"):
+        raise ConfigError(f"{PREFIX}cache_url_root must start with http:// or https://, not {root!r}.")
+    return root or None
+
+
+def min_free_bytes() -> int:
+    """Free bytes on the archive's disk below which nothing is downloaded."""
+    return _integer("min_free_bytes", 0)
+
+
+def mode() -> str:
+    """Either "archive" or "check"."""
+    return _choice("mode", MODES)
+
+
+def mode_overrides() -> dict[tuple[str, str], str]:
+    """``{(kind, lower-case name): mode}``; kinds are those of ``OVERRIDE_KINDS``."""
+    overrides = {}
+    for word in _text("mode_overrides").split():
+        what, equals, value = word.rpartition("=")
+        kind, colon, name = what.partition(":")
+        if not (equals and colon and name) or kind not in OVERRIDE_KINDS or value not in MODES:
+            raise ConfigError(
+                f"{PREFIX}mode_overrides must be words like format:geotiff=check "
+                f"(dataset, organization, host or format; archive or check), not {word!r}."
+            )
+        overrides[kind, name.lower()] = value
+    return overrides
+
+
+def mode_for(*, dataset: str, organization: str, host: str, format: str) -> str:
+    """The mode for one resource, overrides taken into account."""
+    overrides = mode_overrides()
+    names = {"dataset": dataset, "organization": organization, "host": host, "format": format}
+    for kind in OVERRIDE_KINDS:
+        found = overrides.get((kind, (names[kind] or "").lower()))
+        if found:
+            return found
+    return mode()
+
+
+# -- fetching ----------------------------------------------------------------------------------------------
+
+
+def user_agent() -> str:
+    """How we introduce ourselves to servers; one line of visible ASCII."""
+    text = _text("user_agent_string")
+    if not text:
+        site = _text("ckan.site_url") or "a CKAN data portal"
+        text = f"Mozilla/5.0 (compatible; open data archive of {site})"
+    if not (text.isascii() and text.isprintable()):
+        raise ConfigError(f"{PREFIX}user_agent_string must be one line of plain ASCII text, not {text!r}.")
+    return text
+
+
+def limits() -> Limits:
+    """How much one fetch may cost."""
+    return Limits(
+        max_content_length=_integer("max_content_length"),
+        max_ratio=_integer("max_ratio"),
+        max_header_bytes=_integer("max_header_bytes", 1024),
+        max_headers=_integer("max_headers"),
+        max_redirects=_integer("max_redirects", 0),
+        connect_timeout=_seconds("connect_timeout", 1),
+        first_byte_timeout=_seconds("first_byte_timeout", 1),
+        read_timeout=_seconds("read_timeout", 1),
+        floor_rate=_integer("floor_rate", 0, "no floor"),
+        floor_seconds=_seconds("floor_seconds", 1),
+        total_timeout=_seconds("total_timeout", 1),
+    )
+
+
+def policy() -> Policy:
+    """Where fetches may go and how they introduce themselves."""
+    allowed = tuple(_text("allowed_addresses").replace(",", " ").split())
+    try:
+        addresses.Guard(allowed)
+    except ValueError as e:
+        raise ConfigError(f"{PREFIX}allowed_addresses: {e}") from e
+    bundle = _text("ca_bundle") or None
+    if bundle and not os.path.isfile(bundle):
+        raise ConfigError(f"{PREFIX}ca_bundle must be a file of certificates; there is none at {bundle!r}.")
+    return Policy(
+        user_agent=user_agent(),
+        allowed_addresses=allowed,
+        verify_https=_boolean("verify_https"),
+        ca_bundle=bundle,
+        allow_ftp=_boolean("allow_ftp"),
+        proxy=proxy(),
+    )
+
+
+def proxy() -> str | None:
+    """``ckan.download_proxy``: the operator's own proxy, which then decides where one may go."""
+    url = _text("ckan.download_proxy")
+    if url and urlsplit(url).scheme not in ("http", "https"):
+        raise ConfigError(f"ckan.download_proxy must start with http:// or https://, not {url!r}.")
+    return url or None
+
+
+def site_url_internally() -> str:
+    """The URL under which workers reach CKAN: ``ckan.site_url_internally``, else ``ckan.site_url``."""
+    return (_text("ckan.site_url_internally") or _text("ckan.site_url")).rstrip("/")
+
+
+# -- verdicts ----------------------------------------------------------------------------------------------
+
+
+def retry_delays() -> tuple[int, ...]:
+    """Seconds before each retry within one run."""
+    words = _text("retry_delays").split()
+    if not all(word.isdigit() for word in words):
+        raise ConfigError(f"{PREFIX}retry_delays must be whole numbers separated by spaces, not {' '.join(words)!r}.")
+    return tuple(int(word) for word in words)
+
+
+def rules() -> Rules:
+    """When a failing link is called broken."""
+    return Rules(
+        runs=_integer("confirm_runs"),
+        hours=_seconds("confirm_hours"),
+        runs_dns=_integer("confirm_runs_dns"),
+        hours_dns=_seconds("confirm_hours_dns"),
+    )
+
+
+def outage() -> tuple[int, int, int]:
+    """(hosts, percent, minutes) of the own-fault guard."""
+    return _integer("outage_hosts"), _integer("outage_percent"), _integer("outage_minutes")
+
+
+def history_days() -> int:
+    """Days for which single checks are remembered."""
+    return _integer("history_days", 1)
+
+
+# -- requests and queues -----------------------------------------------------------------------------------
+
+
+def archive_on_change() -> bool:
+    """Whether edits put requests."""
+    return _boolean("archive_on_change")
+
+
+def recheck() -> str:
+    """Kind of the regular round: "adaptive", "weekly" or "off"."""
+    return _choice("recheck", RECHECKS)
+
+
+def dispatch_window() -> int:
+    """Largest number of bulk messages in the broker."""
+    return _integer("dispatch_window")
+
+
+def host_interval() -> float:
+    """Seconds between two requests to one host."""
+    return _seconds("host_interval", 0, "none")
+
+
+def host_concurrency() -> int:
+    """Requests to one host at a time; 0 for no limit."""
+    return _integer("host_concurrency", 0, "no limit")
+
+
+def lease_seconds() -> int:
+    """Seconds for which a worker owns a request."""
+    seconds = _integer("lease_seconds")
+    total = _seconds("total_timeout", 1)
+    if seconds <= total:
+        raise ConfigError(f"{PREFIX}lease_seconds must be more than {PREFIX}total_timeout ({total:g}), not {seconds}.")
+    return seconds
+
+
+def breaker_failures() -> int:
+    """Network failures in a row that open a host's breaker."""
+    return _integer("breaker_failures")
+
+
+def poison_deaths() -> int:
+    """Worker deaths after which a request is set aside."""
+    return _integer("poison_deaths")
+
+
+def broker_url() -> str:
+    """The broker: our option, else the section [app:celery] of the ini file, else ``ckan.redis.url``.
+
+    ``BROKER_HOST`` of older configurations held a whole URL (``redis://localhost/1``), so it is read as one.
+    """
+    url = _text("broker_url") or _celery_section_url() or _text("ckan.redis.url")
+    scheme = urlsplit(url).scheme
+    if scheme not in ("redis", "rediss", "redis+socket", "amqp", "amqps", "pyamqp", "sentinel"):
+        raise ConfigError(f"{PREFIX}broker_url must be a redis:// or amqp:// URL, not {url!r}.")
+    return url
+
+
+def _celery_section_url() -> str:
+    section = celery_section()
+    url = section.get("broker_url") or section.get("broker_host") or ""
+    if url and "://" not in url:
+        # The other form of 2012: BROKER_BACKEND = redis, BROKER_HOST = localhost, BROKER_PORT, BROKER_VHOST.
+        scheme = section.get("broker_backend", "redis")
+        port = f":{section['broker_port']}" if section.get("broker_port") else ""
+        url = f"{scheme}://{url}{port}/{section.get('broker_vhost', '')}"
+    return url
+
+
+def celery_section() -> Mapping[str, str]:
+    """The options of [app:celery] in the ini file, lower-case; empty where there is none."""
+    from configparser import Error, RawConfigParser
+
+    path = tk.config.get("__file__")
+    parser = RawConfigParser(strict=False)
+    try:
+        parser.read([path] if path else [], encoding="utf-8")
+    except Error as e:
+        raise ConfigError(f"[app:celery] of {path} cannot be read: {e}") from e
+    return dict(parser["app:celery"]) if parser.has_section("app:celery") else {}
+
+
+CHECKS: tuple[Callable[[], Any], ...] = (
+    archive_dir, cache_url_root, min_free_bytes, mode, mode_overrides, limits, policy, retry_delays, rules,
+    outage, history_days, archive_on_change, recheck, dispatch_window, host_interval, host_concurrency,
+    lease_seconds, breaker_failures, poison_deaths, broker_url,
+)  # fmt: skip
+
+
+def check() -> None:
+    """Read every option once.
+
+    :raises ConfigError: for the first bad value; the text names the option
+    """
+    for reader in CHECKS:
+        reader()

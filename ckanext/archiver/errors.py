@@ -1,0 +1,76 @@
+"""Exceptions of the extension.
+
+::
+
+    ArchiverError
+    ├── ConfigError            an option has a bad value; the text names the option
+    ├── BrokerError            the broker cannot be reached
+    └── DownloadException      (kept for code that imported it from ``tasks``)
+        ├── DownloadError
+        ├── ArchiveError
+        ├── ChooseNotToDownload
+        ├── NotChanged
+        ├── LinkCheckerError
+        │   ├── LinkInvalidError
+        │   ├── LinkHeadRequestError
+        │   └── LinkHeadMethodNotSupported
+        └── CkanError
+"""
+
+from __future__ import annotations
+
+
+class ArchiverError(Exception):
+    """Base of everything this extension raises."""
+
+
+class ConfigError(ArchiverError):
+    """An option has a bad value."""
+
+
+class BrokerError(ArchiverError):
+    """The broker cannot be reached."""
+
+
+class DownloadException(ArchiverError):
+    """A link could not be archived."""
+
+    def __init__(self, message: str = "", url_redirected_to: str | None = None) -> None:
+        super().__init__(message)
+        self.url_redirected_to = url_redirected_to
+
+
+class DownloadError(DownloadException):
+    """The server did not give the file."""
+
+
+class ArchiveError(DownloadException):
+    """The file could not be saved."""
+
+
+class ChooseNotToDownload(DownloadException):
+    """The file is larger than we keep."""
+
+
+class NotChanged(DownloadException):
+    """The file is the one we have."""
+
+
+class LinkCheckerError(DownloadException):
+    """A link could not be checked."""
+
+
+class LinkInvalidError(LinkCheckerError):
+    """The link is not a URL that can be fetched."""
+
+
+class LinkHeadRequestError(LinkCheckerError):
+    """The server did not answer properly."""
+
+
+class LinkHeadMethodNotSupported(LinkCheckerError):
+    """The server does not answer HEAD requests."""
+
+
+class CkanError(DownloadException):
+    """A CKAN action failed."""
