@@ -1,0 +1,362 @@
+"""The tables.
+
+``archival`` is read by other extensions and by older code: its columns, and the texts of :class:`Status`, are
+API. Its times are naive UTC. The tables of the queue are ours alone; their times carry a time zone.
+"""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+from collections.abc import Iterable
+from typing import Any
+
+import sqlalchemy as sa
+from ckan import model
+from sqlalchemy.dialects.postgresql import JSONB
+
+import ckan.plugins.toolkit as tk
+from ckanext.archiver import clock
+from ckanext.archiver.engine.outcome import Verdict
+
+Session = model.Session
+
+
+class Status:
+    """The states of an archival as older releases know them; other extensions compare the texts."""
+
+    _by_id: dict[int, str] = {
+        0: "Archived successfully",
+        1: "Content has not changed",
+        10: "URL invalid",
+        11: "URL request failed",
+        12: "Download error",
+        21: "Chose not to download",
+        22: "Download failure",
+        23: "System error during archival",
+    }
+    _by_text: dict[str, int] = {text: id for id, text in _by_id.items()}
+
+    @classmethod
+    def by_text(cls, status_txt: str) -> int:
+        """The id of a status text.
+
+        :raises KeyError: for a text that is none
+        """
+        return cls._by_text[status_txt]
+
+    @classmethod
+    def by_id(cls, status_id: int) -> str:
+        """The text of a status id.
+
+        :raises KeyError: for an id that is none
+        """
+        return cls._by_id[status_id]
+
+    @classmethod
+    def is_status_broken(cls, status_id: int | None) -> bool | None:
+        """True for the statuses of a link that does not work, False where it does, None where nobody can say."""
+        if status_id is None or status_id >= 20:
+            return None
+        return status_id >= 10
+
+    @classmethod
+    def is_ok(cls, status_id: int | None) -> bool:
+        """Whether there is a good copy."""
+        return status_id in (0, 1)
+
+
+def _new_id() -> str:
+    return str(uuid.uuid4())
+
+
+class Archival(tk.BaseModel):
+    """What is known of one resource's link, and its cached copy. One row per resource."""
+
+    __tablename__ = "archival"
+
+    id = sa.Column(sa.UnicodeText, primary_key=True, default=_new_id)
+    package_id = sa.Column(sa.UnicodeText, nullable=False, index=True)
+    resource_id = sa.Column(sa.UnicodeText, nullable=False)
+    resource_timestamp = sa.Column(sa.DateTime)
+    """``last_modified`` of the resource when it was archived; tells a re-uploaded file."""
+
+    status_id = sa.Column(sa.Integer)
+    is_broken = sa.Column(sa.Boolean)
+    reason = sa.Column(sa.UnicodeText)
+    url_redirected_to = sa.Column(sa.UnicodeText)
+
+    cache_filepath = sa.Column(sa.UnicodeText)
+    cache_url = sa.Column(sa.UnicodeText)
+    size = sa.Column(sa.BigInteger, default=0)
+    mimetype = sa.Column(sa.UnicodeText)
+    hash = sa.Column(sa.UnicodeText)
+    etag = sa.Column(sa.UnicodeText)
+    last_modified = sa.Column(sa.UnicodeText)
+
+    first_failure = sa.Column(sa.DateTime)
+    last_success = sa.Column(sa.DateTime)
+    failure_count = sa.Column(sa.Integer, default=0)
+
+    created = sa.Column(sa.DateTime, default=clock.naive_utc)
+    updated = sa.Column(sa.DateTime)
+
+    # Since 3.0
+    source_url = sa.Column(sa.UnicodeText)
+    """The URL (as the resource table has it) that this row is about."""
+    verdict = sa.Column(sa.UnicodeText)
+    cause = sa.Column(sa.UnicodeText)
+    detail = sa.Column(sa.UnicodeText)
+    facts = sa.Column(JSONB)
+    not_sure_reason = sa.Column(sa.UnicodeText)
+    http_status = sa.Column(sa.Integer)
+    sha256 = sa.Column(sa.UnicodeText)
+    failing_since = sa.Column(sa.DateTime)
+    """First failed check of the failures in a row that are going on now; empty while the link works."""
+    broken_since = sa.Column(sa.DateTime)
+    checked_at = sa.Column(sa.DateTime)
+    changed_at = sa.Column(sa.DateTime)
+    """When the bytes were last seen to differ from the ones before."""
+    cached_at = sa.Column(sa.DateTime)
+    """When the cached copy was saved."""
+    next_check_at = sa.Column(sa.DateTime)
+    permanent_url = sa.Column(sa.UnicodeText)
+    certificate_expires = sa.Column(sa.DateTime)
+
+    __table_args__ = (
+        sa.UniqueConstraint("resource_id", name="archival_resource_id_key"),
+        sa.Index("archival_next_check_at_idx", "next_check_at"),
+    )
+
+    def __repr__(self) -> str:
+        verdict = self.verdict or self.status
+        return f"<Archival {self.resource_id} {verdict} {self.reason or ''}>"
+
+    @classmethod
+    def get_for_resource(cls, resource_id: str) -> Archival | None:
+        """The archival of a resource, None where it was never looked at."""
+        return Session.query(cls).filter(cls.resource_id == resource_id).first()
+
+    @classmethod
+    def get_for_package(cls, package_id: str) -> list[Archival]:
+        """The archivals of a dataset's active resources, in the dataset's order."""
+        return (
+            Session.query(cls)
+            .join(model.Resource, model.Resource.id == cls.resource_id)
+            .filter(cls.package_id == package_id, model.Resource.state == "active")
+            .order_by(model.Resource.position)
+            .all()
+        )
+
+    @classmethod
+    def create(cls, resource_id: str) -> Archival:
+        """A new, unsaved archival for a resource.
+
+        :raises ValueError: for a resource that does not exist
+        """
+        resource = model.Resource.get(resource_id)
+        if resource is None:
+            raise ValueError(f"There is no resource {resource_id!r}.")
+        return cls(resource_id=resource_id, package_id=resource.package_id)
+
+    @property
+    def status(self) -> str | None:
+        """The status text."""
+        return None if self.status_id is None else Status.by_id(self.status_id)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The row as plain data, as package_show gives it under a resource's ``archiver``.
+
+        Times are ISO 8601 strings in UTC, without an offset, as CKAN writes its own.
+        """
+        columns = {column.name: getattr(self, column.name) for column in self.__table__.columns}
+        dict_ = {key: value.isoformat() if isinstance(value, datetime.datetime) else value
+                 for key, value in columns.items()}  # fmt: skip
+        dict_["status"] = self.status
+        dict_["is_broken_printable"] = broken_printable(self.is_broken)
+        return dict_
+
+
+def broken_printable(is_broken: bool | None) -> str:
+    """The word older API clients read: "Broken", "Downloaded OK" or "Not sure"."""
+    return {True: "Broken", False: "Downloaded OK"}.get(is_broken, "Not sure")  # type: ignore[arg-type]
+
+
+VERDICT_WEIGHT = {Verdict.OK: 0, Verdict.NOT_SURE: 1, Verdict.FAILING: 2, Verdict.BROKEN: 3}
+
+
+def aggregate_archivals_for_a_dataset(archivals: Iterable[Archival]) -> dict[str, Any]:
+    """The state of a dataset: that of its worst link.
+
+    :returns: ``status_id``, ``status``, ``reason``, ``is_broken`` (True if any link is broken, else None if
+        anything is unknown, else False) and ``verdict``. All None for a dataset without archivals.
+    """
+    worst: Archival | None = None
+    for archival in archivals:
+        if worst is None or _weight(archival) > _weight(worst):
+            worst = archival
+    if worst is None:
+        return dict.fromkeys(("status_id", "status", "reason", "is_broken", "verdict"))
+    return {
+        "status_id": worst.status_id,
+        "status": worst.status,
+        "reason": worst.reason,
+        "is_broken": worst.is_broken,
+        "verdict": worst.verdict,
+    }
+
+
+def _weight(archival: Archival) -> tuple[int, int]:
+    if archival.verdict:
+        return VERDICT_WEIGHT[Verdict(archival.verdict)], archival.status_id or 0
+    # A row that an older release, or other code, wrote.
+    return {True: 3, None: 1, False: 0}[archival.is_broken], archival.status_id or 0
+
+
+class ArchivalCheck(tk.BaseModel):
+    """One look at one link: the history. Rows are only added, and removed when they are old."""
+
+    __tablename__ = "archival_check"
+
+    id = sa.Column(sa.BigInteger, primary_key=True)
+    resource_id = sa.Column(sa.UnicodeText, nullable=False)
+    checked_at = sa.Column(sa.DateTime, nullable=False)
+    verdict = sa.Column(sa.UnicodeText, nullable=False)
+    cause = sa.Column(sa.UnicodeText, nullable=False)
+    detail = sa.Column(sa.UnicodeText)
+    http_status = sa.Column(sa.Integer)
+    size = sa.Column(sa.BigInteger)
+    seconds = sa.Column(sa.Float)
+
+    __table_args__ = (
+        sa.Index("archival_check_resource_idx", "resource_id", "checked_at"),
+        sa.Index("archival_check_time_idx", "checked_at"),
+    )
+
+
+def _moment(**kwargs: Any) -> sa.Column:
+    return sa.Column(sa.DateTime(timezone=True), **kwargs)
+
+
+class ArchiverRequest(tk.BaseModel):
+    """What is wanted: the truth about the queue. One row per resource; the broker only carries ids."""
+
+    __tablename__ = "archiver_request"
+
+    resource_id = sa.Column(sa.UnicodeText, primary_key=True)
+    package_id = sa.Column(sa.UnicodeText, nullable=False, index=True)
+    queue = sa.Column(sa.UnicodeText, nullable=False)
+    host = sa.Column(sa.UnicodeText, nullable=False)
+    """Lower-case host name of the URL; empty for uploads and for URLs without one."""
+    reason = sa.Column(sa.UnicodeText, nullable=False)
+    """Why it is wanted: "changed", "command", "round" or "api"."""
+    requested_at = _moment(nullable=False, server_default=sa.func.now())
+    not_before = _moment(nullable=False, server_default=sa.func.now())
+    attempts = sa.Column(sa.Integer, nullable=False, server_default="0")
+    """Failed tries of the run that is going on."""
+    deaths = sa.Column(sa.Integer, nullable=False, server_default="0")
+    """Workers that died while they held it."""
+    again = sa.Column(sa.Boolean, nullable=False, server_default=sa.false())
+    """Requested once more while a worker had it."""
+    sent_until = _moment()
+    """Until when a message in the broker is believed to exist."""
+    lease_token = sa.Column(sa.UnicodeText)
+    leased_by = sa.Column(sa.UnicodeText)
+    leased_until = _moment()
+
+    __table_args__ = (
+        # The dispatcher's question: the next due request of a host.
+        sa.Index("archiver_request_due_idx", "queue", "host", "not_before"),
+        sa.Index("archiver_request_sent_idx", "sent_until", postgresql_where=sa.text("sent_until IS NOT NULL")),
+        sa.Index("archiver_request_lease_idx", "host", "leased_until",
+                 postgresql_where=sa.text("lease_token IS NOT NULL")),
+    )  # fmt: skip
+
+
+class ArchiverHost(tk.BaseModel):
+    """What is known of a host: when it may be asked again, and whether it answers at all."""
+
+    __tablename__ = "archiver_host"
+
+    host = sa.Column(sa.UnicodeText, primary_key=True)
+    next_at = _moment(nullable=False, server_default=sa.func.now())
+    network_failures = sa.Column(sa.Integer, nullable=False, server_default="0")
+    """Network failures in a row."""
+    open_until = _moment()
+    """The breaker: no request goes to the host before this."""
+    opened = sa.Column(sa.Integer, nullable=False, server_default="0")
+    """How often in a row the breaker opened; doubles the pause."""
+    failing_since = _moment()
+    hints = sa.Column(JSONB, nullable=False, server_default="{}")
+    last_checked_at = _moment()
+    last_failed = sa.Column(sa.Boolean, nullable=False, server_default=sa.false())
+
+    __table_args__ = (sa.Index("archiver_host_next_idx", "next_at"),)
+
+
+class ArchiverNotice(tk.BaseModel):
+    """An event other extensions must still hear about. Written with the archival, deleted when delivered."""
+
+    __tablename__ = "archiver_notice"
+
+    id = sa.Column(sa.BigInteger, primary_key=True)
+    operation = sa.Column(sa.UnicodeText, nullable=False)
+    """"archived", "package-archived", or "purged" (ours: the copy must go)."""
+    package_id = sa.Column(sa.UnicodeText)
+    resource_id = sa.Column(sa.UnicodeText)
+    queue = sa.Column(sa.UnicodeText)
+    cache_filepath = sa.Column(sa.UnicodeText)
+    created_at = _moment(nullable=False, server_default=sa.func.now())
+    leased_until = _moment()
+
+
+class ArchiverDataset(tk.BaseModel):
+    """The facet value of a dataset, and the one the search index has."""
+
+    __tablename__ = "archiver_dataset"
+
+    package_id = sa.Column(sa.UnicodeText, primary_key=True)
+    facet = sa.Column(sa.UnicodeText)
+    indexed_facet = sa.Column(sa.UnicodeText)
+
+    __table_args__ = (
+        sa.Index("archiver_dataset_stale_idx", "package_id",
+                 postgresql_where=sa.text("facet IS DISTINCT FROM indexed_facet")),
+    )  # fmt: skip
+
+
+class ArchiverWorker(tk.BaseModel):
+    """A worker that is alive, or was."""
+
+    __tablename__ = "archiver_worker"
+
+    worker_id = sa.Column(sa.UnicodeText, primary_key=True)
+    hostname = sa.Column(sa.UnicodeText, nullable=False)
+    pid = sa.Column(sa.Integer, nullable=False)
+    queues = sa.Column(sa.UnicodeText, nullable=False)
+    started_at = _moment(nullable=False, server_default=sa.func.now())
+    seen_at = _moment(nullable=False, server_default=sa.func.now())
+
+
+class ArchiverState(tk.BaseModel):
+    """Small facts about the whole: the last round, verdicts that are held, rates."""
+
+    __tablename__ = "archiver_state"
+
+    key = sa.Column(sa.UnicodeText, primary_key=True)
+    value = sa.Column(JSONB, nullable=False)
+    updated_at = _moment(nullable=False, server_default=sa.func.now())
+
+
+TABLES = [
+    cls.__table__
+    for cls in (
+        Archival, ArchivalCheck, ArchiverRequest, ArchiverHost, ArchiverNotice, ArchiverDataset, ArchiverWorker,
+        ArchiverState,
+    )
+]  # fmt: skip
+
+
+def init_tables(engine: Any) -> None:
+    """Create the tables that are missing, in a database that no migration has touched (tests, old set-ups)."""
+    model.meta.metadata.create_all(engine, tables=TABLES)
