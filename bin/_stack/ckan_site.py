@@ -1,0 +1,194 @@
+"""The CKAN of a stack: its two ini files (the site's and the tests'), databases, first user."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+from pathlib import Path
+
+from . import postgres, solr, valkey
+from .layout import REPOSITORY, Stack, StackError, say
+from .process import tail
+
+SYSADMIN = "admin"
+
+_SITE_INI = """\
+# Written by bin/stack: changes are lost at the next `bin/stack up`.
+[app:main]
+use = egg:ckan
+ckan.plugins = {plugins}
+ckan.site_id = archiver
+ckan.site_title = Archiver demo
+ckan.site_url = {site_url}
+ckan.devserver.host = 127.0.0.1
+ckan.devserver.port = {port}
+sqlalchemy.url = {database}
+solr_url = {solr}
+ckan.redis.url = {redis}
+ckan.storage_path = {storage}
+ckanext-archiver.archive_dir = {archive}
+SECRET_KEY = {secret_key}
+WTF_CSRF_SECRET_KEY = {secret_key}
+api_token.jwt.encode.secret = string:{token_secret}
+api_token.jwt.decode.secret = string:{token_secret}
+ckan.auth.create_user_via_web = false
+# A demo has no mail server, and starts no background jobs.
+ckan.activity_streams_email_notifications = false
+
+[loggers]
+keys = root, ckan, ckanext, werkzeug
+
+[handlers]
+keys = console
+
+[formatters]
+keys = generic
+
+[logger_root]
+level = WARNING
+handlers = console
+
+[logger_ckan]
+level = INFO
+handlers =
+qualname = ckan
+
+[logger_ckanext]
+level = INFO
+handlers =
+qualname = ckanext
+
+[logger_werkzeug]
+level = WARNING
+handlers =
+qualname = werkzeug
+
+[handler_console]
+class = StreamHandler
+args = (sys.stderr,)
+level = NOTSET
+formatter = generic
+
+[formatter_generic]
+format = %(asctime)s %(levelname)-5.5s [%(name)s] %(message)s
+"""
+
+_TEST_INI = """\
+# Written by bin/stack: changes are lost at the next `bin/stack up`. The settings of the tests are in test-core.ini.
+[app:main]
+use = config:{core}
+ckan.plugins = {plugins}
+ckan.site_url = {site_url}
+sqlalchemy.url = {database}
+solr_url = {solr}
+ckan.redis.url = {redis}
+ckan.storage_path = {storage}
+ckanext-archiver.archive_dir = {archive}
+"""
+
+
+def environment(stack: Stack, which: str = "") -> dict[str, str]:
+    """What ``bin/stack env`` prints; for ``which="test"`` the same for the tests' databases."""
+    return {
+        "CKAN_INI": str(stack.test_ini if which else stack.ini),
+        "CKAN_SITE_URL": site_url(stack, which),
+        "CKAN_SQLALCHEMY_URL": postgres.url(stack, which),
+        "CKAN_SOLR_URL": solr.url(stack),
+        "CKAN_REDIS_URL": valkey.url(stack, which),
+        "PATH": os.pathsep.join([str(stack.bin), os.environ.get("PATH", os.defpath)]),
+    }
+
+
+def process_environment(stack: Stack, which: str = "") -> dict[str, str]:
+    """The environment for a command of this stack: no CKAN setting of the caller's shell gets in.
+
+    CKAN takes `CKAN_*` variables over its ini file: after ``eval "$(bin/stack env)"`` the tests would otherwise
+    empty the site's database.
+    """
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("CKAN_")}
+    return {**clean, **environment(stack, which), "VIRTUAL_ENV": str(stack.venv)}
+
+
+def site_url(stack: Stack, which: str = "") -> str:
+    return f"http://127.0.0.1:{stack.port(f'ckan{which}', usable=False)}"
+
+
+def prepare(stack: Stack) -> None:
+    """Write the ini files; make the tables and the sysadmin when they are missing or migrations changed."""
+    _write_inis(stack)
+    _prepare_database(stack, "")
+    _prepare_database(stack, "test")
+
+
+def is_prepared(stack: Stack) -> bool:
+    return stack.ini.exists() and _stamp(stack, "").exists()
+
+
+def _write_inis(stack: Stack) -> None:
+    for which, path, template in (("", stack.ini, _SITE_INI), ("test", stack.test_ini, _TEST_INI)):
+        storage = stack.site / (f"{which}-storage" if which else "storage")
+        archive = stack.site / (f"{which}-archive" if which else "archive")
+        for folder in (storage, archive):
+            folder.mkdir(parents=True, exist_ok=True)
+        text = template
+        values = {
+            "core": REPOSITORY / "test-core.ini",
+            "plugins": "archiver" if (REPOSITORY / "ckanext/archiver/plugin.py").exists() else "",
+            "site_url": site_url(stack, which),
+            "port": stack.port(f"ckan{which}", usable=False),
+            "database": postgres.url(stack, which),
+            "solr": solr.url(stack),
+            "redis": valkey.url(stack, which),
+            "storage": storage,
+            "archive": archive,
+            "secret_key": stack.secret("secret_key"),
+            "token_secret": stack.secret("token_secret"),
+        }
+        for name, value in values.items():
+            text = text.replace("{" + name + "}", str(value).replace("%", "%%"))
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
+            path.chmod(0o600)
+
+
+def _prepare_database(stack: Stack, which: str) -> None:
+    target = postgres.url(stack, which)
+    wanted = _migrations(target)
+    stamp = _stamp(stack, which)
+    known = stamp.read_text() if stamp.exists() else None
+    if known == wanted and postgres.has_tables(stack, target):
+        return
+    if which == "test" and known is not None:
+        # A migration was edited that may have run already. The tests' database holds nothing to keep.
+        postgres.drop_database(stack, target)
+        postgres.make_database(stack, target)
+    say("preparing %s", "the tests' database" if which else "CKAN's database")
+    script = [str(Path(__file__).with_name("prepare_database.py"))]
+    if not which:
+        script += ["--sysadmin", SYSADMIN, stack.secret("sysadmin_password")]
+    log = stack.log_file("ckan")
+    with log.open("ab") as output:
+        done = subprocess.run(
+            [stack.python, *script],
+            env=process_environment(stack, which),
+            cwd=stack.site,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    if done.returncode:
+        raise StackError(f"CKAN could not prepare its database; the end of {log}:\n{tail(log)}")
+    stamp.write_text(wanted)
+
+
+def _stamp(stack: Stack, which: str) -> Path:
+    return stack.dir / "run" / f"{which or 'site'}-database"
+
+
+def _migrations(target: str) -> str:
+    digest = hashlib.sha256(target.rpartition("@")[2].encode())
+    for path in sorted((REPOSITORY / "ckanext" / "archiver" / "migration").rglob("*.py")):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,51 @@
+"""``bin/test``: pytest in a stack's environment."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from . import cli, install
+from .ckan_site import process_environment
+from .layout import REPOSITORY, Stack, StackError, say
+
+#: Tests below these folders need no server.
+_WITHOUT_SERVERS = ("tests/unit",)
+
+
+def main(arguments: list[str]) -> int:
+    mine, theirs = cli.take_stack_options(arguments)
+    parser = argparse.ArgumentParser(prog="bin/test", add_help=False)
+    cli.add_stack_options(parser)
+    options = parser.parse_args(mine)
+    stack = Stack.at(options.ckan, options.dir)
+    try:
+        return _run(stack, [word for word in theirs if word != "--"])
+    except StackError as error:
+        say("%s", error)
+        return 1
+
+
+def _run(stack: Stack, arguments: list[str]) -> int:
+    if _needs_no_server(arguments):
+        with stack.locked():
+            install.install(stack)
+        # CKAN's pytest plugins would load a CKAN, with its database, whatever is tested.
+        own = ["-p", "no:ckan", "-p", "no:ckan_fixtures"]
+        environment = dict(os.environ)
+    else:
+        cli.up(stack)
+        own = [f"--ckan-ini={stack.test_ini}"]
+        environment = process_environment(stack, "test")
+    command = [str(stack.python), "-m", "pytest", *own, *arguments]
+    os.chdir(REPOSITORY)
+    os.execve(command[0], command, environment)
+
+
+def _needs_no_server(arguments: list[str]) -> bool:
+    """Whether every path among the arguments lies in a folder of tests without servers."""
+    paths = [Path(word.split("::")[0]).resolve() for word in arguments if not word.startswith("-")]
+    paths = [path for path in paths if path.exists()]
+    alone = [(REPOSITORY / folder).resolve() for folder in _WITHOUT_SERVERS]
+    return bool(paths) and all(any(path.is_relative_to(folder) for folder in alone) for path in paths)

@@ -1,0 +1,63 @@
+"""Packaging of ckanext-archiver; tool settings are in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+
+def requirements():
+    lines = (line.partition("#")[0].strip() for line in (HERE / "requirements.txt").read_text().splitlines())
+    return [line for line in lines if line]
+
+
+def readme():
+    path = HERE / "README.rst"
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+setup(
+    name="ckanext-archiver",
+    version="3.0.0",
+    description="Checks, for every resource of a CKAN portal, that people can still get the file, and keeps a copy",
+    long_description=readme(),
+    long_description_content_type="text/x-rst",
+    license="AGPL-3.0-or-later",
+    keywords="CKAN archiver broken links open data",
+    url="https://github.com/ckan/ckanext-archiver",
+    classifiers=[
+        "Development Status :: 5 - Production/Stable",
+        "Environment :: Web Environment",
+        "Framework :: Flask",
+        "Intended Audience :: System Administrators",
+        "Operating System :: POSIX",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+    ],
+    python_requires=">=3.10",
+    packages=find_packages(include=["ckanext", "ckanext.*"]),
+    include_package_data=True,
+    zip_safe=False,
+    install_requires=requirements(),
+    entry_points={
+        "ckan.plugins": [
+            "archiver = ckanext.archiver.plugin:ArchiverPlugin",
+            "testipipe = ckanext.archiver.plugin:TestIPipePlugin",
+        ],
+        # The worker imports the tasks that extensions list in this group.
+        "ckan.celery_task": ["tasks = ckanext.archiver.celery_import:task_imports"],
+        "console_scripts": ["paster = ckanext.archiver.paster:main"],
+        "babel.extractors": ["ckan = ckan.lib.extract:extract_ckan"],
+    },
+    message_extractors={
+        "ckanext": [
+            ("**.py", "python", None),
+            ("**/templates/**.html", "ckan", None),
+            ("**.js", "javascript", None),
+        ],
+    },
+)
