@@ -1,0 +1,50 @@
+"""Alembic's environment: how CKAN runs our migrations.
+
+It differs from what `ckan generate migration` writes:
+
+* Our tables are told by the model, not by their name: ``archival`` does not start with ``archiver``.
+* Each migration has a transaction of its own, so that the short ones that lock ``archival`` do not keep it locked
+  while the long one fills it.
+* The logging of the process that runs us is left alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from alembic import context
+from alembic.util.exc import CommandError
+from sqlalchemy import engine_from_config, pool
+
+from ckanext.archiver import model
+
+config = context.config
+OURS = {table.name for table in model.TABLES}
+
+
+def include_object(object: Any, name: str | None, type_: str, reflected: bool, compare_to: Any) -> bool:
+    """Whether a comparison of the database with the model looks at something."""
+    table = object if type_ == "table" else getattr(object, "table", None)
+    return table is None or table.name in OURS
+
+
+def run_migrations() -> None:
+    """Run what is wanted over a connection of our own."""
+    engine = engine_from_config(
+        config.get_section(config.config_ini_section, {}), prefix="sqlalchemy.", poolclass=pool.NullPool
+    )
+    with engine.connect() as connection:
+        context.configure(
+            connection=connection,
+            target_metadata=model.Archival.metadata,
+            version_table="archiver_alembic_version",
+            include_object=include_object,
+            transaction_per_migration=True,
+        )
+        with context.begin_transaction():
+            context.run_migrations()
+
+
+if context.is_offline_mode():
+    raise CommandError("These migrations look at the database, so they cannot be written out as SQL.")
+run_migrations()
