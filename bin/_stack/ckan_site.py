@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -17,21 +18,8 @@ _SITE_INI = """\
 # Written by bin/stack: changes are lost at the next `bin/stack up`.
 [app:main]
 use = egg:ckan
-ckan.plugins = {plugins}
 ckan.site_id = archiver
 ckan.site_title = Archiver demo
-ckan.site_url = {site_url}
-ckan.devserver.host = 127.0.0.1
-ckan.devserver.port = {port}
-sqlalchemy.url = {database}
-solr_url = {solr}
-ckan.redis.url = {redis}
-ckan.storage_path = {storage}
-ckanext-archiver.archive_dir = {archive}
-SECRET_KEY = {secret_key}
-WTF_CSRF_SECRET_KEY = {secret_key}
-api_token.jwt.encode.secret = string:{token_secret}
-api_token.jwt.decode.secret = string:{token_secret}
 ckan.auth.create_user_via_web = false
 # A demo has no mail server, and starts no background jobs.
 ckan.activity_streams_email_notifications = false
@@ -74,18 +62,7 @@ formatter = generic
 format = %(asctime)s %(levelname)-5.5s [%(name)s] %(message)s
 """
 
-_TEST_INI = """\
-# Written by bin/stack: changes are lost at the next `bin/stack up`. The settings of the tests are in test-core.ini.
-[app:main]
-use = config:{core}
-ckan.plugins = {plugins}
-ckan.site_url = {site_url}
-sqlalchemy.url = {database}
-solr_url = {solr}
-ckan.redis.url = {redis}
-ckan.storage_path = {storage}
-ckanext-archiver.archive_dir = {archive}
-"""
+_TEST_HEAD = "# Written by bin/stack from test-core.ini: changes are lost at the next `bin/stack up`.\n"
 
 
 def environment(stack: Stack, which: str = "") -> dict[str, str]:
@@ -126,30 +103,48 @@ def is_prepared(stack: Stack) -> bool:
 
 
 def _write_inis(stack: Stack) -> None:
-    for which, path, template in (("", stack.ini, _SITE_INI), ("test", stack.test_ini, _TEST_INI)):
+    for which, path in (("", stack.ini), ("test", stack.test_ini)):
         storage = stack.site / (f"{which}-storage" if which else "storage")
         archive = stack.site / (f"{which}-archive" if which else "archive")
         for folder in (storage, archive):
             folder.mkdir(parents=True, exist_ok=True)
-        text = template
-        values = {
-            "core": REPOSITORY / "test-core.ini",
-            "plugins": "archiver" if (REPOSITORY / "ckanext/archiver/plugin.py").exists() else "",
-            "site_url": site_url(stack, which),
-            "port": stack.port(f"ckan{which}", usable=False),
-            "database": postgres.url(stack, which),
-            "solr": solr.url(stack),
-            "redis": valkey.url(stack, which),
-            "storage": storage,
-            "archive": archive,
-            "secret_key": stack.secret("secret_key"),
-            "token_secret": stack.secret("token_secret"),
+        settings = {
+            "ckan.plugins": "archiver" if (REPOSITORY / "ckanext/archiver/plugin.py").exists() else "",
+            "ckan.site_url": site_url(stack, which),
+            "ckan.devserver.host": "127.0.0.1",
+            "ckan.devserver.port": str(stack.port(f"ckan{which}", usable=False)),
+            "sqlalchemy.url": postgres.url(stack, which),
+            "solr_url": solr.url(stack),
+            "ckan.redis.url": valkey.url(stack, which),
+            "ckan.storage_path": str(storage),
+            "ckanext-archiver.archive_dir": str(archive),
         }
-        for name, value in values.items():
-            text = text.replace("{" + name + "}", str(value).replace("%", "%%"))
+        if which:
+            text = _TEST_HEAD + (REPOSITORY / "test-core.ini").read_text()
+        else:
+            text = _SITE_INI
+            settings["SECRET_KEY"] = settings["WTF_CSRF_SECRET_KEY"] = stack.secret("secret_key")
+            for name in ("encode", "decode"):
+                settings[f"api_token.jwt.{name}.secret"] = "string:" + stack.secret("token_secret")
+        text = with_settings(text, settings)
         if not path.exists() or path.read_text() != text:
+            path.touch(mode=0o600)
             path.write_text(text)
-            path.chmod(0o600)
+
+
+def with_settings(ini: str, settings: dict[str, str]) -> str:
+    """The ini text with other values for some settings; those it lacks are added to its CKAN section.
+
+    (CKAN 2.11 wants the logging sections in the file itself, so ``use = config:`` would save nothing.)
+    """
+    for name, value in settings.items():
+        line = f"{name} = {value}".replace("%", "%%").rstrip()
+        pattern = re.compile(rf"^{re.escape(name)} *=.*$", re.MULTILINE)
+        if pattern.search(ini):
+            ini = pattern.sub(lambda _, line=line: line, ini)
+        else:
+            ini = ini.replace("use = egg:ckan\n", f"use = egg:ckan\n{line}\n", 1)
+    return ini
 
 
 def _prepare_database(stack: Stack, which: str) -> None:
