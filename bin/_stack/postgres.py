@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from .layout import Stack, StackError, say
-from .process import await_ready, birth, running, start, stop
+from .process import await_ready, birth, running, start, stop, wait_until
 
 NAME = "postgres"
 _SYSTEM = "ARCHIVER_STACK_POSTGRES"
@@ -64,7 +64,8 @@ def status(stack: Stack) -> tuple[int | None, bool, str]:
 
 
 def _up(stack: Stack) -> None:
-    if running(stack, NAME) and _answers(stack):
+    # One that runs but does not answer may only be busy for a moment.
+    if running(stack, NAME) and wait_until(lambda: _answers(stack), 20):
         return
     down(stack)
     data = _data(stack)

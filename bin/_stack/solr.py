@@ -12,7 +12,7 @@ import urllib.request
 from pathlib import Path
 
 from .layout import Stack, StackError, say
-from .process import await_ready, running, start, stop, tail
+from .process import await_ready, running, start, stop, tail, wait_until
 
 NAME = "solr"
 _SYSTEM = "ARCHIVER_STACK_SOLR"
@@ -29,7 +29,8 @@ def up(stack: Stack) -> None:
         if not _answers(stack):
             raise StackError(f"{_SYSTEM}: no answer from {url(stack)}")
         return
-    if running(stack, NAME) and _answers(stack):
+    # One that runs but does not answer may only be busy for a moment.
+    if running(stack, NAME) and wait_until(lambda: _answers(stack), 20):
         return
     down(stack)
     jars = _jars(stack)

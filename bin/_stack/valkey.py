@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from .layout import Stack, StackError, say
-from .process import await_ready, running, start, stop
+from .process import await_ready, running, start, stop, wait_until
 
 NAME = "valkey"
 _SYSTEM = "ARCHIVER_STACK_REDIS"
@@ -27,7 +27,8 @@ def up(stack: Stack) -> None:
         if not _answers(stack):
             raise StackError(f"{_SYSTEM}: no answer from {_where(stack)}")
         return
-    if running(stack, NAME) and _answers(stack):
+    # One that runs but does not answer may only be busy for a moment.
+    if running(stack, NAME) and wait_until(lambda: _answers(stack), 20):
         return
     down(stack)
     folder = stack.dir / NAME
