@@ -47,7 +47,13 @@ def url(stack: Stack, database: str) -> str:
 def up(stack: Stack) -> None:
     """Have a server that answers, with the two databases in it."""
     if not os.environ.get(_SYSTEM):
-        _up(stack)
+        try:
+            _up(stack)
+        except subprocess.SubprocessError as error:
+            raise StackError(
+                f"PostgreSQL does not run as root, and another user may not enter {stack.dir}: "
+                "name a folder that others may enter with --dir"
+            ) from error
     elif not _answers(stack):
         raise StackError(f"{_SYSTEM}: no answer from {_without_password(url(stack, ''))}")
     for which in ("", "test"):
@@ -205,16 +211,16 @@ def _unprivileged(stack: Stack) -> Callable[[], None] | None:
     reachable = all(
         _others_may_enter(path) for path in (_data(stack).parent, _tool(stack, "postgres").resolve().parent)
     )
-    _prctl = ctypes.CDLL(None, use_errno=True)
+    libc = ctypes.CDLL(None, use_errno=True)
 
     def become() -> None:
         if not reachable:
-            _prctl.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
+            _keep_capabilities(libc)
         os.setgroups([])
         os.setgid(user.pw_gid)
         os.setuid(user.pw_uid)
         if not reachable:
-            _keep_search_right(_prctl)
+            _pass_on_search_right(libc)
 
     return become
 
@@ -223,22 +229,30 @@ def _others_may_enter(folder: Path) -> bool:
     return all(not path.exists() or path.stat().st_mode & 0o001 for path in (folder, *folder.parents))
 
 
-_PR_SET_KEEPCAPS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 8, 47, 2
+# Below a folder such as a 0700 home, PostgreSQL's user keeps root's right to pass every folder (Linux only). Without
+# that, a checkout below /root would need its database elsewhere, where removing the stack would leave it behind.
+
+_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP = 28, 1 << 2
+_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 47, 2
 _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 1, 2
 _CAPABILITY_VERSION_3 = 0x20080522
 
 
-def _keep_search_right(libc: ctypes.CDLL) -> None:
-    """Keep, across the change of user and the exec, the right to pass folders such as a 0700 home (Linux).
+def _keep_capabilities(libc: ctypes.CDLL) -> None:
+    """Let capabilities outlive the change of user, and let access(2) heed them: capabilities(7), "securebits"."""
+    _check(libc.prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0), "prctl")
 
-    capabilities(7), "Ambient capabilities". Without it a checkout below /root would need its database elsewhere,
-    where removing the stack's folder would leave it behind.
-    """
+
+def _pass_on_search_right(libc: ctypes.CDLL) -> None:
+    """Drop every capability but two, and pass those to the program: capabilities(7), "ambient"."""
     mask = 1 << _CAP_DAC_OVERRIDE | 1 << _CAP_DAC_READ_SEARCH
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     sets = (ctypes.c_uint32 * 6)(mask, mask, mask, 0, 0, 0)  # effective, permitted, inheritable; low word first
-    if libc.capset(header, sets) != 0:
-        raise OSError(ctypes.get_errno(), "capset")
+    _check(libc.capset(header, sets), "capset")
     for capability in (_CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH):
-        if libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, capability, 0, 0) != 0:
-            raise OSError(ctypes.get_errno(), "prctl")
+        _check(libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, capability, 0, 0), "prctl")
+
+
+def _check(result: int, call: str) -> None:
+    if result != 0:
+        raise OSError(ctypes.get_errno(), call)
