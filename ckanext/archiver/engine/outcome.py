@@ -63,6 +63,8 @@ class Limits:
     floor_rate: int = 1_024
     floor_seconds: float = 30
     total_timeout: float = 900
+    min_free_bytes: int = 0
+    """Of the spool's disk; 0 for no mark."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ class Outcome:
     :ivar permanent_url: where a chain of only permanent redirects (301, 308) led, else None
     :ivar retry_after: seconds the server asked us to wait (at most 86400), None if it did not ask
     :ivar temp_path: the downloaded file, complete and closed; the caller keeps or removes it. Only with
-        cause OK (or SOFT_404, never) and not ``check_only`` and not ``not_modified``
+        cause OK; None also when only checked, not modified, or compressed in a way we cannot undo
     :ivar not_modified: 304 to a conditional request
     :ivar size: bytes of the file (in check-only mode what the server announced, None if it did not)
     :ivar sha256: hex digest of the file

@@ -1,0 +1,107 @@
+"""What a status and its headers mean for a link: the table of causes, as pure functions."""
+
+from __future__ import annotations
+
+import email.utils
+import http
+from datetime import datetime, timezone
+
+from .outcome import Cause
+from .wire import Failure, Head
+
+REDIRECTS = frozenset({301, 302, 303, 307, 308})  # the Fetch standard's "redirect status"
+PERMANENT = frozenset({301, 308})
+# 201 and 203 bring the file as 200 does. 202 says that it is not ready: what comes with it is not the file.
+GOOD = frozenset({200, 201, 203})
+EMPTY = frozenset({204, 205})
+GONE = frozenset({404, 410})
+# 418 and 999 are how some firewalls say no (999: LinkedIn's, and copies of it).
+BLOCKED = frozenset({401, 402, 403, 406, 407, 418, 423, 429, 451, 999})
+# Worth another try within the run; what else a server says wrongly it will say again 20 seconds later.
+TRANSIENT = frozenset({202, 408, 421, 425, 500, 502, 503, 504, 507, *range(520, 531)})
+
+MAX_RETRY_AFTER = 86_400
+"""Seconds."""
+
+# Not in http.HTTPStatus: Cloudflare's (https://developers.cloudflare.com/support/troubleshooting/http-status-codes/)
+# and a few that everybody knows.
+_PHRASES = {
+    418: "I'm a teapot",
+    520: "Web Server Returned an Unknown Error",
+    521: "Web Server Is Down",
+    522: "Connection Timed Out",
+    523: "Origin Is Unreachable",
+    524: "A Timeout Occurred",
+    525: "SSL Handshake Failed",
+    526: "Invalid SSL Certificate",
+    530: "Origin DNS Error",
+    999: "Request Denied",
+}
+
+
+def phrase(status: int) -> str:
+    """The standard's words for a status; never the remote's own."""
+    try:
+        return _PHRASES.get(status) or http.HTTPStatus(status).phrase
+    except ValueError:
+        return "not a standard status"
+
+
+def trouble(head: Head) -> Failure | None:
+    """What is wrong with a final answer that is no redirect, by its head alone; None for one that brings a file."""
+    status = head.status
+    facts: dict[str, str | int] = {"status": status, "phrase": phrase(status)}
+    if _challenged(head):
+        return Failure(Cause.BLOCKED, "challenge", **facts)
+    if status in GOOD:
+        return None
+    if status in GONE:
+        return Failure(Cause.GONE, "http-gone", **facts)
+    if status in EMPTY:
+        return Failure(Cause.SOFT_404, "soft-no-content", **facts)
+    if status in BLOCKED:
+        return Failure(Cause.BLOCKED, "http-blocked", **facts)
+    if status == 503 and "retry-after" in head.every:
+        return Failure(Cause.BLOCKED, "http-busy", **facts)
+    if status in (206, 304):
+        return Failure(Cause.SERVER_ERROR, "unasked", transient=True, **facts)
+    return Failure(Cause.SERVER_ERROR, "http-status", transient=status in TRANSIENT, **facts)
+
+
+def _challenged(head: Head) -> bool:
+    """A firewall asks for a browser. Cloudflare says so in ``cf-mitigated``, AWS WAF in ``x-amzn-waf-action``."""
+    return head.get("cf-mitigated").lower() == "challenge" or head.get("x-amzn-waf-action").lower() in (
+        "challenge",
+        "captcha",
+    )
+
+
+def retry_after(head: Head, now: datetime) -> int | None:
+    """Seconds to wait as the server asks (RFC 9110 §10.2.3: seconds or a date), 0 to ``MAX_RETRY_AFTER``."""
+    value = head.get("retry-after")
+    if value.isascii() and value.isdigit():
+        return min(int(value[:12]), MAX_RETRY_AFTER)
+    try:
+        when = email.utils.parsedate_to_datetime(value)
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return None
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=timezone.utc)
+    try:
+        seconds = (when - now).total_seconds()
+    except OverflowError:
+        return None
+    return int(min(max(seconds, 0), MAX_RETRY_AFTER))
+
+
+def redirect_from(head: Head) -> str | None:
+    """Where a redirect leads; None if the answer is no redirect.
+
+    :raises Failure: it names no place
+    """
+    if head.status not in REDIRECTS:
+        return None
+    location = head.get("location")
+    if not location:
+        raise Failure(Cause.REDIRECT, "redirect-nowhere", status=head.status, phrase=phrase(head.status))
+    return location

@@ -1,0 +1,3 @@
+"""FTP, where the operator allows it."""
+
+from __future__ import annotations

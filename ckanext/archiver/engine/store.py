@@ -1,0 +1,257 @@
+"""Files on the archive's disk: written beside, moved into place whole, swept when left behind.
+
+Layout: ``<archive_dir>/<id[:2]>/<id>/<filename>``; temp files in ``<archive_dir>/.tmp/<worker>/``.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import logging
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Collection
+from pathlib import Path
+from typing import IO, Union
+from urllib.parse import quote
+
+from .outcome import Cause
+from .wire import Failure
+
+log = logging.getLogger(__name__)
+
+TEMP_DIR = ".tmp"
+Directory = Union[str, Path]
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_RESOURCE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{1,99}")
+
+
+class Sink:
+    """Takes the bytes of one answer, counts and hashes them, and writes them to a temp file.
+
+    :param spool: directory for the file, made if need be; None writes nothing
+    :param min_free: bytes that must stay free on that disk
+    """
+
+    def __init__(self, spool: Path | None, min_free: int = 0) -> None:
+        self.size = 0
+        self._spool = spool
+        self._min_free = min_free
+        self._sha256 = hashlib.sha256()
+        # Not for security: the "hash" of older releases.
+        self._sha1 = hashlib.sha1(usedforsecurity=False)
+        self._file: IO[bytes] | None = None
+        self._path: Path | None = None
+
+    def write(self, data: bytes) -> None:
+        """:raises Failure: the disk is full or broken: our own fault"""
+        self.size += len(data)
+        self._sha256.update(data)
+        self._sha1.update(data)
+        if self._spool is None:
+            return
+        try:
+            if self._file is None:
+                self._open(self._spool)
+            if self._file is not None:
+                self._file.write(data)
+        except OSError as e:
+            raise disk_failure(e) from e
+
+    def finish(self) -> Path | None:
+        """The file, closed; the caller's from now on. None when nothing was written.
+
+        :raises Failure: the disk is full or broken
+        """
+        try:
+            if self._file is not None:
+                self._file.close()
+        except OSError as e:
+            raise disk_failure(e) from e
+        path, self._path, self._file = self._path, None, None
+        return path
+
+    def discard(self) -> None:
+        """Remove the file, if there is one that :meth:`finish` has not given away."""
+        file, path = self._file, self._path
+        self._file = self._path = None
+        try:
+            if file is not None:
+                file.close()
+        except OSError as e:
+            log.debug("Closing %s: %s", path, e)
+        if path is not None:
+            path.unlink(missing_ok=True)
+
+    @property
+    def sha256(self) -> str:
+        return self._sha256.hexdigest()
+
+    @property
+    def sha1(self) -> str:
+        return self._sha1.hexdigest()
+
+    def _open(self, spool: Path) -> None:
+        spool.mkdir(parents=True, exist_ok=True)
+        if self._min_free and free_bytes(spool) < self._min_free:
+            raise Failure(Cause.OWN_FAULT, "disk-full")
+        handle, name = tempfile.mkstemp(dir=spool, prefix="fetch-")
+        self._path = Path(name)
+        self._file = os.fdopen(handle, "wb")
+
+
+def disk_failure(error: OSError) -> Failure:
+    """A trouble of the archive's disk is never the link's."""
+    if error.errno in _FULL:
+        return Failure(Cause.OWN_FAULT, "disk-full")
+    log.warning("The archive cannot be written: %s", error)
+    return Failure(Cause.OWN_FAULT, "disk-broken")
+
+
+def spool(archive_dir: Directory, worker: str) -> Path:
+    """The directory of one worker's temp files, made if need be. On the archive's own disk, so a rename is enough.
+
+    :raises OSError: it cannot be made
+    """
+    directory = Path(archive_dir) / TEMP_DIR / worker
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
+
+
+def resource_dir(archive_dir: Directory, resource_id: str) -> Path:
+    """:raises ValueError: not an id that may become a directory"""
+    if not _RESOURCE_ID.fullmatch(resource_id):
+        raise ValueError(f"not a resource id: {resource_id[:120]!r}")
+    return Path(archive_dir) / resource_id[:2] / resource_id
+
+
+def keep(temp_path: Path, archive_dir: Directory, resource_id: str, filename: str) -> Path:
+    """Move a downloaded file into the archive: whole or not at all, whenever the machine stops.
+
+    Older copies under other names stay until :func:`remove_others`, so that a row always names a file that exists.
+
+    :param filename: a plain name, as :func:`names.filename` makes it
+    :raises ValueError: the id or the name could lead elsewhere
+    :raises OSError: the disk is full or broken; the temp file is still there
+    """
+    if filename in ("", ".", "..") or "/" in filename or "\0" in filename:
+        raise ValueError(f"not a file name: {filename[:120]!r}")
+    directory = resource_dir(archive_dir, resource_id)
+    directory.mkdir(parents=True, exist_ok=True)
+    # mkstemp's 0600 would keep the web server from reading it.
+    os.chmod(temp_path, 0o666 & ~_umask())
+    _sync(temp_path)
+    path = directory / filename
+    if path.is_dir():
+        raise ValueError(f"a directory stands at {path}")
+    os.replace(temp_path, path)
+    _sync(directory)
+    return path
+
+
+def remove_others(archive_dir: Directory, resource_id: str, path: Directory) -> None:
+    """Remove all copies of a resource but the one at ``path``; to be called once the row names it.
+
+    :raises ValueError: not a resource id
+    """
+    kept = Path(path).name
+    for entry in _entries(resource_dir(archive_dir, resource_id)):
+        if entry.name != kept:
+            _remove_entry(entry)
+
+
+def remove(archive_dir: Directory, resource_id: str) -> None:
+    """Remove a resource's copy and directory; there may be none.
+
+    :raises ValueError: not a resource id
+    """
+    directory = resource_dir(archive_dir, resource_id)
+    shutil.rmtree(directory, ignore_errors=True)
+    try:
+        directory.parent.rmdir()
+    except OSError as e:  # most often: other resources are in it
+        log.debug("%s stays: %s", directory.parent, e)
+
+
+def sweep(archive_dir: Directory, older_than_seconds: float, live: Collection[str] = ()) -> int:
+    """Remove the temp files of workers that are not ``live`` once they are old.
+
+    :param older_than_seconds: files touched since are left alone, whoever's they are
+    :returns: how many files were removed
+    """
+    oldest = time.time() - older_than_seconds
+    removed = 0
+    root = Path(archive_dir) / TEMP_DIR
+    for directory in _entries(root):
+        if directory.name in live or not directory.is_dir():
+            continue
+        for file in _entries(directory):
+            try:
+                if file.stat().st_mtime <= oldest:
+                    file.unlink()
+                    removed += 1
+            except OSError as e:  # another worker sweeps as well
+                log.debug("%s: %s", file, e)
+        try:
+            directory.rmdir()
+        except OSError as e:
+            log.debug("%s stays: %s", directory, e)
+    return removed
+
+
+def free_bytes(archive_dir: Directory) -> int:
+    """Bytes free for us on the disk of ``archive_dir`` (or of its nearest parent that exists).
+
+    :raises OSError: no part of the path can be asked
+    """
+    directory = Path(archive_dir)
+    while not directory.exists() and directory != directory.parent:
+        directory = directory.parent
+    found = os.statvfs(directory)
+    return found.f_bavail * found.f_frsize
+
+
+def cache_url(root: str, resource_id: str, filename: str) -> str:
+    """The public URL of a copy below ``root`` (no slash at its end)."""
+    return f"{root.rstrip('/')}/{quote(resource_id[:2])}/{quote(resource_id)}/{quote(filename)}"
+
+
+def _entries(directory: Path) -> list[Path]:
+    try:
+        return sorted(directory.iterdir())
+    except OSError as e:
+        log.debug("%s: %s", directory, e)
+        return []
+
+
+def _remove_entry(entry: Path) -> None:
+    try:
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+    except OSError as e:
+        log.warning("An old copy could not be removed: %s", e)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _umask() -> int:
+    """Read without setting it, which would be seen by other threads; Linux tells it."""
+    try:
+        with open("/proc/self/status", encoding="ascii") as status:
+            for line in status:
+                if line.startswith("Umask:"):
+                    return int(line.split()[1], 8)
+    except (OSError, ValueError) as e:
+        log.debug("umask: %s", e)
+    return 0o022
