@@ -30,10 +30,10 @@ Answer = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
 RESOLVER_MEMORY = 900
 """Seconds for which one name that was resolved shows that our own resolver works."""
 
-# All that the IANA IPv4 Special-Purpose Address Registry does not call globally reachable, and multicast. The
-# table is our own because ``ipaddress.is_global`` changed between Python 3.10 and 3.13; tests hold it against
-# both. Two lines are stricter than the registry: 192.0.0.0/24 whole (192.0.0.9 and .10 are anycast addresses of
-# the *nearest* NAT), and 192.88.99.0/24 (the nearest 6to4 relay; deprecated by RFC 7526).
+# All that the IANA IPv4 Special-Purpose Address Registry does not call globally reachable, and multicast.
+# The table is our own because ``ipaddress.is_global`` changed between Python 3.10 and 3.13; tests hold it
+# against both. Two lines are stricter than the registry: 192.0.0.0/24 whole (192.0.0.9 and .10 are anycast
+# addresses of the *nearest* NAT), and 192.88.99.0/24 (the nearest 6to4 relay; deprecated by RFC 7526).
 _REFUSED_V4 = tuple(
     ipaddress.IPv4Network(network)
     for network in (
@@ -55,7 +55,8 @@ _REFUSED_V4 = tuple(
     )
 )
 
-# Only 2000::/3 is global unicast (RFC 4291 §2.4, IANA's registry of the IPv6 address space); in it, these are not.
+# Only 2000::/3 is global unicast (RFC 4291 §2.4, IANA's registry of the IPv6 address space); in it, these
+# are not.
 _GLOBAL_V6 = ipaddress.IPv6Network("2000::/3")
 _REFUSED_V6 = tuple(
     ipaddress.IPv6Network(network)

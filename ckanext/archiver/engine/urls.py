@@ -1,18 +1,18 @@
 """What a link means: one string in, one :class:`Target` or one :class:`BadUrl` out, never an exception.
 
 Links are typed by people into forms, so they are read the way browsers read them (the WHATWG URL standard)
-where that is what makes a link work for a person, and written the way RFC 3986 and RFC 9110 want them, because
-that is what servers understand. What differs between the two is decided here, each with its reason:
+where that is what makes a link work for a person, and written the way RFC 3986 and RFC 9110 want them,
+because that is what servers understand. What differs between the two is decided here, each with its reason:
 
-* Nothing is encoded twice and nothing is decoded: an escape stays as its author wrote it, down to the case of
-  its hex digits (signed URLs compare bytes). Everything outside the grammar of RFC 3986 §3.3 and §3.4 is escaped
-  as UTF-8, also ``|``, ``[``, ``]``, ``^``, ``{`` and ``}`` that browsers send raw in places: some servers
-  answer 400 to them raw, none to the escape. A ``%`` that starts no escape is a percent sign, hence ``%25``
-  (RFC 3986 §2.4).
+* Nothing is encoded twice and nothing is decoded: an escape stays as its author wrote it, down to the case
+  of its hex digits (signed URLs compare bytes). Everything outside the grammar of RFC 3986 §3.3 and §3.4 is
+  escaped as UTF-8, also ``|``, ``[``, ``]``, ``^``, ``{`` and ``}`` that browsers send raw in places: some
+  servers answer 400 to them raw, none to the escape. A ``%`` that starts no escape is a percent sign, hence
+  ``%25`` (RFC 3986 §2.4).
 * The host is percent-decoded, mapped by UTS 46 and read as an IPv4 address if its last label is a number, all
   as in WHATWG, so that ``0x7f.1``, ``①②⑦.1`` and ``2130706433`` are seen as the addresses they are.
-* ``http:/x``, ``http:x`` and ``http:///x`` are refused: RFC 9110 §4.2.1 demands it for an empty host, and what
-  a browser makes of the first two depends on the page the link is on.
+* ``http:/x``, ``http:x`` and ``http:///x`` are refused: RFC 9110 §4.2.1 demands it for an empty host, and
+  what a browser makes of the first two depends on the page the link is on.
 """
 
 from __future__ import annotations
@@ -33,16 +33,95 @@ MAX_LENGTH = 65_536
 
 DEFAULT_PORTS = {"http": 80, "https": 443, "ftp": 21}
 
-# The Fetch standard, "port blocking" (https://fetch.spec.whatwg.org/#port-blocking). 0 is no port at all here.
+# The Fetch standard, "port blocking" (https://fetch.spec.whatwg.org/#port-blocking). Port 0 is no port here.
+# fmt: off - a line for each port would be the longest thing in this file
 BAD_PORTS = frozenset(
-    int(port)
-    for port in (
-        "1 7 9 11 13 15 17 19 20 21 22 23 25 37 42 43 53 69 77 79 87 95 101 102 103 104 109 110 111 113 115 117 119 "
-        "123 135 137 139 143 161 179 389 427 465 512 513 514 515 526 530 531 532 540 548 554 556 563 587 601 636 "
-        "989 990 993 995 1719 1720 1723 2049 3659 4045 4190 5060 5061 6000 6566 6665 6666 6667 6668 6669 6679 6697 "
-        "10080"
-    ).split()
+    {
+        1,
+        7,
+        9,
+        11,
+        13,
+        15,
+        17,
+        19,
+        20,
+        21,
+        22,
+        23,
+        25,
+        37,
+        42,
+        43,
+        53,
+        69,
+        77,
+        79,
+        87,
+        95,
+        101,
+        102,
+        103,
+        104,
+        109,
+        110,
+        111,
+        113,
+        115,
+        117,
+        119,
+        123,
+        135,
+        137,
+        139,
+        143,
+        161,
+        179,
+        389,
+        427,
+        465,
+        512,
+        513,
+        514,
+        515,
+        526,
+        530,
+        531,
+        532,
+        540,
+        548,
+        554,
+        556,
+        563,
+        587,
+        601,
+        636,
+        989,
+        990,
+        993,
+        995,
+        1719,
+        1720,
+        1723,
+        2049,
+        3659,
+        4045,
+        4190,
+        5060,
+        5061,
+        6000,
+        6566,
+        6665,
+        6666,
+        6667,
+        6668,
+        6669,
+        6679,
+        6697,
+        10080,
+    }
 )
+# fmt: on
 
 # Stripped at both ends: what str.strip() takes, the C0 controls (WHATWG) and the invisible marks that come
 # along when a link is copied from a document.
@@ -70,10 +149,11 @@ class Target:
     """A link that can be followed.
 
     :ivar scheme: ``http``, ``https`` or ``ftp``
-    :ivar host: lower-case ASCII (IDNA) without brackets, zone or final dot; an IP address in its shortest form
+    :ivar host: lower-case ASCII (IDNA) without brackets, zone or final dot; an IP address in its shortest
+        form
     :ivar port: 1 to 65535, the scheme's default where the link has none
-    :ivar host_header: host and port as they go into ``Host`` (RFC 9110 §7.2): brackets kept, default port left
-        out, a final dot kept as browsers do
+    :ivar host_header: host and port as they go into ``Host`` (RFC 9110 §7.2): brackets kept, default port
+        left out, a final dot kept as browsers do
     :ivar request_target: path and query, ASCII, starts with ``/``
     :ivar username: percent-decoded; never shown
     :ivar password: percent-decoded; never shown
@@ -124,7 +204,7 @@ def normalise(url: str) -> Target | BadUrl:
 
 
 def host_of(url: str) -> str:
-    """The host of a link as in :attr:`Target.host`, ``""`` where there is none to be visited. Never raises."""
+    """The host of a link as in :attr:`Target.host`, ``""`` if there is none to be visited. Never raises."""
     target = normalise(url)
     return target.host if isinstance(target, Target) else ""
 
@@ -246,8 +326,8 @@ def _decoded(text: str, errors: str) -> str:
 
 
 def _to_ascii(name: str) -> str:
-    """UTS 46, non-transitional, without the STD3 rules (underscores) and without IDNA 2008's own bans: browsers
-    open ☃.net, and a name that nobody may register is for the DNS to deny.
+    """UTS 46, non-transitional, without the STD3 rules (underscores) and without IDNA 2008's own bans:
+    browsers open ☃.net, and a name that nobody may register is for the DNS to deny.
     """
     if name.isascii():
         return name.lower()
