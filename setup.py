@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import find_namespace_packages, setup
 
 HERE = Path(__file__).parent
 
@@ -39,7 +39,7 @@ setup(
         "Programming Language :: Python :: 3.13",
     ],
     python_requires=">=3.10",
-    packages=find_packages(include=["ckanext", "ckanext.*"]),
+    packages=find_namespace_packages(include=["ckanext.*"]),
     include_package_data=True,
     zip_safe=False,
     install_requires=requirements(),
