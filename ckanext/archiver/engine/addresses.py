@@ -63,12 +63,12 @@ _REFUSED_V6 = tuple(
     for network in (
         "2001::/23",  # IETF protocol assignments, RFC 2928; Teredo, benchmarking, ORCHID are in it
         "2001:db8::/32",  # documentation, RFC 3849
+        "2002::/16",  # 6to4, RFC 3056: relayed to any IPv4 address, private ones too, and switched off by RFC 7526
         "3fff::/20",  # documentation, RFC 9637
     )
 )
 _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")  # RFC 4291 §2.5.5.2
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052; the local-use 64:ff9b:1::/48 is outside 2000::/3
-_6TO4 = ipaddress.IPv6Network("2002::/16")  # RFC 3056
 _ISATAP = (0x00005EFE, 0x02005EFE)  # RFC 5214 §6.1: the upper half of the interface identifier
 
 
@@ -133,25 +133,22 @@ def is_public(address: Address) -> bool:
     if address not in _GLOBAL_V6 or any(address in network for network in _REFUSED_V6):
         return False
     if int(address) >> 32 & 0xFFFFFFFF in _ISATAP:
-        return is_public(_low_bits(address, 0))
+        return is_public(_low_bits(address))
     return True
 
 
 def _unwrapped(address: Address) -> Address:
     """The IPv4 address that an IPv6 address stands for, or the address itself.
 
-    Teredo (RFC 4380) is not unwrapped: it is within 2001::/23 and refused whatever it holds.
+    6to4 and Teredo (RFC 4380) are not unwrapped: they are refused whatever they hold.
     """
-    if isinstance(address, ipaddress.IPv6Address):
-        if address in _MAPPED or address in _NAT64:
-            return _low_bits(address, 0)
-        if address in _6TO4:
-            return _low_bits(address, 80)
+    if isinstance(address, ipaddress.IPv6Address) and (address in _MAPPED or address in _NAT64):
+        return _low_bits(address)
     return address
 
 
-def _low_bits(address: ipaddress.IPv6Address, shift: int) -> ipaddress.IPv4Address:
-    return ipaddress.IPv4Address(int(address) >> shift & 0xFFFFFFFF)
+def _low_bits(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address:
+    return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
 
 
 def _address(ip: str) -> Address | None:

@@ -262,7 +262,7 @@ def filename(content_disposition: str | None, url: str, mimetype: str | None = N
     """
     extension = _extension_of_type(mimetype or "")
     for candidate in (_disposition_name(content_disposition or ""), _url_name(url)):
-        name = _safe(candidate)
+        name = safe(candidate)
         if name:
             return _with_extension(name, extension)
     return "resource" + extension
@@ -272,8 +272,8 @@ def _with_extension(name: str, extension: str) -> str:
     """``export``, ``v1.2`` and ``export.php`` get the type's extension; others are the publisher's choice."""
     stem, _, last = name.rpartition(".")
     if stem and _SCRIPTS.fullmatch("." + last):
-        return _safe(stem + (extension or ".bin"))
-    return name if stem and not last.isdigit() else _safe(name + extension)
+        return safe(stem + (extension or ".bin"))
+    return name if stem and not last.isdigit() else safe(name + extension)
 
 
 def _disposition_name(header: str) -> str:
@@ -330,8 +330,8 @@ def _header_text(value: str) -> str:
         return value
 
 
-def _safe(name: str) -> str:
-    """A name that is one plain file on any system, or "" if nothing is left of it."""
+def safe(name: str) -> str:
+    """A name that is one plain file on any system, made of any text; "" if nothing is left of it."""
     name = unicodedata.normalize("NFC", re.sub(r"\s+", " ", name))
     name = "".join(char for char in name if unicodedata.category(char) not in _INVISIBLE)
     name = re.split(r"[/\\]", name.rstrip("/\\ "))[-1]
