@@ -1,0 +1,354 @@
+"""What the templates ask for. Everything here is text or plain data: the templates escape it.
+
+Nothing that a remote server sent is markup, nor a URL that a browser would run.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+from urllib.parse import urlsplit
+
+import ckan.plugins.toolkit as tk
+from ckan import model
+from flask import g
+from markupsafe import Markup, escape
+
+from ckanext.archiver import clock, search, views
+from ckanext.archiver.engine.outcome import Verdict
+from ckanext.archiver.engine.words import REASONS
+from ckanext.archiver.model import ArchivalCheck, ArchiverRequest
+
+__all__ = [
+    "archiver_cached_copy",
+    "archiver_dataset_state",
+    "archiver_format_resource_items",
+    "archiver_history",
+    "archiver_is_resource_broken_html",
+    "archiver_is_resource_cached_html",
+    "archiver_panel",
+    "archiver_percent",
+    "archiver_reason",
+    "archiver_resource_state",
+    "archiver_time",
+    "format_resource_items",
+]
+
+WAITING = "waiting"
+NEVER = "never"
+
+HISTORY_LENGTH = 30
+CERTIFICATE_NOTICE = datetime.timedelta(days=14)
+
+ICONS = {
+    Verdict.OK.value: "circle-check",
+    Verdict.FAILING.value: "clock",
+    Verdict.BROKEN.value: "link-slash",
+    Verdict.NOT_SURE.value: "circle-question",
+    WAITING: "hourglass-half",
+    NEVER: "circle-question",
+}
+
+Dict = dict[str, Any]
+
+
+def _labels() -> dict[str, str]:
+    return {
+        Verdict.OK.value: tk._("Link works"),
+        Verdict.FAILING.value: tk._("Link failing"),
+        Verdict.BROKEN.value: tk._("Link broken"),
+        Verdict.NOT_SURE.value: tk._("Link not verifiable"),
+        WAITING: tk._("Link waiting to be checked"),
+        NEVER: tk._("Link not checked yet"),
+    }
+
+
+# -- one resource ------------------------------------------------------------------------------------------
+
+
+def archiver_resource_state(resource: Dict) -> Dict:
+    """What to say about a resource's link in one word: for a badge.
+
+    :param resource: the resource as package_show gives it
+    :returns: ``verdict`` ("ok", "failing", "broken", "not-sure", "waiting" or "never"), ``label``, ``icon`` (a Font
+        Awesome name), ``css`` (a class) and ``requested`` (whether a check of it is waiting or going on)
+    """
+    archival = resource.get(search.KEY) or {}
+    requested = resource.get("id") in _requested(resource.get("package_id"))
+    verdict = _verdict(archival)
+    if verdict is None or _is_about_another_url(archival, resource):
+        verdict = WAITING if requested else NEVER
+    return _state(verdict) | {"requested": requested}
+
+
+def _state(verdict: str) -> Dict:
+    css = {WAITING: Verdict.NOT_SURE.value, NEVER: Verdict.NOT_SURE.value}.get(verdict, verdict)
+    return {
+        "verdict": verdict,
+        "label": _labels()[verdict],
+        "icon": ICONS[verdict],
+        "css": f"archiver-{css}",
+    }
+
+
+def _verdict(archival: Dict) -> str | None:
+    if not archival:
+        return None
+    if archival.get("verdict"):
+        return str(archival["verdict"])
+    # A row that an older release, or other code, wrote.
+    known: dict[Any, Verdict] = {True: Verdict.BROKEN, False: Verdict.OK}
+    return known.get(archival.get("is_broken"), Verdict.NOT_SURE).value
+
+
+def _is_about_another_url(archival: Dict, resource: Dict) -> bool:
+    # package_show gives an upload's whole URL, the archival has what the table has; a new upload has a request.
+    if not archival.get("source_url") or resource.get("url_type") == "upload":
+        return False
+    return bool(archival["source_url"] != resource.get("url"))
+
+
+def _requested(package_id: str | None) -> set[str]:
+    """Ids of the resources of a dataset for which a check is waiting or going on; one query per page."""
+    if not package_id:
+        return set()
+    asked: dict[str, set[str]] = g.setdefault("archiver_requested", {})
+    if package_id not in asked:
+        rows = model.Session.query(ArchiverRequest.resource_id).filter(ArchiverRequest.package_id == package_id)
+        asked[package_id] = {row.resource_id for row in rows}
+    return asked[package_id]
+
+
+def archiver_panel(resource: Dict, package: Dict) -> Dict:
+    """Everything the panel of the resource page says.
+
+    :returns: what :func:`archiver_resource_state` gives, and ``heading``, ``reason``, ``archival`` (a dict, empty
+        if the link was never looked at or the row is about another URL), ``copy``, ``history``, ``moved_to``,
+        ``redirected_to``, ``certificate_expires``
+    """
+    state = archiver_resource_state(resource)
+    looked_at = state["verdict"] not in (WAITING, NEVER)
+    archival = resource.get(search.KEY) or {} if looked_at else {}
+    return state | {
+        "heading": _heading(state["verdict"], archival, resource),
+        "reason": _sentence(state, archival),
+        "archival": archival,
+        "copy": archiver_cached_copy(resource, package),
+        "history": archiver_history(resource["id"]) if looked_at else None,
+        "moved_to": _other_url(archival.get("permanent_url"), resource),
+        "redirected_to": _other_url(archival.get("url_redirected_to"), resource),
+        "certificate_expires": _expires_soon(archival),
+    }
+
+
+def _heading(verdict: str, archival: Dict, resource: Dict) -> str:
+    if verdict == Verdict.BROKEN:
+        since = archival.get("broken_since") or archival.get("first_failure")
+        return _since(tk._("This link has been broken since {date}"), tk._("This link is broken"), since)
+    if verdict == Verdict.FAILING:
+        since = archival.get("failing_since") or archival.get("first_failure")
+        return _since(tk._("This link has been failing since {date}"), tk._("This link is failing"), since)
+    if verdict == Verdict.OK:
+        return tk._("This file is available") if resource.get("url_type") == "upload" else tk._("This link works")
+    return {
+        WAITING: tk._("This link is waiting to be checked"),
+        NEVER: tk._("This link has not been checked yet"),
+    }.get(verdict, tk._("We cannot tell whether this link works"))
+
+
+def _since(sentence: str, without_date: str, since: str | None) -> str:
+    return sentence.format(date=tk.h.render_datetime(since)) if since else without_date
+
+
+def _sentence(state: Dict, archival: Dict) -> str:
+    if state["verdict"] == WAITING:
+        return tk._("The check starts in a moment; reload the page to see what it found.")
+    reason = archiver_reason(archival)
+    if state["verdict"] == Verdict.FAILING:
+        return f"{reason} {tk._('It is tried again before we call it broken.')}".strip()
+    return reason
+
+
+def archiver_reason(archival: Dict) -> str:
+    """Why a link is what it is, as a sentence in the reader's language.
+
+    :param archival: the dict of an archival, or any with ``detail``, ``facts`` and ``reason``
+    """
+    sentence = REASONS.get(archival.get("detail") or "")
+    if sentence:
+        try:
+            return str(tk._(sentence).format(**(archival.get("facts") or {})))
+        except (KeyError, IndexError, ValueError):
+            # A translation with a wrong name in braces must not cost the page; the English sentence was stored.
+            pass
+    return str(archival.get("reason") or "")
+
+
+def _other_url(url: str | None, resource: Dict) -> Dict | None:
+    if not url or url == resource.get("url"):
+        return None
+    return {"url": url, "is_link": urlsplit_scheme(url) in ("http", "https")}
+
+
+def urlsplit_scheme(url: str) -> str:
+    """The scheme of a URL, "" for what cannot be read."""
+    try:
+        return urlsplit(url).scheme.lower()
+    except ValueError:
+        return ""
+
+
+def _expires_soon(archival: Dict) -> str | None:
+    expires = archival.get("certificate_expires")
+    if not expires:
+        return None
+    left = datetime.datetime.fromisoformat(expires) - clock.naive_utc()
+    return expires if datetime.timedelta(0) < left <= CERTIFICATE_NOTICE else None
+
+
+def archiver_history(resource_id: str) -> Dict | None:
+    """The last checks of a resource, oldest first; None where there was none.
+
+    :returns: ``checks`` (dicts with ``css`` and ``title``), ``count``, ``failed`` and ``text``, the whole in words
+    """
+    newest = (
+        model.Session.query(ArchivalCheck.checked_at, ArchivalCheck.verdict)
+        .filter(ArchivalCheck.resource_id == resource_id)
+        .order_by(ArchivalCheck.checked_at.desc(), ArchivalCheck.id.desc())
+        .limit(HISTORY_LENGTH)
+        .all()
+    )
+    if not newest:
+        return None
+    labels = _labels()
+    checks = [
+        {
+            "css": f"archiver-check-{check.verdict}",
+            "title": f"{tk.h.render_datetime(check.checked_at, with_hours=True)}: "
+            f"{labels.get(check.verdict, check.verdict)}",
+        }
+        for check in reversed(newest)
+    ]
+    failed = sum(check.verdict in (Verdict.FAILING.value, Verdict.BROKEN.value) for check in newest)
+    count = len(checks)
+    text = tk.ungettext("{failed} of {count} check failed", "{failed} of {count} checks failed", count)
+    return {
+        "checks": checks,
+        "count": count,
+        "failed": failed,
+        "text": text.format(failed=failed, count=count),
+    }
+
+
+def archiver_cached_copy(resource: Dict, package: Dict | None = None) -> Dict | None:
+    """The cached copy of a resource: ``url``, ``size`` (text), ``saved`` (ISO time); None where there is none.
+
+    :param package: the dataset, if it is known; only a public dataset's copy is linked to outside CKAN
+    """
+    archival = resource.get(search.KEY) or {}
+    if not archival.get("cache_filepath"):
+        return None
+    is_public = package is not None and not package.get("private") and package.get("state") == "active"
+    size = archival.get("size")
+    return {
+        "url": views.cached_copy_url(archival, is_public=is_public),
+        "size": tk.h.localised_filesize(size) if size else "",
+        "saved": archival.get("cached_at") or archival.get("last_success") or archival.get("updated"),
+    }
+
+
+# -- a dataset ---------------------------------------------------------------------------------------------
+
+
+def archiver_dataset_state(package: Dict) -> Dict | None:
+    """What to say about a dataset's links in a badge, None where nothing is known (or there is nothing).
+
+    :returns: ``verdict``, ``label``, ``icon``, ``css``, as :func:`archiver_resource_state`
+    """
+    verdicts = [archiver_resource_state(resource)["verdict"] for resource in package.get("resources") or ()]
+    checked = [verdict for verdict in verdicts if verdict not in (WAITING, NEVER)]
+    broken, failing = checked.count(Verdict.BROKEN.value), checked.count(Verdict.FAILING.value)
+    if broken:
+        label = tk.ungettext("{count} broken link", "{count} broken links", broken).format(count=broken)
+        return _state(Verdict.BROKEN.value) | {"label": label}
+    if failing:
+        label = tk.ungettext("{count} failing link", "{count} failing links", failing).format(count=failing)
+        return _state(Verdict.FAILING.value) | {"label": label}
+    if checked and len(checked) == len(verdicts) and set(checked) == {Verdict.OK.value}:
+        return _state(Verdict.OK.value) | {"label": tk._("All links work")}
+    return None
+
+
+# -- times and numbers -------------------------------------------------------------------------------------
+
+
+def archiver_time(moment: str | None, relative: bool = True) -> Markup:
+    """A moment as ``<time>``, in the reader's language and the site's time zone, and how far away it is.
+
+    :param moment: naive UTC, ISO 8601, as an archival's dict has it
+    """
+    if not moment:
+        return Markup()
+    exact = tk.h.render_datetime(moment, with_hours=True)
+    time = Markup('<time datetime="{}Z">{}</time>').format(moment, exact)
+    if not relative:
+        return time
+    return time + Markup(' <span class="archiver-ago">({})</span>').format(tk.h.time_ago_from_timestamp(moment))
+
+
+def archiver_percent(value: float) -> str:
+    """A share of 100 as the reader writes it: "7.4 %"."""
+    return tk._("{number} %").format(number=tk.h.localised_number(value))
+
+
+# -- names that themes call --------------------------------------------------------------------------------
+
+
+def archiver_is_resource_broken_html(resource: Dict) -> Markup:
+    """The state of a resource's link as a badge; nothing for a link that was never looked at."""
+    if not resource.get(search.KEY):
+        return Markup()
+    state = archiver_resource_state(resource)
+    html: Markup = tk.render_snippet("archiver/snippets/badge.html", {"state": state})
+    return html
+
+
+def archiver_is_resource_cached_html(resource: Dict) -> Markup:
+    """A link to the cached copy; nothing where there is none."""
+    copy = archiver_cached_copy(resource)
+    html: Markup = tk.render_snippet("archiver/snippets/cached_link.html", {"copy": copy}) if copy else Markup()
+    return html
+
+
+HIDDEN_KEYS = {
+    search.KEY, "qa", "cache_filepath", "cache_last_updated", "cache_url", "hash", "package_id", "position", "state",
+    "tracking_summary", "revision_id", "resource_group_id", "name", "description", "url",
+}  # fmt: skip
+
+
+def archiver_format_resource_items(items: Iterable[tuple[str, Any]]) -> list[tuple[str, str]]:
+    """The fields of a resource that are worth showing, as (label, text) pairs in alphabetical order."""
+    output = []
+    for key, value in items:
+        if key in HIDDEN_KEYS or value in (None, "", [], {}):
+            continue
+        if key in ("size", "content_length") and str(value).isdigit():
+            text = tk.h.localised_filesize(int(value))
+        elif isinstance(value, bool):
+            text = tk._("Yes") if value else tk._("No")
+        elif isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?", value):
+            text = tk.h.render_datetime(value, with_hours=True)
+        else:
+            text = str(value)
+        output.append((key.replace("_", " "), text))
+    return sorted(output)
+
+
+@tk.chained_helper
+def format_resource_items(
+    next_helper: Callable[[list[tuple[str, Any]]], list[tuple[str, Any]]], items: Iterable[tuple[str, Any]]
+) -> list[tuple[str, Any]]:
+    """CKAN's own, without our dict: the panel says it in words."""
+    return next_helper([(key, value) for key, value in items if key != search.KEY])

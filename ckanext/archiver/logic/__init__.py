@@ -1,0 +1,1 @@
+"""Actions, who may call them, and what they take."""

@@ -1,0 +1,92 @@
+"""The actions of the API.
+
+``package_create`` and ``package_update`` are CKAN's own with one thing put before them: what package_show adds
+under ``archiver`` is taken out again, so that a client that sends back what it was shown stores nothing of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import ckan.plugins.toolkit as tk
+from ckan import model
+
+from ckanext.archiver import search
+from ckanext.archiver.logic import schema
+from ckanext.archiver.model import Archival, aggregate_archivals_for_a_dataset
+
+__all__ = ["archiver_dataset_show", "archiver_resource_show", "package_create", "package_update"]
+
+Action = Callable[[Any, dict[str, Any]], Any]
+
+
+@tk.side_effect_free
+def archiver_resource_show(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
+    """What the archiver knows of one resource: whether its link works, why not, since when, and the cached copy.
+
+    Anybody may call it who may see the resource (``resource_show``).
+
+    :param id: id of the resource
+    :type id: string
+
+    :returns: the archival, as ``package_show`` has it under the resource's ``archiver``. Times are ISO 8601 in
+        UTC, without an offset. ``is_broken`` is true, false, or null where nobody can say (yet)
+    :rtype: dictionary
+    :raises NotFound: if there is no such resource, or it was never looked at
+    """
+    id_ = _id(context, data_dict)
+    resource = model.Resource.get(id_)
+    if resource is None or resource.state != model.State.ACTIVE:
+        raise tk.ObjectNotFound(tk._("There is no resource {id}.").format(id=id_))
+    tk.check_access("archiver_resource_show", context, {"id": resource.id})
+    archival = Archival.get_for_resource(resource.id)
+    if archival is None:
+        raise tk.ObjectNotFound(tk._("The resource {id} has not been looked at yet.").format(id=id_))
+    return archival.as_dict()
+
+
+@tk.side_effect_free
+def archiver_dataset_show(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
+    """What the archiver knows of a dataset: the state of its worst link.
+
+    Anybody may call it who may see the dataset (``package_show``).
+
+    :param id: id or name of the dataset
+    :type id: string
+
+    :returns: ``status_id``, ``status``, ``reason``, ``is_broken`` and ``verdict``, as ``package_show`` has them
+        under ``archiver``
+    :rtype: dictionary
+    :raises NotFound: if there is no such dataset, or none of its resources was looked at
+    """
+    id_ = _id(context, data_dict)
+    package = model.Package.get(id_)
+    if package is None:
+        raise tk.ObjectNotFound(tk._("There is no dataset {id}.").format(id=id_))
+    tk.check_access("archiver_dataset_show", context, {"id": package.id})
+    archivals = Archival.get_for_package(package.id)
+    if not archivals:
+        raise tk.ObjectNotFound(tk._("No resource of the dataset {id} has been looked at yet.").format(id=id_))
+    return aggregate_archivals_for_a_dataset(archivals)
+
+
+def _id(context: Any, data_dict: dict[str, Any]) -> str:
+    data, errors = tk.navl_validate(data_dict, schema.archiver_show(), context)
+    if errors:
+        raise tk.ValidationError(errors)
+    return data["id"]
+
+
+@tk.chained_action
+def package_create(next_action: Action, context: Any, data_dict: dict[str, Any]) -> Any:
+    """CKAN's own, without what package_show adds under ``archiver``."""
+    search.strip(data_dict)
+    return next_action(context, data_dict)
+
+
+@tk.chained_action
+def package_update(next_action: Action, context: Any, data_dict: dict[str, Any]) -> Any:
+    """CKAN's own, without what package_show adds under ``archiver``."""
+    search.strip(data_dict)
+    return next_action(context, data_dict)

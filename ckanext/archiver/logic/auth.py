@@ -1,0 +1,29 @@
+"""Who may call the actions: whoever may see the resource or dataset they tell about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ckan.plugins.toolkit as tk
+
+__all__ = ["archiver_dataset_show", "archiver_resource_show"]
+
+
+@tk.auth_allow_anonymous_access
+def archiver_resource_show(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
+    """As ``resource_show``."""
+    return _as("resource_show", context, data_dict)
+
+
+@tk.auth_allow_anonymous_access
+def archiver_dataset_show(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
+    """As ``package_show``."""
+    return _as("package_show", context, data_dict)
+
+
+def _as(action: str, context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
+    try:
+        tk.check_access(action, context, data_dict)
+    except tk.NotAuthorized as e:
+        return {"success": False, "msg": str(e)}
+    return {"success": True}

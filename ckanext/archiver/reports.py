@@ -1,0 +1,242 @@
+"""The Broken Links report.
+
+It counts and lists active resources of active, public datasets only, whoever reads it: what is private is nobody
+else's business, and one report for all can be cached. A link counts as broken when that is confirmed
+(``archival.is_broken``).
+
+The keys are those of earlier releases, which other code reads. The same report serves our own page and
+ckanext-report, where that is installed.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import io
+import json
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import ckan.plugins.toolkit as tk
+import sqlalchemy as sa
+from ckan import model
+
+from ckanext.archiver.model import Status
+
+# What the report is about. A "harvest" dataset is the description of a harvest source.
+_IS_COUNTED = "p.state = 'active' AND NOT p.private AND p.type <> 'harvest'"
+
+# Every organization (``top``) with itself and, if they are wanted, all below it. UNION ends a circle of parents.
+_TREE = """
+    WITH RECURSIVE tree (top, id) AS (
+        SELECT id, id FROM "group"
+        WHERE is_organization AND state = 'active' AND (CAST(:top AS text) IS NULL OR id = :top)
+        UNION
+        SELECT tree.top, child.id
+        FROM tree
+        JOIN member m ON m.table_id = tree.id AND m.table_name = 'group' AND m.state = 'active'
+        JOIN "group" child ON child.id = m.group_id AND child.is_organization AND child.state = 'active'
+        WHERE :include_sub_organizations
+    )
+"""
+
+# A dataset has one owner, so these numbers may be summed over organizations.
+_COUNTS = f"""
+    SELECT p.owner_org AS id,
+        count(DISTINCT p.id) AS package_count,
+        count(r.id) AS resource_count,
+        count(DISTINCT p.id) FILTER (WHERE a.is_broken) AS broken_package_count,
+        count(r.id) FILTER (WHERE a.is_broken) AS broken_resource_count
+    FROM package p
+    LEFT JOIN resource r ON r.package_id = p.id AND r.state = 'active'
+    LEFT JOIN archival a ON a.resource_id = r.id
+    WHERE {_IS_COUNTED}
+    GROUP BY p.owner_org
+"""  # noqa: S608 - constants only
+
+_BY_ORGANIZATION = sa.text(f"""
+    {_TREE}, counts AS ({_COUNTS}), owned AS (
+        SELECT tree.top AS id, counts.package_count, counts.resource_count, counts.broken_package_count,
+            counts.broken_resource_count
+        FROM tree JOIN counts USING (id)
+        UNION ALL
+        SELECT NULL, package_count, resource_count, broken_package_count, broken_resource_count
+        FROM counts
+        WHERE CAST(:top AS text) IS NULL
+            AND NOT EXISTS (SELECT FROM "group" WHERE id = counts.id AND is_organization AND state = 'active')
+    )
+    SELECT coalesce(g.name, '') AS organization_name,
+        coalesce(nullif(g.title, ''), g.name, '') AS organization_title,
+        CAST(sum(package_count) AS bigint) AS package_count,
+        CAST(sum(resource_count) AS bigint) AS resource_count,
+        CAST(sum(broken_package_count) AS bigint) AS broken_package_count,
+        CAST(sum(broken_resource_count) AS bigint) AS broken_resource_count
+    FROM owned LEFT JOIN "group" g USING (id)
+    GROUP BY g.name, g.title
+    ORDER BY broken_package_count DESC, broken_resource_count DESC, organization_title
+""")  # noqa: S608 - constants only
+
+_TOTAL = sa.text(f"""
+    SELECT CAST(coalesce(sum(package_count), 0) AS bigint) AS package_count,
+        CAST(coalesce(sum(resource_count), 0) AS bigint) AS resource_count,
+        CAST(coalesce(sum(broken_package_count), 0) AS bigint) AS broken_package_count,
+        CAST(coalesce(sum(broken_resource_count), 0) AS bigint) AS broken_resource_count
+    FROM ({_COUNTS}) counts
+""")  # noqa: S608 - constants only
+
+_BROKEN_LINKS = sa.text(f"""
+    {_TREE}
+    SELECT p.name AS package_name, p.title AS package_title, g.name AS organization_name,
+        coalesce(nullif(g.title, ''), g.name) AS organization_title,
+        r.id AS resource_id, r.name AS resource_name, r.position AS resource_position, r.url AS resource_url,
+        a.source_url, a.verdict, a.cause, a.detail, a.facts, a.reason, a.status_id, a.failure_count,
+        a.first_failure, a.broken_since, a.last_success, coalesce(a.checked_at, a.updated) AS last_updated,
+        a.url_redirected_to
+    FROM tree
+    JOIN package p ON p.owner_org = tree.id
+    JOIN "group" g ON g.id = p.owner_org
+    JOIN resource r ON r.package_id = p.id AND r.state = 'active'
+    JOIN archival a ON a.resource_id = r.id AND a.is_broken
+    WHERE {_IS_COUNTED}
+    ORDER BY organization_title, p.title, p.name, r.position
+""")  # noqa: S608 - constants only
+
+INDEX_COLUMNS = (
+    "organization_title", "organization_name", "package_count", "resource_count", "broken_package_count",
+    "broken_package_percent", "broken_resource_count", "broken_resource_percent",
+)  # fmt: skip
+
+LINK_COLUMNS = (
+    "organization_title", "organization_name", "package_title", "package_name", "resource_name", "resource_id",
+    "resource_position", "resource_url", "url_up_to_date", "via", "status", "reason", "failure_count",
+    "first_failure", "last_success", "last_updated", "url_redirected_to",
+)  # fmt: skip
+
+
+def broken_links(*, organization: str | None = None, include_sub_organizations: bool = False) -> dict[str, Any]:
+    """The report, as data that JSON can hold.
+
+    :param organization: name or id; without it the report has one row per organization, with it one per broken link
+    :param include_sub_organizations: count what is below an organization to it as well
+    :raises ObjectNotFound: if there is no such organization
+    """
+    if organization:
+        return _of_organization(_organization(organization), include_sub_organizations)
+    return _index(include_sub_organizations)
+
+
+def _organization(name_or_id: str) -> model.Group:
+    group = model.Group.get(name_or_id)
+    if group is None or not group.is_organization or group.state != model.State.ACTIVE:
+        raise tk.ObjectNotFound(f"There is no organization {name_or_id!r}.")
+    return group
+
+
+def _index(include_sub_organizations: bool) -> dict[str, Any]:
+    parameters = {"top": None, "include_sub_organizations": include_sub_organizations}
+    rows = model.Session.execute(_BY_ORGANIZATION, parameters).mappings()
+    total = model.Session.execute(_TOTAL).mappings().one()
+    # Not the sum of the rows: with sub-organizations a dataset is in several of them.
+    return {"table": [_with_percents(row) for row in rows], **_totals(total)}
+
+
+def _of_organization(group: model.Group, include_sub_organizations: bool) -> dict[str, Any]:
+    parameters = {"top": group.id, "include_sub_organizations": include_sub_organizations}
+    total = model.Session.execute(_BY_ORGANIZATION, parameters).mappings().first()
+    rows = model.Session.execute(_BROKEN_LINKS, parameters).mappings()
+    return {
+        "organization_name": group.name,
+        "organization_title": group.title or group.name,
+        "table": [_link(row) for row in rows],
+        **_totals(total or {}),
+    }
+
+
+def _with_percents(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **row,
+        "broken_package_percent": percent(row["broken_package_count"], row["package_count"]),
+        "broken_resource_percent": percent(row["broken_resource_count"], row["resource_count"]),
+    }
+
+
+def _totals(row: Mapping[str, Any]) -> dict[str, Any]:
+    packages, resources = row.get("package_count", 0), row.get("resource_count", 0)
+    broken_packages, broken_resources = row.get("broken_package_count", 0), row.get("broken_resource_count", 0)
+    return {
+        "num_packages": packages,
+        "num_resources": resources,
+        "num_broken_packages": broken_packages,
+        "num_broken_resources": broken_resources,
+        "broken_package_percent": percent(broken_packages, packages),
+        "broken_resource_percent": percent(broken_resources, resources),
+    }
+
+
+def _link(row: Mapping[str, Any]) -> dict[str, Any]:
+    link = {
+        key: value.isoformat() if isinstance(value, datetime.datetime) else value
+        for key, value in row.items()
+        if key not in ("source_url", "status_id")
+    }
+    return {
+        **link,
+        # The names of earlier releases.
+        "dataset_name": row["package_name"],
+        "dataset_title": row["package_title"],
+        "status": None if row["status_id"] is None else Status.by_id(row["status_id"]),
+        "url_up_to_date": row["source_url"] in (None, row["resource_url"]),
+        "via": "",
+    }
+
+
+def percent(part: int, whole: int) -> float:
+    """A share in per cent, with one decimal; 0 of nothing."""
+    return round(100 * part / whole, 1) if whole else 0.0
+
+
+# -- files -------------------------------------------------------------------------------------------------
+
+
+def as_json(data: Mapping[str, Any]) -> str:
+    """The report as JSON."""
+    return json.dumps(data)
+
+
+def as_csv(data: Mapping[str, Any]) -> str:
+    """The report's table as CSV (RFC 4180)."""
+    columns: Sequence[str] = LINK_COLUMNS if "organization_name" in data else INDEX_COLUMNS
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(columns)
+    writer.writerows([_cell(row[column]) for column in columns] for row in data["table"])
+    return out.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    # A spreadsheet would run a text that starts like this as a formula (CWE-1236).
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return "'" + value
+    return value
+
+
+# -- ckanext-report ----------------------------------------------------------------------------------------
+
+
+def _option_combinations() -> Iterator[dict[str, Any]]:
+    names = model.Session.query(model.Group.name).filter_by(is_organization=True, state="active").order_by("name")
+    for name in [None, *(row.name for row in names)]:
+        for include in (False, True):
+            yield {"organization": name, "include_sub_organizations": include}
+
+
+broken_links_report_info = {
+    "name": "broken-links",
+    "title": "Broken Links",
+    "description": "Links of resources that do not work: those that cannot be downloaded by anybody.",
+    "option_defaults": OrderedDict((("organization", None), ("include_sub_organizations", False))),
+    "option_combinations": _option_combinations,
+    "generate": broken_links,
+    "template": "report/broken_links.html",
+}

@@ -1,0 +1,145 @@
+"""Pages and downloads."""
+
+from __future__ import annotations
+
+import logging
+import mimetypes
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ckan.plugins.toolkit as tk
+from ckan import model
+from flask import Blueprint, Response, make_response, send_file
+
+from ckanext.archiver import config, reports
+from ckanext.archiver.model import Archival
+
+log = logging.getLogger(__name__)
+
+archiver = Blueprint("archiver", __name__)
+archiver_report = Blueprint("archiver_report", __name__)
+
+
+def get_blueprints() -> list[Blueprint]:
+    """Ours, for ``IBlueprint``."""
+    return [archiver, archiver_report]
+
+
+# -- cached copies -----------------------------------------------------------------------------------------
+
+
+def cached_copy_url(archival: Mapping[str, Any], *, is_public: bool) -> str:
+    """Where a page links to: the web server that publishes the archive, if anybody may have the copy; else CKAN."""
+    root = config.cache_url_root()
+    published = archival.get("cache_url") or ""
+    if is_public and root and published.startswith(root + "/"):
+        return str(published)
+    url: str = tk.url_for("archiver.cached", id=archival["package_id"], resource_id=archival["resource_id"])
+    return url
+
+
+@archiver.route("/dataset/<id>/resource/<resource_id>/cached")
+def cached(id: str, resource_id: str) -> Response:
+    """Download the cached copy of a resource, for whoever may see the resource now."""
+    try:
+        tk.get_action("package_show")({}, {"id": id})
+        resource = tk.get_action("resource_show")({}, {"id": resource_id})
+    except (tk.ObjectNotFound, tk.NotAuthorized):
+        # Whether a private resource exists is nobody's business.
+        return tk.abort(404, tk._("Resource not found"))
+    package = model.Package.get(id)
+    archival = Archival.get_for_resource(resource_id)
+    if package is None or package.id != resource["package_id"] or archival is None:
+        return tk.abort(404, tk._("There is no cached copy of this resource."))
+    path = _inside_archive(archival.cache_filepath)
+    if path is None:
+        return tk.abort(404, tk._("There is no cached copy of this resource."))
+    return _download(path, archival, is_public=not package.private and package.state == model.State.ACTIVE)
+
+
+def _inside_archive(cache_filepath: str | None) -> Path | None:
+    """The file, if there is one and it really lies in the archive; symbolic links resolved."""
+    archive_dir = config.archive_dir()
+    if not cache_filepath or not archive_dir:
+        return None
+    try:
+        path = Path(cache_filepath).resolve(strict=True)
+        inside = path.is_relative_to(Path(archive_dir).resolve(strict=True))
+    except (OSError, ValueError):
+        # Gone, or a path that cannot be one (NUL).
+        return None
+    if not inside:
+        log.warning("The cached copy %s does not lie in the archive directory", cache_filepath)
+        return None
+    return path if path.is_file() else None
+
+
+def _download(path: Path, archival: Archival, *, is_public: bool) -> Response:
+    response: Response = send_file(
+        path,
+        mimetype=_safe_mimetype(archival.mimetype, path),
+        as_attachment=True,
+        download_name=re.sub(r"[\x00-\x1f\x7f\"\\]", "_", path.name),
+        etag=archival.sha256 or True,
+        conditional=True,
+    )
+    # The bytes are a stranger's: a browser must neither guess what they are nor run them on our origin.
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Content-Security-Policy"] = "sandbox; default-src 'none'"
+    if not is_public:
+        # Read by set_cache_control_headers_for_response, which runs after this view.
+        tk.request.environ["__no_cache__"] = True
+    return response
+
+
+_ACTIVE_TYPE = re.compile(r"html|xml|svg|script|pdf|flash|multipart|message")
+
+
+def _safe_mimetype(mimetype: str | None, path: Path) -> str:
+    type_ = (mimetype or mimetypes.guess_type(path.name)[0] or "").split(";")[0].strip().lower()
+    if not re.fullmatch(r"[a-z]+/[a-z0-9][a-z0-9.+-]{0,80}", type_) or _ACTIVE_TYPE.search(type_):
+        return "application/octet-stream"
+    return type_
+
+
+# -- report ------------------------------------------------------------------------------------------------
+
+
+@archiver_report.route("/report/broken-links")
+@archiver_report.route("/report/broken-links/<organization>")
+def broken_links(organization: str | None = None) -> Response | str:
+    """The Broken Links report as a page, CSV or JSON."""
+    arguments = tk.request.args
+    organization = organization or arguments.get("organization") or None
+    format_ = arguments.get("format") or "html"
+    if format_ not in ("html", "csv", "json"):
+        return tk.abort(400, tk._("The format can be html, csv or json."))
+    try:
+        include = tk.asbool(arguments.get("include_sub_organizations") or False)
+    except ValueError:
+        return tk.abort(400, tk._("include_sub_organizations can be 1 or 0."))
+    try:
+        data = reports.broken_links(organization=organization, include_sub_organizations=include)
+    except tk.ObjectNotFound:
+        return tk.abort(404, tk._("There is no such organization."))
+
+    if format_ == "csv":
+        return _file(reports.as_csv(data), "text/csv; charset=utf-8", data, "csv")
+    if format_ == "json":
+        return _file(reports.as_json(data), "application/json", data, "json")
+    page: str = tk.render(
+        "archiver/report.html",
+        {"data": data, "organization": organization, "include_sub_organizations": include},
+    )
+    return page
+
+
+def _file(text: str, mimetype: str, data: Mapping[str, Any], extension: str) -> Response:
+    name = "-".join(["broken-links", *([data["organization_name"]] if "organization_name" in data else [])])
+    response = make_response(text)
+    response.headers["Content-Type"] = mimetype
+    if extension == "csv":
+        response.headers["Content-Disposition"] = f'attachment; filename="{name}.csv"'
+    return response
