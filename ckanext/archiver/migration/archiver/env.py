@@ -3,8 +3,8 @@
 It differs from what `ckan generate migration` writes:
 
 * Our tables are told by the model, not by their name: ``archival`` does not start with ``archiver``.
-* Each migration has a transaction of its own, so that the short ones that lock ``archival`` do not keep it locked
-  while the long one fills it.
+* Each migration has a transaction of its own, so that the short ones that lock ``archival`` do not keep it
+  locked while the long one fills it.
 * The logging of the process that runs us is left alone.
 """
 

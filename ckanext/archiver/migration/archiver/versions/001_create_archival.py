@@ -4,8 +4,9 @@ Revision ID: 67818770e95f
 Revises:
 Create Date: 2026-01-09 13:19:51
 
-The identifier is the one that late 2.x releases recorded, so a database that has it goes on with 002. Most databases
-of 2.x have the table without any record (``archiver init`` made it from the model): for them this does nothing.
+The identifier is the one that late 2.x releases recorded, so a database that has it goes on with 002. Most
+databases of 2.x have the table without any record (``archiver init`` made it from the model): for them this
+does nothing.
 """
 
 from __future__ import annotations

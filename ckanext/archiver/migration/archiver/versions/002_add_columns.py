@@ -37,9 +37,9 @@ NEW = {
 def upgrade() -> None:
     """Add what is missing; mark the rows of older releases in a column ``of_2x``, which 004 removes again.
 
-    The mark is what makes 003 convert each row once, whatever is interrupted and repeated, and keeps it away from the
-    rows of a table that 3.0 made. At 1,000,000 rows: milliseconds, since no column has to be written into the rows;
-    the index over the still empty next_check_at takes under a second, in which others may read.
+    The mark is what makes 003 convert each row once, whatever is interrupted and repeated, and keeps it away
+    from the rows of a table that 3.0 made. At 1,000,000 rows: under a second, in which nobody can read the
+    table; it goes into the index over the still empty next_check_at, for no row has to be written anew.
     """
     # A 2.x release's own "archiver migrate" made these two as VARCHAR; the change of type rewrites nothing.
     for name in ("etag", "last_modified"):

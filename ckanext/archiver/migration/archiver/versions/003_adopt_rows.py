@@ -4,10 +4,11 @@ Revision ID: archiver_003
 Revises: archiver_002
 Create Date: 2026-11-23 15:00:00
 
-Releases 2.x wrote their times with ``datetime.now()``: naive, in the zone of the machine that ran the worker. The zone
-of the machine (and the variable ``TZ``) that runs *this* is taken for the same; where they differ, run it with
-``TZ=Europe/Berlin ckan db upgrade -p archiver``. In a portal that runs in UTC no time changes. The hour that happens
-twice in autumn is read as standard time. ``resource_timestamp`` came from CKAN, which has always written UTC.
+Releases 2.x wrote their times with ``datetime.now()``: naive, in the zone of the machine that ran the worker.
+The zone of the machine (and the variable ``TZ``) that runs *this* is taken for the same; where they differ,
+run it with ``TZ=Europe/Berlin ckan db upgrade -p archiver``. In a portal that runs in UTC no time changes.
+The hour that happens twice in autumn is read as standard time. ``resource_timestamp`` came from CKAN, which
+has always written UTC.
 """
 
 from __future__ import annotations
@@ -21,8 +22,6 @@ down_revision = "archiver_002"
 branch_labels = None
 depends_on = None
 
-LOCAL_TIMES = ("created", "updated", "first_failure", "last_success")
-
 
 def upgrade() -> None:
     """Fill the rows that 002 has marked. Stop the workers of the old release first.
@@ -30,10 +29,11 @@ def upgrade() -> None:
     At 1,000,000 rows: about half a minute, and about as much disk space again as the table has until the next
     vacuum. Others may read meanwhile; writers wait, so that no row comes in with an old time behind our back.
 
-    * ``source_url`` is the resource's URL of now: what was last archived, as far as anybody knows. Without it the next
-      edit of a title would look like a new link.
-    * The verdict is the old release's, until the next check. It counted a file that was too large, and its own
-      errors, as failures too; those counts go, or the next trouble of such a link would make it broken at once.
+    * ``source_url`` is the resource's URL of now: what was last archived, as far as anybody knows. Without it
+      the next edit of a title would look like a new link.
+    * The verdict is the old release's, until the next check. It counted a file that was too large, and its
+      own errors, as failures too; those counts go, or the next trouble of such a link would make it broken at
+      once.
     """
     bind = op.get_bind()
     if not _has_mark(bind):
@@ -83,8 +83,19 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Turn the times back into those of this machine's zone, and mark every row as 2.x's."""
     op.execute("ALTER TABLE archival ADD COLUMN IF NOT EXISTS of_2x BOOLEAN DEFAULT true")
-    times = ", ".join(f"{name} = {name} AT TIME ZONE 'UTC' AT TIME ZONE :zone" for name in LOCAL_TIMES)
-    op.get_bind().execute(sa.text(f"UPDATE archival SET of_2x = true, {times}"), {"zone": _zone()})
+    op.get_bind().execute(
+        sa.text(
+            """
+            UPDATE archival SET
+                of_2x = true,
+                created = created AT TIME ZONE 'UTC' AT TIME ZONE :zone,
+                updated = updated AT TIME ZONE 'UTC' AT TIME ZONE :zone,
+                first_failure = first_failure AT TIME ZONE 'UTC' AT TIME ZONE :zone,
+                last_success = last_success AT TIME ZONE 'UTC' AT TIME ZONE :zone
+            """
+        ),
+        {"zone": _zone()},
+    )
 
 
 def _has_mark(bind: sa.engine.Connection) -> bool:
@@ -99,6 +110,6 @@ def _zone() -> str:
     name = tzlocal.get_localzone_name()
     if not name:
         raise RuntimeError(
-            "The name of this machine's time zone is not known. Set it, for example TZ=Europe/Berlin, and run again."
+            "This machine does not tell its time zone. Say it, as in TZ=Europe/Berlin, and run again."
         )
     return name
