@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import ckan.plugins.toolkit as tk
 from ckan import model
 from flask import g
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from ckanext.archiver import clock, search, views
 from ckanext.archiver.engine.outcome import Verdict
@@ -72,8 +72,8 @@ def archiver_resource_state(resource: Dict) -> Dict:
     """What to say about a resource's link in one word: for a badge.
 
     :param resource: the resource as package_show gives it
-    :returns: ``verdict`` ("ok", "failing", "broken", "not-sure", "waiting" or "never"), ``label``, ``icon`` (a Font
-        Awesome name), ``css`` (a class) and ``requested`` (whether a check of it is waiting or going on)
+    :returns: ``verdict`` ("ok", "failing", "broken", "not-sure", "waiting" or "never"), ``label``, ``icon``
+        (a Font Awesome name), ``css`` (a class) and ``requested`` (whether a check is waiting or going on)
     """
     archival = resource.get(search.KEY) or {}
     requested = resource.get("id") in _requested(resource.get("package_id"))
@@ -104,7 +104,7 @@ def _verdict(archival: Dict) -> str | None:
 
 
 def _is_about_another_url(archival: Dict, resource: Dict) -> bool:
-    # package_show gives an upload's whole URL, the archival has what the table has; a new upload has a request.
+    # package_show gives an upload's whole URL, the archival what the table has. A new upload has a request.
     if not archival.get("source_url") or resource.get("url_type") == "upload":
         return False
     return bool(archival["source_url"] != resource.get("url"))
@@ -116,7 +116,9 @@ def _requested(package_id: str | None) -> set[str]:
         return set()
     asked: dict[str, set[str]] = g.setdefault("archiver_requested", {})
     if package_id not in asked:
-        rows = model.Session.query(ArchiverRequest.resource_id).filter(ArchiverRequest.package_id == package_id)
+        rows = model.Session.query(ArchiverRequest.resource_id).filter(
+            ArchiverRequest.package_id == package_id
+        )
         asked[package_id] = {row.resource_id for row in rows}
     return asked[package_id]
 
@@ -124,9 +126,9 @@ def _requested(package_id: str | None) -> set[str]:
 def archiver_panel(resource: Dict, package: Dict) -> Dict:
     """Everything the panel of the resource page says.
 
-    :returns: what :func:`archiver_resource_state` gives, and ``heading``, ``reason``, ``archival`` (a dict, empty
-        if the link was never looked at or the row is about another URL), ``copy``, ``history``, ``moved_to``,
-        ``redirected_to``, ``certificate_expires``
+    :returns: what :func:`archiver_resource_state` gives, and ``heading``, ``reason``, ``archival`` (a dict,
+        empty if the link was never looked at or the row is about another URL), ``copy``, ``history``,
+        ``moved_to``, ``redirected_to``, ``certificate_expires``
     """
     state = archiver_resource_state(resource)
     looked_at = state["verdict"] not in (WAITING, NEVER)
@@ -151,7 +153,11 @@ def _heading(verdict: str, archival: Dict, resource: Dict) -> str:
         since = archival.get("failing_since") or archival.get("first_failure")
         return _since(tk._("This link has been failing since {date}"), tk._("This link is failing"), since)
     if verdict == Verdict.OK:
-        return tk._("This file is available") if resource.get("url_type") == "upload" else tk._("This link works")
+        return (
+            tk._("This file is available")
+            if resource.get("url_type") == "upload"
+            else tk._("This link works")
+        )
     return {
         WAITING: tk._("This link is waiting to be checked"),
         NEVER: tk._("This link has not been checked yet"),
@@ -181,7 +187,7 @@ def archiver_reason(archival: Dict) -> str:
         try:
             return str(tk._(sentence).format(**(archival.get("facts") or {})))
         except (KeyError, IndexError, ValueError):
-            # A translation with a wrong name in braces must not cost the page; the English sentence was stored.
+            # A translation with a wrong name in braces must not cost the page; the English one was stored.
             pass
     return str(archival.get("reason") or "")
 
@@ -211,7 +217,7 @@ def _expires_soon(archival: Dict) -> str | None:
 def archiver_history(resource_id: str) -> Dict | None:
     """The last checks of a resource, oldest first; None where there was none.
 
-    :returns: ``checks`` (dicts with ``css`` and ``title``), ``count``, ``failed`` and ``text``, the whole in words
+    :returns: ``checks`` (dicts with ``css`` and ``title``), ``count``, ``failed`` and ``text``, all in words
     """
     newest = (
         model.Session.query(ArchivalCheck.checked_at, ArchivalCheck.verdict)
@@ -243,7 +249,7 @@ def archiver_history(resource_id: str) -> Dict | None:
 
 
 def archiver_cached_copy(resource: Dict, package: Dict | None = None) -> Dict | None:
-    """The cached copy of a resource: ``url``, ``size`` (text), ``saved`` (ISO time); None where there is none.
+    """The cached copy of a resource: ``url``, ``size`` (text), ``saved`` (ISO); None where there is none.
 
     :param package: the dataset, if it is known; only a public dataset's copy is linked to outside CKAN
     """
@@ -295,7 +301,9 @@ def archiver_time(moment: str | None, relative: bool = True) -> Markup:
     time = Markup('<time datetime="{}Z">{}</time>').format(moment, exact)
     if not relative:
         return time
-    return time + Markup(' <span class="archiver-ago">({})</span>').format(tk.h.time_ago_from_timestamp(moment))
+    return time + Markup(' <span class="archiver-ago">({})</span>').format(
+        tk.h.time_ago_from_timestamp(moment)
+    )
 
 
 def archiver_percent(value: float) -> str:
@@ -318,13 +326,15 @@ def archiver_is_resource_broken_html(resource: Dict) -> Markup:
 def archiver_is_resource_cached_html(resource: Dict) -> Markup:
     """A link to the cached copy; nothing where there is none."""
     copy = archiver_cached_copy(resource)
-    html: Markup = tk.render_snippet("archiver/snippets/cached_link.html", {"copy": copy}) if copy else Markup()
+    html: Markup = (
+        tk.render_snippet("archiver/snippets/cached_link.html", {"copy": copy}) if copy else Markup()
+    )
     return html
 
 
 HIDDEN_KEYS = {
-    search.KEY, "qa", "cache_filepath", "cache_last_updated", "cache_url", "hash", "package_id", "position", "state",
-    "tracking_summary", "revision_id", "resource_group_id", "name", "description", "url",
+    search.KEY, "qa", "cache_filepath", "cache_last_updated", "cache_url", "hash", "package_id", "position",
+    "state", "tracking_summary", "revision_id", "resource_group_id", "name", "description", "url",
 }  # fmt: skip
 
 

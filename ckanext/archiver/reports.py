@@ -1,7 +1,7 @@
 """The Broken Links report.
 
-It counts and lists active resources of active, public datasets only, whoever reads it: what is private is nobody
-else's business, and one report for all can be cached. A link counts as broken when that is confirmed
+It counts and lists active resources of active, public datasets only, whoever reads it: what is private is
+nobody else's business, and one report for all can be cached. A link counts as broken when that is confirmed
 (``archival.is_broken``).
 
 The keys are those of earlier releases, which other code reads. The same report serves our own page and
@@ -27,7 +27,7 @@ from ckanext.archiver.model import Status
 # What the report is about. A "harvest" dataset is the description of a harvest source.
 _IS_COUNTED = "p.state = 'active' AND NOT p.private AND p.type <> 'harvest'"
 
-# Every organization (``top``) with itself and, if they are wanted, all below it. UNION ends a circle of parents.
+# Every organization (``top``) with itself and, if wanted, all below it. UNION ends a circle of parents.
 _TREE = """
     WITH RECURSIVE tree (top, id) AS (
         SELECT id, id FROM "group"
@@ -108,16 +108,19 @@ INDEX_COLUMNS = (
 )  # fmt: skip
 
 LINK_COLUMNS = (
-    "organization_title", "organization_name", "package_title", "package_name", "resource_name", "resource_id",
-    "resource_position", "resource_url", "url_up_to_date", "via", "status", "reason", "failure_count",
-    "first_failure", "last_success", "last_updated", "url_redirected_to",
+    "organization_title", "organization_name", "package_title", "package_name", "resource_name",
+    "resource_id", "resource_position", "resource_url", "url_up_to_date", "via", "status", "reason",
+    "failure_count", "first_failure", "last_success", "last_updated", "url_redirected_to",
 )  # fmt: skip
 
 
-def broken_links(*, organization: str | None = None, include_sub_organizations: bool = False) -> dict[str, Any]:
+def broken_links(
+    *, organization: str | None = None, include_sub_organizations: bool = False
+) -> dict[str, Any]:
     """The report, as data that JSON can hold.
 
-    :param organization: name or id; without it the report has one row per organization, with it one per broken link
+    :param organization: name or id; without it the report has one row per organization, with it one per
+        broken link
     :param include_sub_organizations: count what is below an organization to it as well
     :raises ObjectNotFound: if there is no such organization
     """
@@ -163,7 +166,10 @@ def _with_percents(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _totals(row: Mapping[str, Any]) -> dict[str, Any]:
     packages, resources = row.get("package_count", 0), row.get("resource_count", 0)
-    broken_packages, broken_resources = row.get("broken_package_count", 0), row.get("broken_resource_count", 0)
+    broken_packages, broken_resources = (
+        row.get("broken_package_count", 0),
+        row.get("broken_resource_count", 0),
+    )
     return {
         "num_packages": packages,
         "num_resources": resources,
@@ -225,7 +231,9 @@ def _cell(value: Any) -> Any:
 
 
 def _option_combinations() -> Iterator[dict[str, Any]]:
-    names = model.Session.query(model.Group.name).filter_by(is_organization=True, state="active").order_by("name")
+    names = (
+        model.Session.query(model.Group.name).filter_by(is_organization=True, state="active").order_by("name")
+    )
     for name in [None, *(row.name for row in names)]:
         for include in (False, True):
             yield {"organization": name, "include_sub_organizations": include}

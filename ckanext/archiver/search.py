@@ -1,7 +1,7 @@
 """What package_show, package_search and the search index say about links.
 
-A dict that comes from the index already went through ``after_dataset_show``, so it carries what was true when it
-was indexed: old keys are taken out before fresh ones are put in.
+A dict that comes from the index already went through ``after_dataset_show``, so it carries what was true when
+it was indexed: old keys are taken out before fresh ones are put in.
 """
 
 from __future__ import annotations
@@ -48,12 +48,17 @@ def add_to_package(context: Mapping[str, Any], pkg_dict: PackageDict) -> None:
 
 
 def add_to_search(results: dict[str, Any]) -> dict[str, Any]:
-    """Put fresh keys into a page of results, by one query, and words into the facet; for ``after_dataset_search``."""
+    """Put fresh keys into a page of results, by one query, and words into its facet.
+
+    For ``after_dataset_search``.
+    """
     # With the parameter fl, a result is what the client chose and may lack id and resources.
     datasets = [dataset for dataset in results["results"] if isinstance(dataset, dict)]
     for dataset in datasets:
         strip(dataset)
-    _add([dataset for dataset in datasets if dataset.get("id") and isinstance(dataset.get("resources"), list)])
+    _add(
+        [dataset for dataset in datasets if dataset.get("id") and isinstance(dataset.get("resources"), list)]
+    )
     for item in results.get("search_facets", {}).get(FIELD, {}).get("items", ()):
         item["display_name"] = facet_label(item["name"])
     return results
@@ -99,7 +104,7 @@ def facet_value(archivals: Iterable[Archival]) -> str:
 
 
 def facets(facets_dict: dict[str, Any]) -> dict[str, Any]:
-    """Add the facet to a search page; for ``dataset_facets``, ``group_facets`` and ``organization_facets``."""
+    """Add the facet to a search page; for all three hooks of ``IFacets``."""
     facets_dict[FIELD] = tk._("Link state")
     return facets_dict
 

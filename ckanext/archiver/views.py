@@ -31,7 +31,7 @@ def get_blueprints() -> list[Blueprint]:
 
 
 def cached_copy_url(archival: Mapping[str, Any], *, is_public: bool) -> str:
-    """Where a page links to: the web server that publishes the archive, if anybody may have the copy; else CKAN."""
+    """Where a page links to: the web server that publishes the archive, if anybody may have it; else CKAN."""
     root = config.cache_url_root()
     published = archival.get("cache_url") or ""
     if is_public and root and published.startswith(root + "/"):

@@ -1,7 +1,8 @@
 """The actions of the API.
 
-``package_create`` and ``package_update`` are CKAN's own with one thing put before them: what package_show adds
-under ``archiver`` is taken out again, so that a client that sends back what it was shown stores nothing of ours.
+``package_create`` and ``package_update`` are CKAN's own with one thing put before them: what package_show
+adds under ``archiver`` is taken out again, so that a client that sends back what it was shown stores nothing
+of ours. Every other action that saves a resource comes through these two.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ Action = Callable[[Any, dict[str, Any]], Any]
 
 @tk.side_effect_free
 def archiver_resource_show(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
-    """What the archiver knows of one resource: whether its link works, why not, since when, and the cached copy.
+    """What the archiver knows of one resource: whether its link works, why not, since when, and its copy.
 
     Anybody may call it who may see the resource (``resource_show``).
 
     :param id: id of the resource
     :type id: string
 
-    :returns: the archival, as ``package_show`` has it under the resource's ``archiver``. Times are ISO 8601 in
-        UTC, without an offset. ``is_broken`` is true, false, or null where nobody can say (yet)
+    :returns: the archival, as ``package_show`` has it under the resource's ``archiver``. Times are ISO 8601
+        in UTC, without an offset. ``is_broken`` is true, false, or null where nobody can say (yet)
     :rtype: dictionary
     :raises NotFound: if there is no such resource, or it was never looked at
     """
@@ -55,8 +56,8 @@ def archiver_dataset_show(context: Any, data_dict: dict[str, Any]) -> dict[str, 
     :param id: id or name of the dataset
     :type id: string
 
-    :returns: ``status_id``, ``status``, ``reason``, ``is_broken`` and ``verdict``, as ``package_show`` has them
-        under ``archiver``
+    :returns: ``status_id``, ``status``, ``reason``, ``is_broken`` and ``verdict``, as ``package_show`` has
+        them under ``archiver``
     :rtype: dictionary
     :raises NotFound: if there is no such dataset, or none of its resources was looked at
     """
@@ -67,7 +68,9 @@ def archiver_dataset_show(context: Any, data_dict: dict[str, Any]) -> dict[str, 
     tk.check_access("archiver_dataset_show", context, {"id": package.id})
     archivals = Archival.get_for_package(package.id)
     if not archivals:
-        raise tk.ObjectNotFound(tk._("No resource of the dataset {id} has been looked at yet.").format(id=id_))
+        raise tk.ObjectNotFound(
+            tk._("No resource of the dataset {id} has been looked at yet.").format(id=id_)
+        )
     return aggregate_archivals_for_a_dataset(archivals)
 
 
