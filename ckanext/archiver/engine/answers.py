@@ -64,8 +64,8 @@ def trouble(head: Head) -> Failure | None:
     if status == 503 and "retry-after" in head.every:
         return Failure(Cause.BLOCKED, "http-busy", **facts)
     if status in (206, 304):
-        return Failure(Cause.SERVER_ERROR, "unasked", transient=True, **facts)
-    return Failure(Cause.SERVER_ERROR, "http-status", transient=status in TRANSIENT, **facts)
+        return Failure(Cause.SERVER_ERROR, "unasked", True, **facts)
+    return Failure(Cause.SERVER_ERROR, "http-status", status in TRANSIENT, **facts)
 
 
 def _challenged(head: Head) -> bool:

@@ -30,7 +30,9 @@ class NoConnection(Failure):
 
     @classmethod
     def of(cls, failure: Failure) -> NoConnection:
-        return cls(failure.cause, failure.detail, transient=failure.transient, **failure.facts)
+        made = cls(failure.cause, failure.detail, failure.transient, **failure.facts)
+        made.certificate = failure.certificate
+        return made
 
 
 @dataclass(frozen=True)
@@ -59,19 +61,18 @@ def dial(target: urls.Target, policy: Policy, patience: Patience) -> Line:
     :raises NoConnection: whatever went wrong
     """
     try:
-        if policy.proxy:
-            return _by_proxy(target, policy, policy.proxy, patience)
-        return _straight(target, policy, patience)
+        if target.scheme == "https":
+            return _secured(target, policy, patience)
+        stream = Stream(_open(target, policy, patience), patience)
+        return Line(stream, absolute=bool(policy.proxy), headers=_proxy_headers(policy.proxy))
     except NoConnection:
         raise
     except Failure as failure:
         raise NoConnection.of(failure) from failure
 
 
-def _straight(target: urls.Target, policy: Policy, patience: Patience) -> Line:
-    sock = connect(target.host, target.port, policy, patience)
-    if target.scheme != "https":
-        return Line(Stream(sock, patience))
+def _secured(target: urls.Target, policy: Policy, patience: Patience) -> Line:
+    sock = _open(target, policy, patience)
     try:
         secured = tls.wrap(sock, tls.context_of(policy), target.host, patience)
     except ssl.SSLCertVerificationError as error:
@@ -86,16 +87,25 @@ def _straight(target: urls.Target, policy: Policy, patience: Patience) -> Line:
 def _refused_certificate(
     error: ssl.SSLCertVerificationError, target: urls.Target, policy: Policy, patience: Patience
 ) -> Failure:
-    """Why, in the words of the chain, which is read over a second connection through the same guard."""
+    """Why, in words of the chain, which is read over a second connection that goes the same way as the first."""
     try:
-        second = connect(target.host, target.port, policy, patience)
+        with _open(target, policy, patience) as second:
+            chain = tls.read_chain(second, target.host, patience)
     except Failure as failure:
         if failure.cause is Cause.OWN_FAULT:
             return failure
-        return tls.explain(error, [], target.host, policy)
-    with second:
-        chain = tls.read_chain(second, target.host, patience)
-    return tls.explain(error, chain, target.host, policy)
+        chain = []
+    return tls.explain(error, chain, target.host)
+
+
+def _open(target: urls.Target, policy: Policy, patience: Patience) -> socket.socket:
+    """A socket that leads to the target (for http through a proxy: to the proxy).
+
+    :raises Failure: there is none
+    """
+    if policy.proxy:
+        return _by_proxy(target, policy.proxy, patience)
+    return connect(target.host, target.port, policy, patience)
 
 
 def connect(host: str, port: int, policy: Policy, patience: Patience) -> socket.socket:
@@ -165,32 +175,24 @@ _network = _Network()
 # -- the operator's proxy ----------------------------------------------------------------------------------
 
 
-def _by_proxy(target: urls.Target, policy: Policy, proxy: str, patience: Patience) -> Line:
+def _by_proxy(target: urls.Target, proxy: str, patience: Patience) -> socket.socket:
     """The proxy decides where one may go, so nothing is judged here; its own trouble is our own fault."""
     _say_once(urls.redact(proxy))
     parts = urlsplit(proxy)
     if parts.scheme != "http" or not parts.hostname:
         raise Failure(Cause.OWN_FAULT, "proxy-down")
-    headers = _proxy_headers(parts.username, parts.password)
+    wait = patience.left(patience.limits.connect_timeout)
     try:
-        sock = socket.create_connection(
-            (parts.hostname, parts.port or 80), patience.left(patience.limits.connect_timeout)
-        )
+        sock = socket.create_connection((parts.hostname, parts.port or 80), wait)
     except OSError as e:
         raise Failure(Cause.OWN_FAULT, "proxy-down") from e
-    stream = Stream(sock, patience)
-    if target.scheme != "https":
-        return Line(stream, absolute=True, headers=headers)
-    try:
-        _tunnel(stream, target, headers)
-        secured = tls.wrap(sock, tls.context_of(policy), target.host, patience)
-    except ssl.SSLCertVerificationError as error:
-        sock.close()
-        raise tls.explain(error, [], target.host, policy) from error
-    except BaseException:
-        sock.close()
-        raise
-    return Line(Stream(secured, patience), tls.certificate(secured))
+    if target.scheme == "https":
+        try:
+            _tunnel(Stream(sock, patience), target, proxy)
+        except BaseException:
+            sock.close()
+            raise
+    return sock
 
 
 @functools.lru_cache(maxsize=8)
@@ -198,18 +200,26 @@ def _say_once(proxy: str) -> None:
     log.warning("Fetching through %s, which now decides which addresses may be visited", proxy)
 
 
-def _proxy_headers(username: str | None, password: str | None) -> tuple[tuple[str, str], ...]:
-    if not username:
+def _proxy_headers(proxy: str | None) -> tuple[tuple[str, str], ...]:
+    parts = urlsplit(proxy or "")
+    if not parts.username:
         return ()
-    return (("Proxy-Authorization", basic(unquote(username), unquote(password or ""))),)
+    return (("Proxy-Authorization", basic(unquote(parts.username), unquote(parts.password or ""))),)
 
 
-def _tunnel(stream: Stream, target: urls.Target, headers: tuple[tuple[str, str], ...]) -> None:
+def _tunnel(stream: Stream, target: urls.Target, proxy: str) -> None:
+    """Have the proxy connect (RFC 9110 §9.3.6). What it refuses is for its operator to say, not for the link.
+
+    :raises Failure: it did not
+    """
     host = f"[{target.host}]" if ":" in target.host else target.host
     lines = [f"CONNECT {host}:{target.port} HTTP/1.1", f"Host: {host}:{target.port}"]
-    lines += [f"{name}: {value}" for name, value in headers]
+    lines += [f"{name}: {value}" for name, value in _proxy_headers(proxy)]
     stream.send(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
-    status = wire.read_head(stream)[0].status
+    try:
+        status = wire.read_head(stream)[0].status
+    except Failure as failure:
+        raise Failure(Cause.OWN_FAULT, "proxy-down") from failure
     if 200 <= status < 300:
         return
     if status == 407:

@@ -389,6 +389,7 @@ class _Visit:
 
     def failed(self, failure: Failure) -> Outcome:
         head = self.trail.head
+        self.trail.certificate = self.trail.certificate or failure.certificate
         return self._outcome(
             cause=failure.cause,
             detail=failure.detail,

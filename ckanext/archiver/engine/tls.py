@@ -1,4 +1,8 @@
-"""TLS to a server, and words for people when its certificate is not in order."""
+"""TLS to a server, and words for people when its certificate is not in order.
+
+``ssl`` verifies; when it refuses, it does not show what the server sent, so the chain is read once more with
+pyOpenSSL, unverified, over a second connection that went through the same guard and is used for nothing else.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +10,32 @@ import functools
 import logging
 import socket
 import ssl
+from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
-from typing import Any
 
 import certifi
+from cryptography import x509
+from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
+from OpenSSL import SSL
 
 from .outcome import Cause, Certificate, Policy
-from .wire import Failure, Patience, unreachable
+from .wire import Failure, Patience, Stream, unreachable
 
 log = logging.getLogger(__name__)
 
 EXPIRES_SOON = timedelta(days=14)
+MAX_NAME = 100
+"""Characters of a name out of a certificate that are shown."""
+
 _OP_LEGACY_SERVER_CONNECT = 0x4  # ssl.OP_LEGACY_SERVER_CONNECT, which has a name only from Python 3.12
+_HANDSHAKE_READS = 100
+
+# X509_V_ERR_* of openssl/x509_vfy.h, as SSLCertVerificationError.verify_code has them.
+_NOT_YET_VALID = 9
+_EXPIRED = 10
+_SELF_SIGNED = 18
+_UNKNOWN_ISSUER = frozenset({2, 19, 20, 21})
+_WRONG_HOST = frozenset({62, 64})
 
 
 def context_of(policy: Policy) -> ssl.SSLContext:
@@ -85,38 +103,177 @@ def _alert(error: ssl.SSLError) -> str:
     return "tls-alert"
 
 
-def read_chain(sock: socket.socket, host: str, patience: Patience) -> list[Any]:
-    """The certificates the server sends, the leaf first; as many as came before anything went wrong."""
-    return []
-
-
-def explain(error: ssl.SSLCertVerificationError, chain: list[Any], host: str, policy: Policy) -> Failure:
-    """What a person can do about a certificate that was refused."""
-    return Failure(Cause.TLS, "tls-other", host=host)
-
-
 def certificate(sock: ssl.SSLSocket) -> Certificate | None:
-    """The certificate of a verified connection; None when it was not verified."""
-    shown = sock.getpeercert()
-    if not shown:
+    """The certificate a server showed, verified or not; None when it cannot be read."""
+    shown = sock.getpeercert(binary_form=True)
+    return described(x509.load_der_x509_certificate(shown)) if shown else None
+
+
+def described(leaf: x509.Certificate) -> Certificate | None:
+    """A certificate in words; None when it is not well-formed (which verification does not always mind)."""
+    try:
+        not_after = leaf.not_valid_after_utc
+        return Certificate(
+            subject=_name(leaf.subject),
+            issuer=_name(leaf.issuer),
+            not_before=leaf.not_valid_before_utc,
+            not_after=not_after,
+            names=tuple(_names(leaf)),
+            expires_soon=timedelta(0) <= not_after - datetime.now(timezone.utc) < EXPIRES_SOON,
+        )
+    except ValueError as e:
+        log.debug("A certificate cannot be read: %s", e)
         return None
-    not_after = _when(shown["notAfter"])
+
+
+# -- a certificate that was refused -------------------------------------------------------------------------
+
+
+def read_chain(sock: socket.socket, host: str, patience: Patience) -> list[x509.Certificate]:
+    """The certificates the server sends, the leaf first; none if it does not get so far.
+
+    The handshake is done in memory and its bytes go through a :class:`Stream`, so all limits hold.
+    """
+    asked = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    asked.set_verify(SSL.VERIFY_NONE)
+    asked.set_cipher_list(b"DEFAULT:@SECLEVEL=0")
+    asked.set_options(_OP_LEGACY_SERVER_CONNECT)
+    connection = SSL.Connection(asked, None)
+    connection.set_connect_state()
+    connection.set_tlsext_host_name(host.encode("ascii"))
+    try:
+        _shake_hands(connection, Stream(sock, patience))
+        chain = connection.get_peer_cert_chain() or []
+        return [shown.to_cryptography() for shown in chain]
+    except (SSL.Error, Failure, ValueError) as e:
+        log.debug("The chain of %s cannot be read: %r", host, e)
+        return []
+
+
+def _shake_hands(connection: SSL.Connection, stream: Stream) -> None:
+    """:raises SSL.Error, Failure: it did not come to an end"""
+    for _ in range(_HANDSHAKE_READS):
+        try:
+            connection.do_handshake()
+        except SSL.WantReadError:
+            _flush(connection, stream)
+            data = stream.receive()
+            stream.progress(len(data))
+            if not data:
+                return
+            connection.bio_write(data)
+        else:
+            return
+
+
+def _flush(connection: SSL.Connection, stream: Stream) -> None:
+    try:
+        stream.send(connection.bio_read(65_536))
+    except SSL.WantReadError:
+        return  # nothing to send
+
+
+def explain(error: ssl.SSLCertVerificationError, chain: Sequence[x509.Certificate], host: str) -> Failure:
+    """What is wrong with a certificate, so that a person knows what to do.
+
+    :param chain: what the server sends, the leaf first; may be empty
+    """
+    failure = _explained(error.verify_code, chain, host)
+    if failure is None:
+        problem = _plain(error.verify_message or "unknown problem")
+        failure = Failure(Cause.TLS, "tls-other", host=host, problem=problem)
+    failure.certificate = described(chain[0]) if chain else None
+    return failure
+
+
+def _explained(code: int, chain: Sequence[x509.Certificate], host: str) -> Failure | None:
+    if not chain:
+        return None
+    leaf = chain[0]
+    if code == _EXPIRED:
+        return _expired(chain, host)
+    if code == _NOT_YET_VALID:
+        return Failure(Cause.TLS, "tls-not-yet-valid", host=host, date=_date(leaf.not_valid_before_utc))
+    if code == _SELF_SIGNED:
+        return Failure(Cause.TLS, "tls-self-signed", host=host)
+    if code in _WRONG_HOST:
+        names = _names(leaf) or [_name(leaf.subject)]
+        shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+        return Failure(Cause.TLS, "tls-wrong-host", host=host, names=shown or "nobody")
+    if code in _UNKNOWN_ISSUER:
+        return _unknown_issuer(chain, host)
+    return None
+
+
+def _expired(chain: Sequence[x509.Certificate], host: str) -> Failure | None:
     now = datetime.now(timezone.utc)
-    return Certificate(
-        subject=_name(shown.get("subject", ())),
-        issuer=_name(shown.get("issuer", ())),
-        not_before=_when(shown["notBefore"]),
-        not_after=not_after,
-        names=tuple(str(value) for kind, value in shown.get("subjectAltName", ()) if kind in ("DNS", "IP Address")),
-        expires_soon=not_after - now < EXPIRES_SOON,
-    )
+    for place, shown in enumerate(chain):
+        if shown.not_valid_after_utc < now:
+            date = _date(shown.not_valid_after_utc)
+            if place == 0:
+                return Failure(Cause.TLS, "tls-expired", host=host, date=date)
+            return Failure(Cause.TLS, "tls-expired-issuer", host=host, date=date, issuer=_name(shown.subject))
+    return None
 
 
-def _when(text: Any) -> datetime:
-    return datetime.fromtimestamp(ssl.cert_time_to_seconds(str(text)), tz=timezone.utc)
+def _unknown_issuer(chain: Sequence[x509.Certificate], host: str) -> Failure:
+    """Either a link of the chain is missing or its end is not trusted.
+
+    A certificate that says where its issuer's can be fetched (all public authorities' do) has a public chain, so
+    then the missing link is certain. Without that the two look the same from here, and the sentence says both.
+    """
+    top = _top(chain)
+    if top.issuer == top.subject:
+        return Failure(Cause.TLS, "tls-unknown-issuer", host=host, issuer=_name(top.subject))
+    issuer = _name(top.issuer)
+    if _names_issuer_url(top):
+        return Failure(Cause.TLS, "tls-incomplete-chain", host=host, issuer=issuer)
+    if top is chain[0]:
+        return Failure(Cause.TLS, "tls-incomplete-or-unknown", host=host, issuer=issuer)
+    return Failure(Cause.TLS, "tls-unknown-issuer", host=host, issuer=issuer)
 
 
-def _name(parts: Any) -> str:
-    """The common name, else the organisation."""
-    named = {key: value for part in parts for key, value in part}
-    return str(named.get("commonName") or named.get("organizationName") or "")
+def _top(chain: Sequence[x509.Certificate]) -> x509.Certificate:
+    """The last certificate that is reached from the leaf by issuer names."""
+    by_subject = {shown.subject: shown for shown in chain}
+    top = chain[0]
+    for _ in chain:
+        above = by_subject.get(top.issuer)
+        if above is None or above is top:
+            break
+        top = above
+    return top
+
+
+def _names_issuer_url(shown: x509.Certificate) -> bool:
+    try:
+        found = shown.extensions.get_extension_for_class(x509.AuthorityInformationAccess)
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+        return False
+    return any(entry.access_method == AuthorityInformationAccessOID.CA_ISSUERS for entry in found.value)
+
+
+def _names(leaf: x509.Certificate) -> list[str]:
+    try:
+        found = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+        return []
+    names = found.get_values_for_type(x509.DNSName)
+    return [_plain(name) for name in (*names, *map(str, found.get_values_for_type(x509.IPAddress)))]
+
+
+def _name(name: x509.Name) -> str:
+    """The common name, else the organisation, else all of it."""
+    for kind in (NameOID.COMMON_NAME, NameOID.ORGANIZATIONAL_UNIT_NAME, NameOID.ORGANIZATION_NAME):
+        for found in name.get_attributes_for_oid(kind):
+            return _plain(str(found.value))
+    return _plain(name.rfc4514_string())
+
+
+def _plain(text: str) -> str:
+    """One line of visible characters: it is the remote's text."""
+    return "".join(char if char.isprintable() else " " for char in text[:MAX_NAME]).strip()
+
+
+def _date(when: datetime) -> str:
+    return when.date().isoformat()

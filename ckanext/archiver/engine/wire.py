@@ -19,7 +19,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from .outcome import Cause, Limits
+from .outcome import Cause, Certificate, Limits
 
 RECEIVE_BYTES = 65_536
 CHUNK_LINE_BYTES = 1_024
@@ -30,22 +30,23 @@ STOP_POLL_SECONDS = 0.5
 class Failure(Exception):
     """The end of a fetch, raised where it is seen; ``http.fetch`` makes an Outcome of it."""
 
-    def __init__(self, cause: Cause, detail: str, *, transient: bool = False, **facts: str | int) -> None:
+    def __init__(self, cause: Cause, detail: str, transient: bool = False, /, **facts: str | int) -> None:
         super().__init__(detail)
         self.cause = cause
         self.detail = detail
         self.transient = transient
         self.facts = facts
+        self.certificate: Certificate | None = None
 
 
-def unreachable(detail: str, **facts: str | int) -> Failure:
+def unreachable(detail: str, /, **facts: str | int) -> Failure:
     """A failure of the connection; another try may help."""
-    return Failure(Cause.UNREACHABLE, detail, transient=True, **facts)
+    return Failure(Cause.UNREACHABLE, detail, True, **facts)
 
 
-def server_error(detail: str, **facts: str | int) -> Failure:
+def server_error(detail: str, /, **facts: str | int) -> Failure:
     """A failure of the server; another try may help."""
-    return Failure(Cause.SERVER_ERROR, detail, transient=True, **facts)
+    return Failure(Cause.SERVER_ERROR, detail, True, **facts)
 
 
 class Patience:

@@ -93,7 +93,11 @@ REASONS: dict[str, str] = {
         " verified."
     ),
     "tls-unknown-issuer": N_("The certificate of {host} comes from {issuer}, which is not a known authority."),
-    "tls-other": N_("The certificate of {host} cannot be verified."),
+    "tls-incomplete-or-unknown": N_(
+        "The certificate of {host} cannot be verified: the server does not send the intermediate certificate"
+        " {issuer}, or {issuer} is not a known authority."
+    ),
+    "tls-other": N_("The certificate of {host} cannot be verified ({problem})."),
     # blocked
     "http-blocked": N_("The server does not let the archiver see the file ({status} {phrase}); people may get it."),
     "http-busy": N_("The server asks for patience ({status} {phrase})."),
