@@ -188,6 +188,12 @@ def proxy() -> str | None:
     return url or None
 
 
+def site_url() -> str:
+    """The portal's public URL, with ``ckan.root_path`` where it has no language, without the last slash."""
+    root = _text("ckan.root_path").replace("/{{LANG}}", "").rstrip("/")
+    return _text("ckan.site_url").rstrip("/") + root
+
+
 def site_url_internally() -> str:
     """The URL under which workers reach CKAN: ``ckan.site_url_internally``, else ``ckan.site_url``."""
     return (_text("ckan.site_url_internally") or _text("ckan.site_url")).rstrip("/")

@@ -1,0 +1,450 @@
+"""The use cases: archive one resource, archive one dataset. Read from top to bottom.
+
+A worker claims the request (one short transaction), looks at the link (no transaction), and writes everything it
+learnt in one commit that presents its lease. Then other extensions are told.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from ckan import model
+from sqlalchemy.dialects.postgresql import insert
+
+from ckanext.archiver import clock, config, hosts, indexing, notices, outbox, schedule, uploads
+from ckanext.archiver.engine import http, store, words
+from ckanext.archiver.engine.outcome import Cause, FetchRequest, Outcome, Verdict
+from ckanext.archiver.model import Archival, ArchivalCheck, Status
+from ckanext.archiver.verdict import History, Judgement, judge, status_text
+
+log = logging.getLogger(__name__)
+
+HOLD_SECONDS = 300
+"""How long a request waits that failed by our own fault."""
+
+HOLDS_IN_FAIR_WEATHER = 3
+"""Holds after which a failure counts although many hosts fail, as long as some answer."""
+
+_stopping = threading.Event()
+
+
+def stop() -> None:
+    """Have the transfers of this process end soon; their requests go back to the table."""
+    _stopping.set()
+
+
+@dataclass(frozen=True)
+class Link:
+    """A resource as the worker needs it, and what is known of it."""
+
+    resource_id: str
+    package_id: str
+    package_name: str
+    organization: str
+    url: str
+    url_type: str
+    format: str
+    timestamp: datetime | None
+    archival: Mapping[str, Any] | None
+
+    @property
+    def is_upload(self) -> bool:
+        """Whether CKAN itself has the file."""
+        return self.url_type == "upload"
+
+    @property
+    def known(self) -> Mapping[str, Any]:
+        """The archival, as far as it is about this URL."""
+        if self.archival is None or self.archival["source_url"] != self.url:
+            return {}
+        return self.archival
+
+
+@dataclass(frozen=True)
+class Job:
+    """A claimed request with its link, between the two transactions."""
+
+    claim: outbox.Claim
+    link: Link
+    gate: hosts.Gate
+    at_once: bool = False
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an archival came to. ``archival`` is the row as it was written."""
+
+    outcome: Outcome
+    archival: Mapping[str, Any]
+
+
+def archive_resource(resource_id: str, queue: str = "", *, worker_id: str = "direct",
+                     at_once: bool = False) -> Result | None:  # fmt: skip
+    """Archive one resource for which there is a request.
+
+    :param queue: the queue by which the message came; empty for any
+    :param at_once: do not wait for the host's turn, and do not put off retries (somebody waits for the result)
+    :returns: None where nothing was written: nothing to do, to be tried later, or the lease was lost
+    """
+    job = _claim(resource_id, queue, worker_id, at_once)
+    if job is None:
+        return None
+    outcome = _look(job, worker_id)
+    try:
+        result, notice_ids = _write(job, outcome)
+    finally:
+        model.Session.rollback()
+        if outcome.temp_path is not None:
+            outcome.temp_path.unlink(missing_ok=True)
+    notices.deliver(notice_ids)
+    if notice_ids is not None and queue != outbox.BULK:
+        # The round leaves the index to the dispatcher, which refreshes it in batches.
+        indexing.refresh_dataset(job.link.package_id)
+    return result
+
+
+def archive_package(package_id: str, queue: str = "") -> int:
+    """Archive all resources of a dataset now, one after the other, and tell other extensions.
+
+    :returns: how many resources were archived
+    """
+    ids = [id for (id,) in model.Session.query(model.Resource.id)
+           .filter_by(package_id=package_id, state="active").order_by(model.Resource.position)]  # fmt: skip
+    for resource_id in ids:
+        outbox.put_resource(resource_id, queue or outbox.PRIORITY, "command")
+    return sum(archive_resource(resource_id, at_once=True) is not None for resource_id in ids)
+
+
+# -- claiming ----------------------------------------------------------------------------------------------
+
+_LINK = sa.text("""
+    SELECT r.id AS resource_id, r.package_id, p.name AS package_name, coalesce(g.name, '') AS organization,
+           coalesce(r.url, '') AS url, coalesce(r.url_type, '') AS url_type, coalesce(r.format, '') AS format,
+           r.last_modified AS timestamp
+    FROM resource r JOIN package p ON p.id = r.package_id LEFT JOIN "group" g ON g.id = p.owner_org
+    WHERE r.id = :id AND r.state = 'active' AND p.state IN ('active', 'draft')
+""")
+
+
+def _load(resource_id: str) -> Link | None:
+    connection = model.Session.connection()
+    row = connection.execute(_LINK, {"id": resource_id}).mappings().first()
+    if row is None:
+        return None
+    table = Archival.__table__
+    archival = connection.execute(sa.select(*table.c).where(table.c.resource_id == resource_id)).mappings().first()
+    return Link(**row, archival=archival)
+
+
+def _claim(resource_id: str, queue: str, worker_id: str, at_once: bool) -> Job | None:
+    """Take the request and enter the gate of its host: one transaction."""
+    claim = outbox.claim(resource_id, queue, worker_id, at_once=at_once)
+    if claim is None:
+        model.Session.rollback()
+        return None
+    link = _load(resource_id)
+    if link is None:
+        # Deleted since it was requested.
+        outbox.finish(claim)
+        model.Session.commit()
+        return None
+    gate = hosts.Gate() if at_once else hosts.enter(claim.host)
+    if gate.wait:
+        outbox.give_back(claim, gate.wait)
+    model.Session.commit()
+    return None if gate.wait else Job(claim, link, gate, at_once)
+
+
+# -- looking -----------------------------------------------------------------------------------------------
+
+
+def _look(job: Job, worker_id: str) -> Outcome:
+    """Look at the link. No transaction is open, and nothing is raised for what the remote side does."""
+    link, archive_dir = job.link, config.archive_dir()
+    if job.gate.down_since is not None:
+        facts = {"host": job.claim.host, "since": job.gate.down_since.date().isoformat()}
+        return Outcome(Cause.UNREACHABLE, "host-down", facts, url=link.url)
+    check_only = archive_dir is None or "check" == config.mode_for(
+        dataset=link.package_name, organization=link.organization, host=job.claim.host, format=link.format
+    )
+    spool = None
+    if not check_only and archive_dir is not None:
+        if store.free_bytes(archive_dir) < config.min_free_bytes():
+            return Outcome(Cause.OWN_FAULT, "disk-full", url=link.url)
+        try:
+            spool = store.spool(archive_dir, worker_id)
+        except OSError as e:
+            log.warning("The archive directory cannot be used: %s", e)
+            return Outcome(Cause.OWN_FAULT, "disk-broken", url=link.url)
+    if link.is_upload:
+        return uploads.fetch(link.resource_id, link.url, spool, config.limits(), check_only=check_only)
+    request = FetchRequest(
+        url=link.url,
+        format=link.format,
+        check_only=check_only,
+        hints=job.gate.hints,
+        **({} if check_only else _validators(link)),
+    )
+    return http.fetch(request, limits=config.limits(), policy=config.policy(), spool=spool, stop=_stopping)
+
+
+def _validators(link: Link) -> dict[str, str | None]:
+    """What makes the request conditional: only while we still have the copy of this very URL."""
+    known = link.known
+    path = known.get("cache_filepath")
+    if not path or not Path(path).is_file():
+        return {}
+    return {"etag": known["etag"], "last_modified": known["last_modified"]}
+
+
+# -- writing -----------------------------------------------------------------------------------------------
+
+
+def _write(job: Job, outcome: Outcome) -> tuple[Result | None, list[int] | None]:
+    """Write what happened, in one commit, if the request is still ours.
+
+    :returns: the result and the notices to deliver; (None, None) when nothing was judged
+    """
+    claim, link = job.claim, job.link
+    now = clock.utc()
+    if not outbox.held(claim):
+        log.info("Nothing is written about resource %s: its request was withdrawn or given to another", link.resource_id)
+        return None, None
+    if not _still_wanted(link):
+        # Edited meanwhile: this run says nothing about the new URL.
+        hosts.leave(claim.host, outcome)
+        outbox.give_back(claim, 0, attempts=0)
+        return _commit(None)
+    outcome = _keep(link, outcome)
+    held = _own_fault(job, outcome)
+    if job.gate.down_since is None:
+        hosts.leave(claim.host, outcome, held=bool(held))
+    if held:
+        delay = 0 if outcome.detail == "stopped" else HOLD_SECONDS
+        log.warning("No verdict about resource %s: %s Trying again in %s s", link.resource_id, held, delay)
+        outbox.give_back(claim, delay, attempts=claim.attempts + 1)
+        return _commit(None)
+    delays = config.retry_delays()
+    if outcome.transient and claim.attempts < len(delays) and not job.at_once:
+        if not link.known:
+            # Somebody who just typed this URL sees at once that it fails; the retries decide what it counts.
+            _save(link, outcome, _provisional(now), now)
+        outbox.give_back(claim, delays[claim.attempts], attempts=claim.attempts + 1)
+        return _commit(None)
+    return _conclude(job, outcome, now)
+
+
+def _conclude(job: Job, outcome: Outcome, now: datetime) -> tuple[Result | None, list[int] | None]:
+    claim, link = job.claim, job.link
+    judgement = judge(outcome.cause, outcome.detail, _history(link), config.rules(), now)
+    values = _save(link, outcome, judgement, now)
+    _remember_check(link, outcome, judgement, now)
+    ids = []
+    tell = notices.wanted()
+    if tell:
+        ids.append(notices.add("archived", claim.queue, package_id=link.package_id, resource_id=link.resource_id,
+                               cache_filepath=values["cache_filepath"]))  # fmt: skip
+    outbox.finish(claim)
+    if not outbox.package_has_requests(link.package_id):
+        indexing.note_facet(link.package_id)
+        if tell:
+            ids.append(notices.add("package-archived", claim.queue, package_id=link.package_id))
+    model.Session.commit()
+    archive_dir = config.archive_dir()
+    if archive_dir and values["cache_filepath"]:
+        store.remove_others(archive_dir, link.resource_id, values["cache_filepath"])
+    log.info("%s: resource %s (%s)", judgement.verdict, link.resource_id, outcome.detail)
+    return Result(outcome, values), ids
+
+
+def _keep(link: Link, outcome: Outcome) -> Outcome:
+    """Move the file to its place, before anything is written about it: a row never names a file that is not there.
+
+    A disk that fails here is our own fault.
+    """
+    archive_dir = config.archive_dir()
+    if outcome.temp_path is None or archive_dir is None:
+        return outcome
+    try:
+        path = store.keep(outcome.temp_path, archive_dir, link.resource_id, outcome.filename or "resource")
+    except OSError as e:
+        log.warning("The copy of resource %s cannot be kept: %s", link.resource_id, e)
+        return replace(outcome, cause=Cause.OWN_FAULT, detail="disk-broken", facts={})
+    return replace(outcome, temp_path=path)
+
+
+def _commit(result: None) -> tuple[None, None]:
+    model.Session.commit()
+    return result, None
+
+
+def _still_wanted(link: Link) -> bool:
+    now = _load(link.resource_id)
+    return now is not None and (now.url, now.url_type, now.timestamp) == (link.url, link.url_type, link.timestamp)
+
+
+def _own_fault(job: Job, outcome: Outcome) -> str:
+    """Why this failure may be ours, empty when it is the link's."""
+    if outcome.cause is Cause.OWN_FAULT:
+        return words.reason(outcome.detail, outcome.facts)
+    if not hosts.is_network_failure(outcome) or job.at_once:
+        return ""
+    weather = hosts.weather()
+    if not weather.stormy or (weather.some_worked and job.claim.attempts >= HOLDS_IN_FAIR_WEATHER):
+        return ""
+    return f"{weather.failed} of {weather.seen} hosts fail at once."
+
+
+def _history(link: Link) -> History:
+    known = link.known
+    if not known or not known["verdict"]:
+        return History()
+    return History(
+        failure_count=known["failure_count"] or 0,
+        first_failure=clock.aware(known["first_failure"]),
+        last_success=clock.aware(known["last_success"]),
+        verdict=Verdict(known["verdict"]),
+        detail=known["detail"] or "",
+    )
+
+
+def _provisional(now: datetime) -> Judgement:
+    return Judgement(Verdict.FAILING, failure_count=0, first_failure=now)
+
+
+def _save(link: Link, outcome: Outcome, judgement: Judgement, now: datetime) -> dict[str, Any]:
+    """Insert or update the archival, in the caller's transaction; move the file to its place."""
+    table = Archival.__table__
+    values = _values(link, outcome, judgement, now)
+    statement = insert(table).values(**values)
+    keep = {"id", "created", "resource_id"}
+    statement = statement.on_conflict_do_update(
+        index_elements=[table.c.resource_id],
+        set_={name: statement.excluded[name] for name in values if name not in keep},
+    )
+    model.Session.connection().execute(statement)
+    return values
+
+
+def _values(link: Link, outcome: Outcome, judgement: Judgement, now: datetime) -> dict[str, Any]:
+    """The archival's columns after this run."""
+    old, known = link.archival or {}, link.known
+    moment = clock.naive(now)
+    verdict = judgement.verdict
+    assert verdict is not None  # a run that is held never comes here
+    not_changed = outcome.not_modified or (bool(outcome.sha256) and outcome.sha256 == known.get("sha256"))
+    status = status_text(outcome.cause, verdict, not_changed=not_changed)
+    failing = verdict in (Verdict.FAILING, Verdict.BROKEN)
+    first_failure = clock.naive(judgement.first_failure)
+    broken_since = (known.get("broken_since") or moment) if verdict is Verdict.BROKEN else None
+    values = {
+        "id": old.get("id") or model.types.make_uuid(),
+        "package_id": link.package_id,
+        "resource_id": link.resource_id,
+        "resource_timestamp": link.timestamp,
+        "status_id": Status.by_text(status),
+        "is_broken": verdict.is_broken,
+        "reason": "" if status == "Archived successfully" else words.reason(outcome.detail, outcome.facts),
+        "url_redirected_to": outcome.final_url if outcome.hops else None,
+        "first_failure": first_failure,
+        "last_success": clock.naive(judgement.last_success),
+        "failure_count": judgement.failure_count,
+        "created": old.get("created") or moment,
+        "updated": moment,
+        "source_url": link.url,
+        "verdict": str(verdict),
+        "cause": str(outcome.cause),
+        "detail": outcome.detail,
+        "facts": dict(outcome.facts),
+        "not_sure_reason": str(outcome.cause) if verdict is Verdict.NOT_SURE else None,
+        "http_status": outcome.http_status,
+        "failing_since": first_failure if failing else None,
+        "broken_since": broken_since,
+        "checked_at": moment,
+        "permanent_url": outcome.permanent_url,
+        "certificate_expires": clock.naive(outcome.certificate.not_after) if outcome.certificate else None,
+    }
+    values.update(_copy_values(link, outcome, moment, not_changed=not_changed))
+    values["next_check_at"] = clock.naive(
+        schedule.next_check(
+            config.recheck(), verdict, now,
+            stable_since=clock.aware(values["changed_at"]), broken_since=clock.aware(broken_since),
+            retry_after=outcome.retry_after,
+        )
+    )  # fmt: skip
+    return values
+
+
+COPY_COLUMNS = ("cache_filepath", "cache_url", "size", "mimetype", "hash", "sha256", "changed_at", "cached_at")
+
+
+def _copy_values(link: Link, outcome: Outcome, now: datetime | None, *, not_changed: bool) -> dict[str, Any]:
+    """The columns about the copy. A failure leaves the copy we have, which is what people want then."""
+    old, known = link.archival or {}, link.known
+    values = {name: old.get(name) for name in COPY_COLUMNS}
+    # A validator is of use only for the URL it came from.
+    values.update({name: known.get(name) for name in ("etag", "last_modified")})
+    if outcome.cause is not Cause.OK:
+        return values
+    values.update(etag=outcome.etag or values["etag"] if outcome.not_modified else outcome.etag,
+                  last_modified=outcome.last_modified or values["last_modified"] if outcome.not_modified
+                  else outcome.last_modified)  # fmt: skip
+    if outcome.temp_path is None:
+        if outcome.mimetype and not outcome.not_modified:
+            values["mimetype"] = outcome.mimetype
+        return values
+    path = outcome.temp_path
+    values.update(
+        cache_filepath=str(path),
+        cache_url=cache_url(link.package_id, link.resource_id, path.name),
+        size=outcome.size,
+        mimetype=outcome.mimetype,
+        hash=outcome.sha1,
+        sha256=outcome.sha256,
+        changed_at=known.get("changed_at") if not_changed else now,
+        cached_at=now,
+    )
+    return values
+
+
+def cache_url(package_id: str, resource_id: str, filename: str) -> str:
+    """The public address of a copy: below ``cache_url_root``, else CKAN's own page for it."""
+    root = config.cache_url_root()
+    if root:
+        return store.cache_url(root, resource_id, filename)
+    return f"{config.site_url()}/dataset/{package_id}/resource/{resource_id}/cached"
+
+
+def _remember_check(link: Link, outcome: Outcome, judgement: Judgement, now: datetime) -> None:
+    model.Session.connection().execute(
+        sa.insert(ArchivalCheck.__table__).values(
+            resource_id=link.resource_id,
+            checked_at=clock.naive(now),
+            verdict=str(judgement.verdict),
+            cause=str(outcome.cause),
+            detail=outcome.detail,
+            http_status=outcome.http_status,
+            size=outcome.size,
+            seconds=outcome.seconds,
+        )
+    )
+
+
+def set_aside(claim: outbox.Claim, times: int) -> None:
+    """Write, in the caller's transaction, that a resource killed its workers, so that it is not tried for ever."""
+    link = _load(claim.resource_id)
+    if link is None:
+        return
+    outcome = Outcome(Cause.OWN_FAULT, "poison", {"times": times}, url=link.url)
+    history = _history(link)
+    judgement = replace(judge(outcome.cause, outcome.detail, history, config.rules(), clock.utc()),
+                        verdict=Verdict.NOT_SURE, held=False)  # fmt: skip
+    _save(link, outcome, judgement, clock.utc())
+    _remember_check(link, outcome, judgement, clock.utc())

@@ -1,0 +1,48 @@
+"""Which edits are worth an archival.
+
+The rule in words (``outbox.put_changed`` asks the database in one statement, since what was last archived is there):
+
+* a new resource: yes;
+* a resource whose URL is not the one that was last archived: yes;
+* an uploaded file that was replaced, even under the same name: yes;
+* a resource that was never archived: only when CKAN says that its URL changed;
+* any other edit (title, description, format, order, tags of the dataset): no.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from ckan import model
+
+from ckanext.archiver import config, outbox
+
+log = logging.getLogger(__name__)
+
+
+def on_change(entity: Any, operation: str | None) -> None:
+    """React to a saved object, inside the transaction that saves it: called thousands of times, so it is cheap."""
+    if isinstance(entity, model.Resource):
+        _on_resource(entity, operation)
+    elif isinstance(entity, model.Package) and operation != model.DomainObjectOperation.new:
+        _on_package(entity, operation)
+
+
+def _on_resource(resource: Any, operation: str | None) -> None:
+    if operation == model.DomainObjectOperation.deleted:
+        outbox.purge_resource(model.Session, resource.id)
+    elif resource.state == model.State.DELETED:
+        outbox.cancel_resource(model.Session, resource.id)
+    elif config.archive_on_change():
+        outbox.put_changed(
+            model.Session,
+            resource.id,
+            is_new=operation == model.DomainObjectOperation.new,
+            url_changed=bool(getattr(resource, "url_changed", False)),
+        )
+
+
+def _on_package(package: Any, operation: str | None) -> None:
+    if operation == model.DomainObjectOperation.deleted or package.state == model.State.DELETED:
+        outbox.cancel_package(model.Session, package.id)

@@ -1,0 +1,248 @@
+"""The commands: ``ckan archiver …``, and ``ckan celeryd2 run …`` for old habits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import click
+import sqlalchemy as sa
+from ckan import model
+
+import ckan.plugins.toolkit as tk
+from ckanext.archiver import config, dispatch, outbox, reports
+from ckanext.archiver.errors import BrokerError, ConfigError
+from ckanext.archiver.model import Archival
+
+QUEUE = click.option("--queue", type=click.Choice(outbox.QUEUES), help="priority (before everything else) or bulk.")
+
+
+@click.group(short_help="Check and archive the links of resources.")
+def archiver() -> None:
+    """Check and archive the links of resources."""
+
+
+@archiver.command()
+def init() -> None:
+    """Create the tables, or bring them up to date. Harmless to repeat."""
+    _upgrade()
+    click.echo("The tables of the archiver are up to date.")
+
+
+@archiver.command()
+def migrate() -> None:
+    """Bring the tables of an older release up to date."""
+    _upgrade()
+    click.echo("The tables of the archiver are up to date.")
+
+
+def _upgrade() -> None:
+    from ckan.cli.db import _run_migrations
+
+    _run_migrations("archiver", None)
+
+
+@archiver.command()
+@click.argument("names", nargs=-1)
+@QUEUE
+@click.option("--wait", is_flag=True, help="Wait until the archivals are done, showing progress.")
+def update(names: tuple[str, ...], queue: str | None, wait: bool) -> None:
+    """Request archivals.
+
+    NAMES are names or ids of datasets, resources, organizations and groups; without any, all resources are
+    requested. The queue is priority when names are given, else bulk.
+    """
+    queue = queue or (outbox.PRIORITY if names else outbox.BULK)
+    selections, unknown = _selections(names)
+    count = sum(outbox.put_selection(where, params, queue, "command") for where, params in selections)
+    model.Session.commit()
+    for name in unknown:
+        click.secho(f"There is no dataset, resource, organization or group {name!r}.", fg="red", err=True)
+    if selections:
+        click.echo(f"{count:,} archivals requested on queue {queue}.")
+        _dispatch(queue)
+    if wait and selections:
+        _wait(selections)
+    if unknown:
+        raise click.exceptions.Exit(1)
+
+
+Selection = tuple[str, dict[str, Any]]
+
+
+def _selections(names: tuple[str, ...]) -> tuple[list[Selection], list[str]]:
+    """The conditions that select what is named, and the names that are nothing."""
+    if not names:
+        return [("true", {})], []
+    selections, unknown = [], []
+    for name in names:
+        found = _selection(name)
+        if found is None:
+            unknown.append(name)
+        else:
+            selections.append(found)
+    return selections, unknown
+
+
+def _selection(name: str) -> Selection | None:
+    package = model.Package.get(name)
+    if package is not None and package.state == "active":
+        return "p.id = :id", {"id": package.id}
+    resource = model.Resource.get(name)
+    if resource is not None and resource.state == "active":
+        return "r.id = :id", {"id": resource.id}
+    group = model.Group.get(name)
+    if group is None or group.state != "active":
+        return None
+    if group.is_organization:
+        return "p.owner_org = :id", {"id": group.id}
+    members = "SELECT table_id FROM member WHERE group_id = :id AND table_name = 'package' AND state = 'active'"
+    return f"p.id IN ({members})", {"id": group.id}
+
+
+def _dispatch(queue: str) -> None:
+    """Start at once instead of waiting for a worker's dispatcher, so that the queue can be looked at."""
+    seen = dispatch.worker_seen(queue)
+    try:
+        dispatch.tick(fill=not seen)
+    except BrokerError as e:
+        click.secho(f"{e}. The requests are kept in the database.", fg="yellow", err=True)
+        return
+    if not seen:
+        click.secho(
+            f"No worker reads queue {queue}. Start one: ckan archiver worker --queue {queue}", fg="yellow", err=True
+        )
+
+
+def _wait(selections: list[Selection]) -> None:
+    total = _open(selections)
+    with click.progressbar(length=total, label="Archiving", show_eta=True, show_pos=True) as bar:
+        left = total
+        while left:
+            time.sleep(0.5)
+            now = _open(selections)
+            bar.update(max(left - now, 0))
+            left = now
+
+
+def _open(selections: list[Selection]) -> int:
+    """Requests of the selected resources that are not done."""
+    count = 0
+    for where, params in selections:
+        statement = sa.text(f"""
+            SELECT count(*) FROM archiver_request q JOIN resource r ON r.id = q.resource_id
+            JOIN package p ON p.id = r.package_id WHERE {where}
+        """)  # noqa: S608 - constants only
+        count += int(model.Session.connection().execute(statement, params).scalar() or 0)
+    model.Session.rollback()
+    return count
+
+
+@archiver.command()
+@click.argument("name", required=False)
+def view(name: str | None) -> None:
+    """Show what is known: of all links in numbers, or of the dataset or resource NAME."""
+    if name is None:
+        for line in _summary():
+            click.echo(line)
+        return
+    package, resource = model.Package.get(name), model.Resource.get(name)
+    if package is None and resource is None:
+        click.secho(f"There is no dataset or resource {name!r}.", fg="red", err=True)
+        raise click.exceptions.Exit(1)
+    resources = package.resources if package is not None else [resource]
+    for resource in resources:
+        for line in _describe(resource):
+            click.echo(line)
+
+
+def _summary() -> Iterator[str]:
+    connection = model.Session.connection()
+    total = connection.execute(
+        sa.text("""SELECT count(*) FROM resource r JOIN package p ON p.id = r.package_id
+                   WHERE r.state = 'active' AND p.state = 'active'""")
+    ).scalar()
+    rows = connection.execute(
+        sa.text("""
+            SELECT coalesce(a.verdict, 'older release'), count(*), count(a.cache_filepath)
+            FROM archival a JOIN resource r ON r.id = a.resource_id JOIN package p ON p.id = r.package_id
+            WHERE r.state = 'active' AND p.state = 'active' GROUP BY 1 ORDER BY 2 DESC
+        """)
+    ).all()
+    yield f"{total:,} resources, {sum(row[1] for row in rows):,} looked at"
+    for verdict, count, copies in rows:
+        yield f"  {verdict:14} {count:>10,}   with a copy {copies:>10,}"
+    waiting = connection.execute(sa.text("SELECT queue, count(*) FROM archiver_request GROUP BY 1 ORDER BY 1")).all()
+    for queue, count in waiting:
+        yield f"  waiting on {queue}: {count:,}"
+
+
+def _describe(resource: Any) -> Iterator[str]:
+    yield f"{resource.id}  {resource.name or ''}".rstrip()
+    yield f"  URL           {resource.url}"
+    archival = Archival.get_for_resource(resource.id)
+    if archival is None:
+        yield "  Not looked at yet"
+        return
+    yield f"  Verdict       {archival.verdict or archival.status}"
+    labels = {
+        "Reason": archival.reason,
+        "Last checked": archival.checked_at or archival.updated,
+        "Last worked": archival.last_success,
+        "Failing since": archival.failing_since,
+        "Next check": archival.next_check_at,
+        "Moved to": archival.permanent_url,
+        "Copy": archival.cache_filepath,
+    }
+    for label, value in labels.items():
+        if value:
+            yield f"  {label:13} {value}"
+
+
+@archiver.command()
+@click.argument("outputfile", required=False, type=click.Path(dir_okay=False, writable=True))
+def report(outputfile: str | None) -> None:
+    """Write the Broken Links report as CSV, to OUTPUTFILE or to standard output."""
+    text = reports.as_csv(reports.broken_links())
+    if outputfile is None:
+        click.echo(text, nl=False)
+        return
+    with open(outputfile, "w", encoding="utf-8", newline="") as file:
+        file.write(text)
+    click.echo(f"The report is in {outputfile}.")
+
+
+@archiver.command()
+@click.option("--queue", type=click.Choice([*outbox.QUEUES, "all"]), default="all", show_default=True)
+@click.option("--concurrency", type=click.IntRange(1), help="Archivals at a time. [default: 16, with prefork 2]")
+@click.option("--pool", type=click.Choice(["threads", "prefork"]), default="threads", show_default=True)
+@click.pass_context
+def worker(ctx: click.Context, queue: str, concurrency: int | None, pool: str) -> None:
+    """Run a worker until it is told to stop (TERM). With --queue all, one process for each queue."""
+    _run_worker(ctx, queue, concurrency, pool)
+
+
+def _run_worker(ctx: click.Context, queue: str, concurrency: int | None, pool: str) -> None:
+    from ckanext.archiver.worker import context, run
+
+    context.use(ctx.meta["flask_app"])
+    try:
+        config.check()
+    except ConfigError as e:
+        raise click.ClickException(str(e)) from e
+    ctx.exit(run.run(queue, concurrency, pool))
+
+
+@click.group(short_help="Run the archiver's workers (as in older releases).")
+def celeryd2() -> None:
+    """Run the archiver's workers. The same as: ckan archiver worker --queue ..."""
+
+
+@celeryd2.command("run")
+@click.argument("queue", type=click.Choice(["all", *outbox.QUEUES]), default="all")
+@click.option("--concurrency", type=click.IntRange(1))
+@click.pass_context
+def celeryd2_run(ctx: click.Context, queue: str, concurrency: int | None) -> None:
+    """Run a worker for QUEUE: all, priority or bulk."""
+    _run_worker(ctx, queue, concurrency, "threads")

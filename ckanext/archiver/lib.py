@@ -1,0 +1,33 @@
+"""Names other people's code imports: requests for one dataset or resource."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from ckan import model
+
+from ckanext.archiver import outbox
+
+log = logging.getLogger(__name__)
+
+
+def create_archiver_resource_task(resource: Any, queue: str) -> None:
+    """Request the archival of one resource, and commit.
+
+    :param resource: a model object
+    :param queue: "priority" or "bulk"
+    """
+    outbox.put_resource(resource.id, queue, "api")
+    log.debug("Archival of resource %s requested on queue %s", resource.id, queue)
+
+
+def create_archiver_package_task(package: Any, queue: str) -> None:
+    """Request the archival of all resources of a dataset, and commit.
+
+    :param package: a model object
+    :param queue: "priority" or "bulk"
+    """
+    outbox.put_selection("p.id = :id", {"id": package.id}, queue, "api")
+    model.Session.commit()
+    log.debug("Archival of dataset %s requested on queue %s", package.id, queue)

@@ -1,0 +1,298 @@
+"""Requests: the table ``archiver_request`` is the truth about what is wanted, the broker only carries ids.
+
+A request is put in the transaction of the edit that caused it, so that a rolled-back edit leaves none and a
+committed one is never lost; the message goes out after the root commit. A worker claims a request by a lease and
+presents its token with everything it writes back: a worker whose lease ran out writes nothing.
+
+All times are the database's, so that a wrong clock on a worker cannot hurt.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from ckan import model
+
+from ckanext.archiver import config
+from ckanext.archiver.worker import broker
+
+log = logging.getLogger(__name__)
+
+PRIORITY = "priority"
+BULK = "bulk"
+QUEUES = (PRIORITY, BULK)
+
+_PENDING = "archiver_requests_to_send"
+_COMMITTED = "archiver_root_committed"
+
+SEND_AT_ONCE = 100
+"""Messages sent right after a commit; a larger edit leaves the rest to the dispatcher."""
+
+# The host of a resource's URL, for politeness: the same expression wherever requests are put.
+HOST_SQL = r"""
+    CASE WHEN r.url_type = 'upload' THEN '' ELSE coalesce(rtrim(substring(lower(r.url) from
+    '^\s*[a-z][a-z0-9+.-]*:[/\\]*(?:[^/?#\\]*@)?(\[[^]/?#]*\]|[^]:/?#\\\s[]*)'), '.'), '') END
+"""
+
+_INSERT = f"""
+    INSERT INTO archiver_request (resource_id, package_id, queue, host, reason)
+    SELECT r.id, r.package_id, :queue, {HOST_SQL}, :reason
+    FROM resource r
+    JOIN package p ON p.id = r.package_id
+    LEFT JOIN archival a ON a.resource_id = r.id
+    WHERE r.state = 'active'
+"""  # noqa: S608 - constants only
+
+# A second request changes nothing but the urgency of the first; one that is being worked on runs once more.
+_PROMOTE = """
+    ON CONFLICT (resource_id) DO UPDATE SET
+        queue = EXCLUDED.queue, host = EXCLUDED.host, reason = EXCLUDED.reason, requested_at = now(),
+        not_before = now(), attempts = 0, deaths = 0, sent_until = NULL,
+        again = archiver_request.lease_token IS NOT NULL
+"""
+
+# What was last archived decides whether an edit matters (see changes.py for the rule in words).
+_CHANGED = _INSERT + """
+    AND r.id = :resource_id AND p.state IN ('active', 'draft')
+    AND (CASE
+        WHEN a.source_url IS NULL THEN :is_new OR :url_changed
+        ELSE a.source_url IS DISTINCT FROM r.url
+            OR (r.url_type = 'upload' AND r.last_modified IS DISTINCT FROM a.resource_timestamp)
+            OR (:url_changed AND EXISTS (SELECT 1 FROM archiver_request q WHERE q.resource_id = r.id))
+        END)
+""" + _PROMOTE + " RETURNING resource_id"
+
+
+# -- putting -----------------------------------------------------------------------------------------------
+
+
+def put_changed(session: Any, resource_id: str, *, is_new: bool, url_changed: bool) -> bool:
+    """Put a request for a resource that was just saved, if the edit is worth an archival.
+
+    Runs in the caller's transaction. The message goes out after its root commit.
+
+    :param is_new: the resource was created by this edit
+    :param url_changed: CKAN says that its URL (or uploaded file) changed
+    :returns: whether a request was put
+    """
+    params = {"resource_id": resource_id, "queue": PRIORITY, "reason": "changed",
+              "is_new": is_new, "url_changed": url_changed}  # fmt: skip
+    put = session.connection().execute(sa.text(_CHANGED), params).first() is not None
+    if put:
+        session.info.setdefault(_PENDING, set()).add(resource_id)
+    return put
+
+
+def put_resource(resource_id: str, queue: str, reason: str) -> bool:
+    """Put a request for one resource and commit. False when there is no such active resource."""
+    conflict = _PROMOTE if queue == PRIORITY else "ON CONFLICT (resource_id) DO NOTHING"
+    statement = f"{_INSERT} AND r.id = :resource_id {conflict}"
+    exists = model.Session.query(model.Resource.id).filter_by(id=resource_id, state="active").first()
+    if not exists:
+        return False
+    params = {"resource_id": resource_id, "queue": queue, "reason": reason}
+    model.Session.connection().execute(sa.text(statement), params)
+    if queue == PRIORITY:
+        model.Session.info.setdefault(_PENDING, set()).add(resource_id)
+    model.Session.commit()
+    return True
+
+
+def put_selection(where: str, params: Mapping[str, Any], queue: str, reason: str) -> int:
+    """Put requests for all active resources that a condition selects, in one statement; the caller commits.
+
+    :param where: SQL over ``r`` (resource), ``p`` (package) and ``a`` (archival, may be missing)
+    :returns: how many requests were put or promoted
+    """
+    if queue == PRIORITY:
+        # Promote what waits for the round; what is on its way already stays as it is.
+        conflict = _PROMOTE + " WHERE archiver_request.queue <> 'priority'"
+    else:
+        conflict = "ON CONFLICT (resource_id) DO NOTHING"
+    statement = f"{_INSERT} AND p.state = 'active' AND ({where}) {conflict}"
+    result = model.Session.connection().execute(sa.text(statement), {**params, "queue": queue, "reason": reason})
+    return int(result.rowcount)
+
+
+def cancel_resource(session: Any, resource_id: str) -> None:
+    """Withdraw the request for a resource, in the caller's transaction. A run in flight writes nothing."""
+    session.connection().execute(
+        sa.text("DELETE FROM archiver_request WHERE resource_id = :id"), {"id": resource_id}
+    )
+
+
+def cancel_package(session: Any, package_id: str) -> None:
+    """Withdraw the requests for all resources of a dataset, in the caller's transaction."""
+    session.connection().execute(sa.text("DELETE FROM archiver_request WHERE package_id = :id"), {"id": package_id})
+
+
+def purge_resource(session: Any, resource_id: str) -> None:
+    """Forget a purged resource: its request and archival go with it, its copy is removed by a worker."""
+    connection = session.connection()
+    cancel_resource(session, resource_id)
+    connection.execute(sa.text("DELETE FROM archival_check WHERE resource_id = :id"), {"id": resource_id})
+    connection.execute(
+        sa.text("""
+            WITH gone AS (DELETE FROM archival WHERE resource_id = :id RETURNING package_id, cache_filepath)
+            INSERT INTO archiver_notice (operation, package_id, resource_id, cache_filepath)
+            SELECT 'purged', package_id, :id, cache_filepath FROM gone
+        """),
+        {"id": resource_id},
+    )
+
+
+# -- sending after the root commit -------------------------------------------------------------------------
+
+
+def listen_to_sessions() -> None:
+    """Have messages sent when the root transaction of a session ends in a commit. Harmless to call twice.
+
+    SQLAlchemy fires ``after_commit`` for a released SAVEPOINT as well, and CKAN 2.12 saves datasets inside one,
+    so the commit is noted only while no nested transaction is going on, and the sending waits for
+    ``after_transaction_end`` of the root, when the session may be used again.
+    """
+    for target in (model.Session, getattr(model.meta, "create_local_session", None)):
+        if target is not None and not sa.event.contains(target, "after_commit", _note_commit):
+            sa.event.listen(target, "after_commit", _note_commit)
+            sa.event.listen(target, "after_soft_rollback", _forget)
+            sa.event.listen(target, "after_transaction_end", _send_pending)
+
+
+def _note_commit(session: Any) -> None:
+    if session.info.get(_PENDING) and not session.in_nested_transaction():
+        session.info[_COMMITTED] = True
+
+
+def _forget(session: Any, previous_transaction: Any) -> None:
+    # After the rollback of a SAVEPOINT some ids may still be wanted: the dispatcher finds those.
+    session.info.pop(_PENDING, None)
+    session.info.pop(_COMMITTED, None)
+
+
+def _send_pending(session: Any, transaction: Any) -> None:
+    if transaction.parent is not None or not session.info.get(_PENDING):
+        return
+    resource_ids = session.info.pop(_PENDING)
+    if session.info.pop(_COMMITTED, False):
+        broker.send_quickly(sorted(resource_ids)[:SEND_AT_ONCE], PRIORITY)
+
+
+# -- claiming and giving back ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A request that this worker holds, until its lease runs out."""
+
+    resource_id: str
+    package_id: str
+    queue: str
+    host: str
+    reason: str
+    attempts: int
+    deaths: int
+    token: str
+
+
+_CLAIM = """
+    UPDATE archiver_request SET
+        lease_token = :token, leased_by = :worker, leased_until = now() + :lease * interval '1 second',
+        sent_until = NULL, again = false
+    WHERE resource_id = :resource_id
+        AND (:queue = '' OR queue = :queue)
+        AND (lease_token IS NULL OR leased_until < now())
+        AND (:at_once OR not_before <= now())
+    RETURNING package_id, queue, host, reason, attempts, deaths
+"""
+
+
+def claim(resource_id: str, queue: str, worker_id: str, *, at_once: bool = False) -> Claim | None:
+    """Take a request, in the caller's transaction. The same message delivered twice takes nothing the second time.
+
+    :param queue: the queue the message came by; a message of a queue the request has left does nothing. Empty
+        for any
+    :param at_once: also when the request is to wait
+    :returns: None where there is nothing to do: no request, not due, or another worker has it
+    """
+    token = uuid.uuid4().hex
+    params = {"resource_id": resource_id, "queue": queue, "worker": worker_id, "token": token, "at_once": at_once,
+              "lease": config.lease_seconds()}  # fmt: skip
+    row = model.Session.connection().execute(sa.text(_CLAIM), params).mappings().first()
+    return None if row is None else Claim(resource_id=resource_id, token=token, **row)
+
+
+_FINISH = """
+    DELETE FROM archiver_request
+    WHERE resource_id = :resource_id AND lease_token = :token AND NOT again
+"""
+_RUN_AGAIN = """
+    UPDATE archiver_request SET
+        lease_token = NULL, leased_by = NULL, leased_until = NULL, sent_until = NULL, again = false,
+        attempts = 0, deaths = 0, not_before = now()
+    WHERE resource_id = :resource_id AND lease_token = :token
+"""
+
+
+def finish(claim: Claim) -> bool:
+    """Take a request off the table, in the caller's transaction; one that was put again meanwhile stays.
+
+    :returns: False when the lease was lost: then the caller must roll back and write nothing
+    """
+    connection = model.Session.connection()
+    params = {"resource_id": claim.resource_id, "token": claim.token}
+    if connection.execute(sa.text(_FINISH), params).rowcount:
+        return True
+    return bool(connection.execute(sa.text(_RUN_AGAIN), params).rowcount)
+
+
+def give_back(claim: Claim, delay: float, *, attempts: int | None = None) -> bool:
+    """Return a request for later, in the caller's transaction.
+
+    :param delay: seconds until it may be taken again; an edit made meanwhile makes it due at once
+    :param attempts: failed tries so far, None to leave the number as it is
+    :returns: False when the lease was lost
+    """
+    result = model.Session.connection().execute(
+        sa.text("""
+            UPDATE archiver_request SET
+                lease_token = NULL, leased_by = NULL, leased_until = NULL, sent_until = NULL, again = false,
+                attempts = CASE WHEN again THEN 0 ELSE coalesce(:attempts, attempts) END,
+                not_before = CASE WHEN again THEN now() ELSE now() + :delay * interval '1 second' END
+            WHERE resource_id = :resource_id AND lease_token = :token
+        """),
+        {"resource_id": claim.resource_id, "token": claim.token, "delay": delay, "attempts": attempts},
+    )
+    return bool(result.rowcount)
+
+
+def held(claim: Claim) -> bool:
+    """Whether the lease is still ours, and nothing newer is wanted. Locks the row until the transaction ends."""
+    row = model.Session.connection().execute(
+        sa.text("SELECT 1 FROM archiver_request WHERE resource_id = :id AND lease_token = :token FOR UPDATE"),
+        {"id": claim.resource_id, "token": claim.token},
+    )
+    return row.first() is not None
+
+
+def package_has_requests(package_id: str) -> bool:
+    """Whether any request of a dataset is open. Serialised per dataset until the transaction ends, so that of two
+    workers finishing its last two resources one sees that it was the last."""
+    connection = model.Session.connection()
+    connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('archiver'), hashtext(:id))"), {"id": package_id})
+    row = connection.execute(
+        sa.text("SELECT 1 FROM archiver_request WHERE package_id = :id LIMIT 1"), {"id": package_id}
+    )
+    return row.first() is not None
+
+
+def waiting(resource_ids: Iterable[str]) -> set[str]:
+    """Which of these resources have an open request."""
+    rows = model.Session.connection().execute(
+        sa.text("SELECT resource_id FROM archiver_request WHERE resource_id = ANY(:ids)"), {"ids": list(resource_ids)}
+    )
+    return {row[0] for row in rows}

@@ -1,0 +1,53 @@
+"""When a link is looked at next: pure rules."""
+
+from __future__ import annotations
+
+import random
+from datetime import datetime, timedelta
+
+from ckanext.archiver.engine.outcome import Verdict
+
+DAY = timedelta(days=1)
+HALF_DAY = timedelta(hours=12)
+WEEK = timedelta(days=7)
+MONTH = timedelta(days=30)
+JITTER = 0.1
+
+
+def next_check(
+    recheck: str,
+    verdict: Verdict,
+    now: datetime,
+    *,
+    stable_since: datetime | None,
+    broken_since: datetime | None = None,
+    retry_after: int | None = None,
+    jitter: float | None = None,
+) -> datetime | None:
+    """The time of the next regular look, None when there are no regular rounds.
+
+    :param recheck: "adaptive", "weekly" or "off"
+    :param stable_since: when the bytes last changed
+    :param broken_since: when the link was found broken
+    :param retry_after: seconds the server asked us to stay away
+    :param jitter: -1 to 1, where within ±10 %; random when it is not given, so that what was checked together
+        does not come back together
+    """
+    if recheck == "off":
+        return None
+    pause = WEEK if recheck == "weekly" else _adaptive(verdict, now, stable_since, broken_since)
+    pause *= 1 + JITTER * (random.uniform(-1, 1) if jitter is None else jitter)  # noqa: S311 - not a secret
+    return now + max(pause, timedelta(seconds=retry_after or 0))
+
+
+def _adaptive(
+    verdict: Verdict, now: datetime, stable_since: datetime | None, broken_since: datetime | None
+) -> timedelta:
+    if verdict is Verdict.FAILING:
+        return HALF_DAY
+    if verdict is Verdict.BROKEN:
+        # What has been dead for long is looked at less often, at least once a week.
+        return min(max((now - (broken_since or now)) / 8, HALF_DAY), WEEK)
+    if verdict is Verdict.NOT_SURE:
+        return WEEK
+    return min(max((now - (stable_since or now)) / 4, DAY), MONTH)

@@ -1,0 +1,61 @@
+"""The Celery tasks, and the names other people's code imports from here.
+
+Called by a worker, a task does what its request asks for. Called directly, as other extensions and tests do,
+``update_resource(id)`` does the whole archival at once and returns what it found as JSON.
+"""
+
+from __future__ import annotations
+
+from ckanext.archiver.errors import (
+    ArchiveError,
+    ArchiverError,
+    ChooseNotToDownload,
+    CkanError,
+    DownloadError,
+    DownloadException,
+    LinkCheckerError,
+    LinkHeadMethodNotSupported,
+    LinkHeadRequestError,
+    LinkInvalidError,
+    NotChanged,
+)
+from ckanext.archiver.legacy_tasks import (
+    api_request,
+    archive_resource,
+    download,
+    link_checker,
+    notify_package,
+    notify_resource,
+    response_is_an_api_error,
+    tidy_url,
+    update_package_now,
+    update_resource_now,
+)
+from ckanext.archiver.worker import consumer
+from ckanext.archiver.worker.app import app
+from ckanext.archiver.worker.context import ArchiverTask
+
+__all__ = [
+    "ArchiveError", "ArchiverError", "ChooseNotToDownload", "CkanError", "DownloadError", "DownloadException",
+    "LinkCheckerError", "LinkHeadMethodNotSupported", "LinkHeadRequestError", "LinkInvalidError", "NotChanged",
+    "api_request", "archive_resource", "download", "link_checker", "notify_package", "notify_resource",
+    "response_is_an_api_error", "tidy_url", "update_package", "update_resource",
+]  # fmt: skip
+
+
+@app.task(base=ArchiverTask, bind=True, name="archiver.update_resource")
+def update_resource(self: ArchiverTask, resource_id: str, queue: str = "bulk") -> str | None:
+    """Archive one resource. See the module's text for what is returned when it is called directly."""
+    if self.request.called_directly:
+        return update_resource_now(resource_id, queue)
+    consumer.archive_resource(resource_id, queue)
+    return None
+
+
+@app.task(base=ArchiverTask, bind=True, name="archiver.update_package")
+def update_package(self: ArchiverTask, package_id: str, queue: str = "bulk") -> None:
+    """Archive all resources of a dataset; by a worker, each as a request of its own."""
+    if self.request.called_directly:
+        update_package_now(package_id, queue)
+    else:
+        consumer.request_package(package_id, queue)

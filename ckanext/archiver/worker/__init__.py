@@ -1,0 +1,8 @@
+"""The workers. ``celery -A ckanext.archiver.worker worker -Q priority`` finds ``app`` here and reads ``CKAN_INI``;
+``ckan archiver worker`` starts the same app inside a loaded CKAN."""
+
+from __future__ import annotations
+
+from ckanext.archiver.worker.app import app
+
+__all__ = ["app"]

@@ -1,0 +1,67 @@
+"""The Celery app. Its settings come from CKAN's configuration when they are first needed, not at import."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from celery import Celery
+from celery.loaders.app import AppLoader
+from kombu import Exchange, Queue
+
+from ckanext.archiver import config
+from ckanext.archiver.worker import context
+
+QUEUE_NAMES = ("priority", "bulk")
+
+
+def settings() -> dict[str, Any]:
+    """Celery's settings for this portal.
+
+    :raises ConfigError: for a bad option
+    """
+    lease = config.lease_seconds()
+    return {
+        "broker_url": config.broker_url(),
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        # A message may wait in a busy worker as long as a task may run; a copy that is sent again does nothing.
+        "broker_transport_options": {"visibility_timeout": 2 * lease, "socket_keepalive": True},
+        "include": ["ckanext.archiver.tasks", *_other_modules()],
+        "task_queues": [Queue(name, Exchange(name), routing_key=name) for name in QUEUE_NAMES],
+        "task_default_queue": "priority",
+        "task_default_exchange": "priority",
+        "task_default_routing_key": "priority",
+        # A typing error in a queue name is an error, not a queue that nobody reads.
+        "task_create_missing_queues": False,
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "task_ignore_result": True,
+        "worker_prefetch_multiplier": 1,
+        "worker_send_task_events": False,
+        # CKAN's ini file configures logging.
+        "worker_hijack_root_logger": False,
+        "worker_redirect_stdouts": False,
+        "timezone": "UTC",
+    }
+
+
+def _other_modules() -> list[str]:
+    """Task modules of other extensions: what their ``ckan.celery_task`` entry points list."""
+    from importlib.metadata import entry_points
+
+    modules: list[str] = []
+    for entry in entry_points(group="ckan.celery_task"):
+        modules += entry.load()()
+    return sorted({module for module in modules if module != "ckanext.archiver.tasks"})
+
+
+class CkanLoader(AppLoader):
+    """Loads CKAN from ``CKAN_INI`` where nobody has yet (the ``celery`` command), then makes the settings."""
+
+    def read_configuration(self, env: str = "CELERY_CONFIG_MODULE") -> dict[str, Any]:
+        context.ensure_ckan(os.environ.get("CKAN_INI"))
+        return settings()
+
+
+app = Celery("archiver", loader=CkanLoader)

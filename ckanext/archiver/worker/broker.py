@@ -1,0 +1,93 @@
+"""Messages to the broker: ids only. Losing one costs nothing but time, since the table is the truth."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from kombu import Connection
+from kombu.exceptions import KombuError
+
+from ckanext.archiver import config
+from ckanext.archiver.errors import BrokerError
+from ckanext.archiver.worker.app import app
+
+log = logging.getLogger(__name__)
+
+TASK = "archiver.update_resource"
+
+TIMEOUT = 0.5
+"""Seconds that a person who edits may have to wait for a broker that does not answer."""
+
+PAUSE = 30
+"""Seconds for which a broker that did not answer is not asked again by this process."""
+
+_lock = threading.Lock()
+_connection: Connection | None = None
+_down_until = 0.0
+
+
+def connect(timeout: float = TIMEOUT) -> Connection:
+    """A connection for sending that gives up after ``timeout`` seconds instead of trying for ever."""
+    options: dict[str, Any] = {"max_retries": 0, "interval_start": 0, "interval_step": 0, "interval_max": 0}
+    url = config.broker_url()
+    if url.startswith(("redis", "sentinel")):
+        options.update(socket_timeout=timeout, socket_connect_timeout=timeout, retry_on_timeout=False)
+    else:
+        options.update(read_timeout=timeout, write_timeout=timeout)
+    return Connection(url, connect_timeout=timeout, transport_options=options)
+
+
+def send(connection: Connection, resource_ids: Iterable[str], queue: str) -> int:
+    """Put one message per resource on a queue.
+
+    :returns: how many
+    :raises BrokerError: when the broker does not take them
+    """
+    sent = 0
+    try:
+        with app.amqp.Producer(connection.default_channel, auto_declare=False) as producer:
+            for resource_id in resource_ids:
+                app.send_task(TASK, (resource_id, queue), queue=queue, producer=producer, retry=False)
+                sent += 1
+    except (KombuError, OSError, *connection.connection_errors, *connection.channel_errors) as e:
+        raise BrokerError(f"The broker does not answer: {e}") from e
+    return sent
+
+
+def send_quickly(resource_ids: Iterable[str], queue: str) -> None:
+    """Send from a web process. A broker that is down costs an editor half a second once, and never the edit."""
+    global _connection, _down_until
+    with _lock:
+        if time.monotonic() < _down_until:
+            return
+        try:
+            if _connection is None:
+                _connection = connect()
+            send(_connection, resource_ids, queue)
+        except BrokerError as e:
+            _down_until = time.monotonic() + PAUSE
+            log.warning("%s. Archivals are kept in the database and start when it is back.", e)
+            _discard()
+
+
+def _discard() -> None:
+    global _connection
+    if _connection is not None:
+        _connection.release()
+        _connection = None
+
+
+def queue_length(connection: Connection, queue: str) -> int:
+    """Messages waiting in a queue.
+
+    :raises BrokerError: when the broker does not answer
+    """
+    try:
+        with connection.channel() as channel:
+            return int(app.amqp.queues[queue].bind(channel).queue_declare().message_count)
+    except (KombuError, OSError, *connection.connection_errors, *connection.channel_errors) as e:
+        raise BrokerError(f"The broker does not answer: {e}") from e
