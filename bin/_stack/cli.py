@@ -33,17 +33,27 @@ System servers are used instead when the environment names them:
 def up(stack: Stack) -> None:
     """Make everything of the stack exist, run and answer. Harmless when it does already."""
     with stack.locked():
-        install.install(stack)
+        install_packages(stack)
         for server in SERVERS:
             server.up(stack)
         ckan_site.prepare(stack)
 
 
+def install_packages(stack: Stack) -> None:
+    if install.needs_packages(stack):
+        _stop_servers(stack)  # their programs are about to be replaced
+    install.install(stack)
+
+
 def down(stack: Stack) -> None:
     with stack.locked():
-        for server in reversed(SERVERS):
-            if server.down(stack):
-                say("stopped %s", server.NAME)
+        _stop_servers(stack)
+
+
+def _stop_servers(stack: Stack) -> None:
+    for server in reversed(SERVERS):
+        if server.down(stack):
+            say("stopped %s", server.NAME)
 
 
 def status(stack: Stack) -> int:

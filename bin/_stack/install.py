@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes.util
 import fcntl
 import hashlib
 import os
@@ -26,9 +25,14 @@ def up_to_date(stack: Stack) -> bool:
     return _stamp(stack, "packages") == _packages(stack) and _stamp(stack, "extension") == _extension()
 
 
+def needs_packages(stack: Stack) -> bool:
+    """Whether :func:`install` will make the environment anew."""
+    return _stamp(stack, "packages") != _packages(stack)
+
+
 def install(stack: Stack) -> None:
     """Make the environment what the constraints say; does nothing when it is that already."""
-    if _stamp(stack, "packages") != _packages(stack):
+    if needs_packages(stack):
         _install_packages(stack)
         _write_stamp(stack, "packages", _packages(stack))
         _write_stamp(stack, "extension", "")
@@ -60,7 +64,8 @@ def _install_packages(stack: Stack) -> None:
         "setuptools",
         "wheel",
     )
-    if not ctypes.util.find_library("magic"):
+    # CKAN loads libmagic, which a bare system lacks.
+    if subprocess.run([stack.python, "-c", "import magic"], capture_output=True, check=False).returncode:
         _add_libmagic(stack)
 
 
@@ -92,7 +97,7 @@ def _write_psycopg2_wheel(folder: Path, version: str) -> None:
 
 
 def _add_libmagic(stack: Stack) -> None:
-    """CKAN loads libmagic, which a bare system lacks: `pylibmagic` carries one and tells `magic` where."""
+    """Install `pylibmagic`, which carries the library and, once imported, lets `magic` find it."""
     _pip(stack, "--constraint", stack.constraints, "pylibmagic")
     found = subprocess.run(
         [stack.python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],

@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from . import cli, install
+from . import cli
 from .ckan_site import process_environment
 from .layout import REPOSITORY, Stack, StackError, say
 
@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
 def _run(stack: Stack, arguments: list[str]) -> int:
     if _needs_no_server(arguments):
         with stack.locked():
-            install.install(stack)
+            cli.install_packages(stack)
         # CKAN's pytest plugins would load a CKAN, with its database, whatever is tested.
         own = ["-p", "no:ckan", "-p", "no:ckan_fixtures"]
         environment = dict(os.environ)
