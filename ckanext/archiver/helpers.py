@@ -60,7 +60,7 @@ def _labels() -> dict[str, str]:
         Verdict.FAILING.value: tk._("Link failing"),
         Verdict.BROKEN.value: tk._("Link broken"),
         Verdict.NOT_SURE.value: tk._("Link not verifiable"),
-        WAITING: tk._("Link waiting to be checked"),
+        WAITING: tk._("Link is being checked"),
         NEVER: tk._("Link not checked yet"),
     }
 
@@ -127,7 +127,7 @@ def archiver_panel(resource: Dict, package: Dict) -> Dict:
     """Everything the panel of the resource page says.
 
     :returns: what :func:`archiver_resource_state` gives, and ``heading``, ``reason``, ``archival`` (a dict,
-        empty if the link was never looked at or the row is about another URL), ``copy``, ``history``,
+        empty if the link was never looked at or the row is about another URL), ``cached_copy``, ``history``,
         ``moved_to``, ``redirected_to``, ``certificate_expires``
     """
     state = archiver_resource_state(resource)
@@ -137,7 +137,7 @@ def archiver_panel(resource: Dict, package: Dict) -> Dict:
         "heading": _heading(state["verdict"], archival, resource),
         "reason": _sentence(state, archival),
         "archival": archival,
-        "copy": archiver_cached_copy(resource, package),
+        "cached_copy": archiver_cached_copy(resource, package),
         "history": archiver_history(resource["id"]) if looked_at else None,
         "moved_to": _other_url(archival.get("permanent_url"), resource),
         "redirected_to": _other_url(archival.get("url_redirected_to"), resource),
@@ -195,10 +195,10 @@ def archiver_reason(archival: Dict) -> str:
 def _other_url(url: str | None, resource: Dict) -> Dict | None:
     if not url or url == resource.get("url"):
         return None
-    return {"url": url, "is_link": urlsplit_scheme(url) in ("http", "https")}
+    return {"url": url, "is_link": _scheme(url) in ("http", "https")}
 
 
-def urlsplit_scheme(url: str) -> str:
+def _scheme(url: str) -> str:
     """The scheme of a URL, "" for what cannot be read."""
     try:
         return urlsplit(url).scheme.lower()
@@ -316,9 +316,9 @@ def archiver_percent(value: float) -> str:
 
 def archiver_is_resource_broken_html(resource: Dict) -> Markup:
     """The state of a resource's link as a badge; nothing for a link that was never looked at."""
-    if not resource.get(search.KEY):
-        return Markup()
     state = archiver_resource_state(resource)
+    if state["verdict"] == NEVER:
+        return Markup()
     html: Markup = tk.render_snippet("archiver/snippets/badge.html", {"state": state})
     return html
 
