@@ -1,15 +1,16 @@
 """What we say about a link: pure rules from what happened now and before.
 
-The engine tells a *cause* (what happened in this run); :func:`judge` makes the *verdict* of it (what people are
-told), with the history of the link. Nothing here reads a clock, a database or an option.
+The engine tells a *cause* (what happened in this run); :func:`judge` makes the *verdict* of it (what people
+are told), with the history of the link. Nothing here reads a clock, a database or an option.
 
 How the rules hang together:
 
 * Only a success resets the failures; so do a 304, unchanged bytes and a file that is too large to keep.
-* A run in which we were not allowed to look (blocked, refused by policy, an answer that may be a soft failure)
-  is *not-sure*, even for a link that was broken: nobody may be accused on old evidence. It neither counts as a
-  failure nor resets the count, so failing → blocked → failing goes on where it was.
-* A link that is broken stays so through failures of another kind (404, then 500): nobody got the file between.
+* A run in which we were not allowed to look (blocked, refused by policy, an answer that may be a soft
+  failure) is *not-sure*, even for a link that was broken: nobody may be accused on old evidence. It neither
+  counts as a failure nor resets the count, so failing → blocked → failing goes on where it was.
+* A link that is broken stays so through failures of another kind (404, then 500): nobody got the file
+  between.
 * A run that failed by our own fault changes nothing at all.
 """
 
@@ -34,7 +35,7 @@ class Rules:
 
 @dataclass(frozen=True)
 class History:
-    """What is known of a link before this run. A link whose URL was edited has an empty one. Times are aware UTC.
+    """What is known of a link before this run; empty for one whose URL was edited. Times are aware UTC.
 
     :ivar failure_count: failed runs since the last success
     :ivar first_failure: when the first of them was
@@ -51,7 +52,7 @@ class History:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What to write down. ``held``: write nothing, the run says nothing about the link (all else is as before)."""
+    """What to write down. ``held``: nothing, the run says nothing about the link (all is as before)."""
 
     verdict: Verdict | None
     failure_count: int = 0
@@ -91,9 +92,9 @@ CAUSE_RULES: dict[Cause, Rule] = {
     Cause.OWN_FAULT: Rule.HOLD,
 }
 
-# Where a detail is worth more or less than its cause. Of the soft failures only those are certain in which the
-# service itself says, in its own protocol, that this request is wrong; an ArcGIS error of the 500s says that the
-# service is ill, which passes, so it is confirmed like any server error.
+# Where a detail is worth more or less than its cause. Of the soft failures only those are certain in which
+# the service itself says, in its own protocol, that this request is wrong; an ArcGIS error of the 500s says
+# that the service is ill, which passes, so it is confirmed like any server error.
 DETAIL_RULES: dict[str, Rule] = {
     "dns-not-found": Rule.CONFIRM_DNS,
     "soft-service-exception": Rule.AT_ONCE,
@@ -164,8 +165,9 @@ def status_text(cause: Cause, verdict: Verdict | None, *, not_changed: bool = Fa
     """The ``Status`` text of older releases, which other extensions compare.
 
     Each text belongs to one of three groups there (not broken, broken, not sure), so a failure is a "Download
-    error" only when it is confirmed and until then a "Download failure"; the group then always says the same as
-    ``is_broken``. The exception is "Chose not to download" of a file that is too large: older code looks for it.
+    error" only when it is confirmed and until then a "Download failure"; the group then always says the same
+    as ``is_broken``. The exception is "Chose not to download" of a file that is too large: older code looks
+    for it.
 
     :param not_changed: the server answered 304, or the bytes are those of the copy we have
     """

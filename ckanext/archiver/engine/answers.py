@@ -23,8 +23,9 @@ TRANSIENT = frozenset({202, 408, 421, 425, 500, 502, 503, 504, 507, *range(520, 
 MAX_RETRY_AFTER = 86_400
 """Seconds."""
 
-# Not in http.HTTPStatus: Cloudflare's (https://developers.cloudflare.com/support/troubleshooting/http-status-codes/)
-# and a few that everybody knows.
+# Not in http.HTTPStatus: Cloudflare's
+# (https://developers.cloudflare.com/support/troubleshooting/http-status-codes/) and a few that everybody
+# knows.
 _PHRASES = {
     418: "I'm a teapot",
     520: "Web Server Returned an Unknown Error",
@@ -48,7 +49,7 @@ def phrase(status: int) -> str:
 
 
 def trouble(head: Head) -> Failure | None:
-    """What is wrong with a final answer that is no redirect, by its head alone; None for one that brings a file."""
+    """What is wrong with a final answer, by its head alone; None for one that brings a file."""
     status = head.status
     facts: dict[str, str | int] = {"status": status, "phrase": phrase(status)}
     if _challenged(head):
@@ -69,7 +70,7 @@ def trouble(head: Head) -> Failure | None:
 
 
 def _challenged(head: Head) -> bool:
-    """A firewall asks for a browser. Cloudflare says so in ``cf-mitigated``, AWS WAF in ``x-amzn-waf-action``."""
+    """A firewall asks for a browser: Cloudflare by ``cf-mitigated``, AWS WAF by ``x-amzn-waf-action``."""
     return head.get("cf-mitigated").lower() == "challenge" or head.get("x-amzn-waf-action").lower() in (
         "challenge",
         "captcha",

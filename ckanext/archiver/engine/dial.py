@@ -87,7 +87,7 @@ def _secured(target: urls.Target, policy: Policy, patience: Patience) -> Line:
 def _refused_certificate(
     error: ssl.SSLCertVerificationError, target: urls.Target, policy: Policy, patience: Patience
 ) -> Failure:
-    """Why, in words of the chain, which is read over a second connection that goes the same way as the first."""
+    """Why, in words of the chain, which is read over a second connection, made as the first was."""
     try:
         with _open(target, policy, patience) as second:
             chain = tls.read_chain(second, target.host, patience)
@@ -154,7 +154,9 @@ def _not_connected(error: OSError, host: str, port: int, patience: Patience) -> 
 
 def _only_ipv6(host: str, port: int, patience: Patience) -> bool:
     try:
-        answers: list[addresses.Answer] = addresses.resolve(host, port, patience.left(patience.limits.connect_timeout))
+        answers: list[addresses.Answer] = addresses.resolve(
+            host, port, patience.left(patience.limits.connect_timeout)
+        )
     except (addresses.HostNotFound, addresses.ResolverFailed):
         return False
     return all(answer[0] == socket.AF_INET6 for answer in answers)
@@ -232,4 +234,3 @@ def _tunnel(stream: Stream, target: urls.Target, proxy: str) -> None:
 def basic(username: str, password: str) -> str:
     """The value of ``Authorization`` (RFC 7617)."""
     return f"Basic {b64encode(f'{username}:{password}'.encode()).decode()}"
-

@@ -1,3 +1,176 @@
-"""FTP, where the operator allows it."""
+"""FTP (RFC 959, RFC 2428), where the operator allows it: ``ftplib`` for the talk, our sockets for the wire.
+
+Both connections are made by the guard. The address in the answer to PASV is not used (ftplib's default since
+3.9.3, curl's since 7.74): data comes from the host that was judged, or not at all. All limits of HTTP hold.
+"""
 
 from __future__ import annotations
+
+import contextlib
+import ftplib
+import socket
+from collections.abc import Iterator
+from urllib.parse import unquote_to_bytes
+
+from . import addresses, dial, urls
+from .outcome import Cause, Policy
+from .wire import Failure, Patience, Stream, server_error, unreachable
+
+_GONE = frozenset({"450", "550", "551", "553"})
+_LOGIN = frozenset({"331", "332", "430", "530", "532"})
+
+
+@contextlib.contextmanager
+def session(target: urls.Target, policy: Policy, patience: Patience) -> Iterator[Session]:
+    """A conversation with the server, logged in, for binary files.
+
+    :raises Failure: whatever goes wrong in it or in the body of the ``with``
+    """
+    talk = Session(target, policy, patience)
+    try:
+        talk.begin()
+        yield talk
+    except ftplib.error_perm as e:
+        raise _refused(str(e)[:3]) from e
+    except ftplib.error_temp as e:
+        raise server_error("ftp-status", status=str(e)[:3]) from e
+    except (ftplib.Error, ValueError, IndexError) as e:
+        raise server_error("ftp-garbage") from e
+    except EOFError as e:
+        raise unreachable("no-answer") from e
+    except TimeoutError as e:
+        raise unreachable("read-timeout", seconds=f"{patience.limits.read_timeout:g}") from e
+    except OSError as e:
+        raise unreachable("reset") from e
+    finally:
+        talk.close()
+
+
+def _refused(status: str) -> Failure:
+    if status in _GONE:
+        return Failure(Cause.GONE, "ftp-gone", status=status)
+    if status in _LOGIN:
+        return Failure(Cause.BLOCKED, "ftp-login", status=status)
+    return Failure(Cause.SERVER_ERROR, "ftp-status", status=status)
+
+
+class Session(ftplib.FTP):
+    """One conversation; use :func:`session`.
+
+    :ivar path: of the file, from the directory of the login (RFC 1738 §3.2.2)
+    """
+
+    encoding = "latin-1"  # bytes as they are: paths of old servers are in no known encoding
+    data: Stream | None = None
+
+    def __init__(self, target: urls.Target, policy: Policy, patience: Patience) -> None:
+        super().__init__(encoding="latin-1")
+        self._target = target
+        self._policy = policy
+        self._patience = patience
+        raw = target.request_target.partition("?")[0].lstrip("/").partition(";type=")[0]
+        self.path = unquote_to_bytes(raw).decode("latin-1")
+        if any(char in self.path for char in "\r\n\0"):
+            raise Failure(Cause.BAD_URL, "ftp-bad-path")
+
+    @property
+    def is_directory(self) -> bool:
+        """The link is to a list of files, which there is to see but not to keep."""
+        return not self.path or self.path.endswith("/")
+
+    def begin(self) -> None:
+        """:raises ftplib.Error, Failure: no connection, or no login"""
+        sock = dial.connect(self._target.host, self._target.port, self._policy, self._patience)
+        self.sock = sock
+        self.af = sock.family
+        # ftplib reads lines of a file; this one waits no longer than the limits say.
+        self.control = Stream(sock, self._patience)
+        self.file = _Lines(self.control)  # type: ignore[assignment]  # has the one method used
+        self.welcome = self.getresp()
+        self.login(self._target.username or "anonymous", self._target.password or "anonymous@")
+        self.voidcmd("TYPE I")
+
+    def announced(self) -> int | None:
+        """Bytes of the file, if the server tells."""
+        try:
+            return self.size(self.path)
+        except ftplib.error_perm as e:
+            if str(e)[:3] in _GONE | _LOGIN:
+                raise
+            return None  # no such command (RFC 3659 is younger than many servers)
+
+    def retrieve(self) -> Stream:
+        """The bytes of the file, to their end."""
+        self.data = Stream(self.transfercmd(f"RETR {self.path}"), self._patience)
+        return self.data
+
+    def finish(self, received: int, announced: int | None) -> None:
+        """:raises Failure, ftplib.Error: the file did not come whole"""
+        if self.data is not None:
+            self.data.close()
+            self.data = None
+        if announced is not None and received < announced:
+            raise server_error("truncated", received=received, expected=announced)
+        try:
+            self.voidresp()
+        except (ftplib.error_temp, ftplib.error_perm) as e:
+            raise server_error("truncated-chunked", received=received) from e
+
+    def ntransfercmd(self, cmd: str, rest: int | str | None = None) -> tuple[socket.socket, int | None]:
+        """As ftplib's, with the guard in the way."""
+        host, port = self.makepasv()
+        if port in urls.BAD_PORTS:
+            raise Failure(Cause.REFUSED_BY_POLICY, "port-refused", port=port)
+        if not dial.guard_of(self._policy.allowed_addresses).allows(self._target.host, host):
+            raise Failure(Cause.REFUSED_BY_POLICY, "address-refused")
+        wait = self._patience.left(self._patience.limits.connect_timeout)
+        sock = addresses.create_connection(host, port, addresses.Guard((host,)), wait)
+        try:
+            self._begin_transfer(cmd)
+        except BaseException:
+            sock.close()
+            raise
+        return sock, None
+
+    def _begin_transfer(self, cmd: str) -> None:
+        answer = self.sendcmd(cmd)
+        if answer[0] == "2":
+            answer = self.getresp()  # some servers say only now that the last transfer is over
+        if answer[0] != "1":
+            raise ftplib.error_reply(answer)
+
+    def close(self) -> None:
+        """Both connections; never raises, never waits."""
+        if self.data is not None:
+            self.data.close()
+            self.data = None
+        if self.sock is not None:
+            self.sock.close()
+            self.sock = None
+
+
+class _Lines:
+    """Lines of the control connection."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._buffer = b""
+        self._read = 0
+
+    def readline(self, limit: int) -> str:
+        while b"\n" not in self._buffer[:limit] and len(self._buffer) < limit:
+            data = self._stream.receive()
+            if not data:
+                break
+            self._stream.progress(len(data))
+            self._buffer += data
+            self._read += len(data)
+            most = self._stream.patience.limits.max_header_bytes
+            if self._read > most:
+                raise server_error("headers-too-large", limit=most)
+        end = self._buffer.find(b"\n", 0, limit) + 1 or limit
+        line, self._buffer = self._buffer[:end], self._buffer[end:]
+        return line.decode("latin-1")
+
+    def close(self) -> None:
+        self._buffer = b""

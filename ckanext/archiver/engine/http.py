@@ -5,19 +5,17 @@ One call is one run: redirects are followed here, retries are the caller's (``Ou
 
 from __future__ import annotations
 
-import email.message
 import email.utils
-import http.cookiejar
 import logging
 import threading
-import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from . import answers, names, ogc, soft, urls, wire
+from . import answers, ftp, names, ogc, soft, urls, wire
+from .cookies import Cookies
 from .dial import NoConnection, basic, dial
 from .outcome import Cause, Certificate, FetchRequest, Hop, Limits, Outcome, Policy
 from .store import Sink
@@ -26,15 +24,15 @@ from .wire import Body, Failure, Framing, Head, Patience, Stream
 log = logging.getLogger(__name__)
 
 # A GET for a range that is answered so would be answered so without the range.
-FINAL_WHEN_RANGED = frozenset({401, 402, 404, 407, 410, 429, 451, 503, 999})
+FINAL_WHEN_RANGED = answers.GOOD | answers.EMPTY | {401, 402, 404, 407, 410, 429, 451, 503, 999}
 
 SNIFF_BYTES = 16_384
 CHECK_BYTES = 1_024
 RATIO_FROM_BYTES = 1_000_000
 """Below this a high ratio harms nobody."""
 
-# Compressions that we do not ask for and cannot undo. Words that are none ("utf-8", "aws-chunked", "none") stand in
-# the header on real servers; browsers pass over them.
+# Compressions that we do not ask for and cannot undo. Words that are none ("utf-8", "aws-chunked", "none")
+# stand in the header on real servers; browsers pass over them.
 UNDECODABLE = frozenset({"br", "zstd", "compress", "x-compress", "dcb", "dcz", "bzip2", "xz"})
 GZIP_TYPES = frozenset({"application/gzip", "application/x-gzip", "application/x-tgz", "application/x-gtar"})
 
@@ -113,7 +111,7 @@ class _Visit:
         self.requests = 0
         self.bodies: list[Body] = []
         self.hints: dict[str, bool] = {}
-        self.cookies: http.cookiejar.CookieJar | None = None
+        self.cookies = Cookies()
         self.trail = _Trail(urls.redact(request.url))
 
     def run(self) -> Outcome:
@@ -123,7 +121,7 @@ class _Visit:
             raise Failure(target.cause, target.detail, **target.facts)
         self.trail.final_url = target.url
         if target.scheme == "ftp":
-            raise Failure(Cause.REFUSED_BY_POLICY, "ftp-off")
+            return self._ftp(target)
         if self.request.check_only:
             return self._check(target)
         return self._asked_well(target, lambda t: self._download(self._follow(t, "GET", self._conditions())))
@@ -132,25 +130,41 @@ class _Visit:
 
     def _check(self, target: urls.Target) -> Outcome:
         """HEAD → GET of a range → GET. No bad answer to HEAD counts: many servers get only GET right."""
-        if self.request.hints.get("head") is not False and not ogc.is_service(target.url, self.request.format):
-            seen = self._seen_by_head(target)
-            if seen:
-                return seen
-        return self._asked_well(target, self._look)
+        if ogc.is_service(target.url, self.request.format):
+            # Services tell their errors in the body, and know no ranges.
+            return self._asked_well(target, lambda t: self._sniffed(self._follow(t, "GET", {})))
+        seen, learnt = self._seen_by_head(target)
+        if seen:
+            return seen
+        if self.request.hints.get("ranges") is not False:
+            looked = self._looked_at_range(target)
+            if looked:
+                # Only now is it known that HEAD was at fault, not the link.
+                self.hints.update(learnt)
+                return looked
+            learnt["ranges"] = False
+        looked = self._sniffed(self._follow(target, "GET", {}))
+        self.hints.update(learnt)
+        return looked
 
-    def _seen_by_head(self, target: urls.Target) -> Outcome | None:
+    def _seen_by_head(self, target: urls.Target) -> tuple[Outcome | None, dict[str, bool]]:
+        """What HEAD shows if it settles the matter; and what is learnt of the host if the link is good."""
+        if self.request.hints.get("head") is False:
+            return None, {}
+        learnt = {}
         try:
             answer = self._follow(target, "HEAD", {})
             if self._head_settles(answer):
                 self.hints["head"] = True
-                return self._ok("ok-checked", answer, size=_announced(answer.head))
+                return self._ok("ok-checked", answer, size=_announced(answer.head)), {}
         except NoConnection:
-            raise
+            if not self.trail.hops:
+                raise
         except Failure as failure:
             log.debug("HEAD of %s: %s", target.url, failure.detail)
-            self.hints["head"] = False
+            learnt["head"] = False
         self._new_trail(target)
-        return None
+        return None, learnt
 
     def _head_settles(self, answer: _Answer) -> bool:
         """Whether a body could not tell otherwise."""
@@ -161,26 +175,23 @@ class _Visit:
         pageish = "html" in kind and (soft.is_data(self.request.format) or bool(self.trail.hops))
         return not pageish and _announced(answer.head) != 0
 
-    def _look(self, target: urls.Target) -> Outcome:
-        """Read the first kilobyte."""
-        if self.request.hints.get("ranges") is not False:
-            try:
-                answer = self._follow(target, "GET", {"Range": "bytes=0-"})
-                if answer.head.status in answers.GOOD | answers.EMPTY | FINAL_WHEN_RANGED or _is_from_start(answer.head):
-                    return self._sniffed(answer)
-            except NoConnection:
+    def _looked_at_range(self, target: urls.Target) -> Outcome | None:
+        """The beginning of the file; None where the answer may be about the range, not about the link."""
+        try:
+            answer = self._follow(target, "GET", {"Range": "bytes=0-"})
+            if answer.head.status in FINAL_WHEN_RANGED or _is_from_start(answer.head):
+                return self._sniffed(answer)
+        except Failure as failure:
+            if failure.cause is not Cause.SERVER_ERROR:
                 raise
-            except Failure as failure:
-                if failure.cause is not Cause.SERVER_ERROR:
-                    raise
-            # What else a server says to a range may be about the range.
-            self.hints["ranges"] = False
-            self._new_trail(target)
-        return self._sniffed(self._follow(target, "GET", {}))
+        self._new_trail(target)
+        return None
 
     def _sniffed(self, answer: _Answer) -> Outcome:
-        total = _total(answer.head) if answer.head.status == 206 else _announced(answer.head)
-        failure = None if answer.head.status == 206 and _is_from_start(answer.head) else answers.trouble(answer.head)
+        """Read the first kilobyte."""
+        ranged = _is_from_start(answer.head)
+        total = _total(answer.head) if ranged else _announced(answer.head)
+        failure = None if ranged else answers.trouble(answer.head)
         if failure:
             raise failure
         codings = _codings(answer)
@@ -194,7 +205,8 @@ class _Visit:
                 whole = False
                 break
         self._fail_if_soft(answer, bytes(first), whole)
-        self.hints.setdefault("ranges", answer.head.status == 206)
+        if ranged:
+            self.hints["ranges"] = True
         return self._ok("ok-checked", answer, bytes(first), size=total)
 
     # -- download --------------------------------------------------------------------------------------------
@@ -244,6 +256,39 @@ class _Visit:
             self._fail_if_soft(answer, bytes(first), True)
         return bytes(first)
 
+    def _ftp(self, target: urls.Target) -> Outcome:
+        # A proxy for HTTP does not see FTP, so with one there is no way that the operator has judged.
+        if not self.policy.allow_ftp or self.policy.proxy:
+            raise Failure(Cause.REFUSED_BY_POLICY, "ftp-off")
+        sink = Sink(self.spool, self.limits.min_free_bytes)
+        try:
+            with ftp.session(target, self.policy, self.patience) as talk:
+                self.requests += 1
+                outcome = self._transferred(target, talk, sink)
+            return replace(outcome, temp_path=sink.finish())
+        finally:
+            sink.discard()
+
+    def _transferred(self, target: urls.Target, talk: ftp.Session, sink: Sink) -> Outcome:
+        answer = _Answer(target, Head(200), Framing(), Body(talk.control, b"", Framing(0)))
+        if talk.is_directory:
+            talk.cwd(talk.path or ".")
+            return self._ok("ok-checked", answer)
+        announced = talk.announced()
+        if self.request.check_only and announced:
+            return self._ok("ok-checked", answer, size=announced)
+        limit = self.limits.max_content_length
+        if announced is not None and announced > limit:
+            raise Failure(Cause.TOO_LARGE, "too-large-announced", size=announced, limit=limit)
+        body = Body(talk.retrieve(), b"", Framing())
+        self.bodies.append(body)
+        answer = replace(answer, body=body)
+        if self.request.check_only:
+            return self._sniffed(answer)
+        first = self._read_body(answer, (), sink)
+        talk.finish(sink.size, announced)
+        return self._ok("ok", answer, first, size=sink.size, sha256=sink.sha256, sha1=sink.sha1)
+
     def _fail_if_soft(self, answer: _Answer, first: bytes, whole: bool) -> None:
         failure = soft.trouble(first, whole, self.request.url, answer.target.url, self.request.format)
         if failure:
@@ -259,7 +304,8 @@ class _Visit:
             sent["If-Modified-Since"] = modified
         return sent
 
-    # -- one question, redirects followed ----------------------------------------------------------------------
+    # -- one question, redirects followed
+    # ----------------------------------------------------------------------
 
     def _asked_well(self, target: urls.Target, ask: Callable[[urls.Target], Outcome]) -> Outcome:
         """Ask; and if an OGC service only wanted its parameters, ask again with them."""
@@ -304,7 +350,7 @@ class _Visit:
         login = (target.username, target.password) if target.has_credentials else None
         seen: set[tuple[str, str]] = set()
         while True:
-            cookie = self._cookie(target)
+            cookie = self.cookies.header(target.url)
             if (target.url, cookie) in seen:
                 raise Failure(Cause.REDIRECT, "redirect-loop", url=target.url[:200])
             seen.add((target.url, cookie))
@@ -321,7 +367,7 @@ class _Visit:
             target = self._redirected(answer, location)
 
     def _redirected(self, answer: _Answer, location: str) -> urls.Target:
-        self._take_cookies(answer)
+        self.cookies.take(answer.target.url, answer.head.every.get("set-cookie", []))
         self.trail.hops.append(Hop(answer.target.url, answer.head.status))
         if len(self.trail.hops) > self.limits.max_redirects:
             raise Failure(Cause.REDIRECT, "redirect-too-many", limit=self.limits.max_redirects)
@@ -358,7 +404,9 @@ class _Visit:
             **extra,
             **dict(line.headers),
         }
-        text = f"{method} {place} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        text = f"{method} {place} HTTP/1.1\r\n" + "".join(
+            f"{name}: {value}\r\n" for name, value in fields.items()
+        )
         self.requests += 1
         line.stream.send(f"{text}\r\n".encode("latin-1"))
         head, ahead = wire.read_head(line.stream)
@@ -368,24 +416,7 @@ class _Visit:
         self.bodies.append(body)
         return _Answer(target, head, frame, body)
 
-    # -- cookies: within one run, because some sites answer a first visit with a cookie and a redirect to itself ---
-
-    def _cookie(self, target: urls.Target) -> str:
-        if self.cookies is None:
-            return ""
-        asked = urllib.request.Request(target.url)
-        self.cookies.add_cookie_header(asked)
-        value = asked.get_header("Cookie") or ""
-        return value if value.isprintable() and _is_latin(value) else ""
-
-    def _take_cookies(self, answer: _Answer) -> None:
-        given = answer.head.every.get("set-cookie")
-        if not given:
-            return
-        self.cookies = self.cookies or http.cookiejar.CookieJar()
-        self.cookies.extract_cookies(_CookieHeaders(given), urllib.request.Request(answer.target.url))  # type: ignore[arg-type]  # wants only .info()
-
-    # -- what came of it -----------------------------------------------------------------------------------------
+    # -- what came of it -----------------------------------------------------------------------------------
 
     def failed(self, failure: Failure) -> Outcome:
         head = self.trail.head
@@ -434,18 +465,6 @@ class _Visit:
         )
 
 
-class _CookieHeaders:
-    """The face of a response that ``http.cookiejar`` wants."""
-
-    def __init__(self, given: list[str]) -> None:
-        self._message = email.message.Message()
-        for value in given:
-            self._message["Set-Cookie"] = value
-
-    def info(self) -> email.message.Message:
-        return self._message
-
-
 def _origin(target: urls.Target) -> tuple[str, str, int]:
     return target.scheme, target.host, target.port
 
@@ -476,7 +495,8 @@ def _codings(answer: _Answer) -> tuple[str, ...] | None:
         return None
     kind = answer.head.get("content-type").partition(";")[0].strip().lower()
     path = answer.target.request_target.partition("?")[0].lower()
-    # "file.csv.gz" with Content-Encoding: gzip is meant as the .gz file (old Apache); browsers leave it as it is.
+    # "file.csv.gz" with Content-Encoding: gzip is meant as the .gz file (old Apache); browsers leave it as it
+    # is.
     if answer.frame.codings == ("gzip",) and (kind in GZIP_TYPES or path.endswith((".gz", ".tgz"))):
         return ()
     return tuple(coding for coding in answer.frame.codings if coding in wire.DECODABLE)

@@ -1,18 +1,19 @@
-"""OGC services, as a table of quirks: what to ask when only the bare address of a service is in the catalogue.
+"""OGC services, as a table of quirks: what to ask when the catalogue has only a service's bare address.
 
-Catalogues hold the addresses that a map program wants ("https://maps.example/wms"). A person's browser gets an error
-there, and the service is well. So where format or URL says what service it is, one more request asks it for its
-capabilities, which every such service must be able to tell (OGC 06-121r9 §7).
+Catalogues hold the addresses that a map program wants ("https://maps.example/wms"). A person's browser gets
+an error there, and the service is well. So where format or URL says what service it is, one more request asks
+it for its capabilities, which every such service must be able to tell (OGC 06-121r9 §7).
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
 STATUSES = frozenset({400, 422, 500, 501})
-"""With which services answer the bare address: GeoServer 400, deegree and old MapServers 500, others as they like."""
+"""With which services answer the bare address: GeoServer 400, others 500, some what they like."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,13 @@ QUIRKS: tuple[Quirk, ...] = (
     _quirk("SOS", "sensor observation service"),
 )
 
-# ArcGIS answers 200 with its errors in the body as well, but needs no second question: a bare address is a page.
+# ArcGIS answers 200 with its errors in the body as well, but needs no second question: a bare address is a
+# page.
 _ARCGIS = re.compile(r"/rest/services(?:/|$)|/(?:Map|Feature|Image)Server(?:/|$)", re.IGNORECASE)
 
 
 def is_service(url: str, format: str) -> bool:
-    """Whether URL or format says that it is a service which answers its errors with 200, so a HEAD tells nothing."""
+    """Whether it is a service by URL or format: its errors come with 200, so a HEAD tells nothing."""
     return _quirk_of(url, format) is not None or _ARCGIS.search(urlsplit(url).path) is not None
 
 
@@ -73,7 +75,13 @@ def complete(url: str, format: str) -> str | None:
         return None
     missing = "&".join(f"{name}={value}" for name, value in quirk.ask if name.lower() not in given)
     # What is there stays as it is, byte for byte: MapServer's ?map=... must come first.
-    glue = "" if parts.query.endswith("&") or (url.endswith("?") and not parts.query) else "&" if parts.query else "?"
+    glue = (
+        ""
+        if parts.query.endswith("&") or (url.endswith("?") and not parts.query)
+        else "&"
+        if parts.query
+        else "?"
+    )
     return url + glue + missing
 
 
@@ -82,12 +90,7 @@ def _quirk_of(url: str, format: str) -> Quirk | None:
     parts = urlsplit(url)
     named = {value.lower() for name, value in parse_qsl(parts.query) if name.lower() == "service"}
     word = format.strip().lower()
-    for matches in (
-        lambda quirk: quirk.service.lower() in named,
-        lambda quirk: word in quirk.formats,
-        lambda quirk: quirk.path.search(parts.path) is not None,
-    ):
-        for quirk in QUIRKS:
-            if matches(quirk):
-                return quirk
-    return None
+    by_service = (quirk for quirk in QUIRKS if quirk.service.lower() in named)
+    by_format = (quirk for quirk in QUIRKS if word in quirk.formats)
+    by_path = (quirk for quirk in QUIRKS if quirk.path.search(parts.path))
+    return next(itertools.chain(by_service, by_format, by_path), None)

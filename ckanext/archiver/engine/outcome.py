@@ -44,7 +44,7 @@ class Verdict(str, enum.Enum):
 
     @property
     def is_broken(self) -> bool | None:
-        """The three-valued ``is_broken`` of the API: None where nothing is confirmed or nothing may be said."""
+        """The three-valued ``is_broken`` of the API: None where nothing is confirmed or may be said."""
         return {Verdict.OK: False, Verdict.BROKEN: True}.get(self)
 
 

@@ -1,7 +1,8 @@
 """Answers that say 200 and are not the file: each kind its own rule, with how sure we can be of it.
 
-Only two kinds are certain, because there the service itself says in its own protocol that the request failed: an OGC
-exception report and an ArcGIS error. The others are flagged and never called broken (verdicts.md, verdict.py).
+Only two kinds are certain, because there the service itself says in its own protocol that the request failed:
+an OGC exception report and an ArcGIS error. The others are flagged and never called broken (verdicts.md,
+verdict.py).
 """
 
 from __future__ import annotations
@@ -17,20 +18,23 @@ from .wire import Failure
 MAX_TEXT = 200
 """Characters of the remote's own words that are shown."""
 
-# Formats that promise a file of data. Not here: services and pages (API, WMS, HTML ...), where a page may be meant,
-# and words nobody defined.
+# Formats that promise a file of data. Not here: services and pages (API, WMS, HTML ...), where a page may be
+# meant, and words nobody defined.
 DATA_FORMATS = frozenset(
     # tables, documents
-    ["csv", "tsv", "xls", "xlsx", "xlsb", "xlsm", "ods", "odt", "odp", "doc", "docx", "ppt", "pptx", "pdf", "px"]
+    ["csv", "tsv", "xls", "xlsx", "xlsb", "xlsm", "ods", "odt", "odp", "doc", "docx", "ppt", "pptx", "pdf",
+    "px"]
     # structured and linked data
-    + ["json", "jsonl", "ndjson", "xml", "yaml", "rdf", "ttl", "turtle", "n3", "nt", "nq", "trig", "owl", "json-ld"]
-    + ["jsonld", "n-triples", "n-quads", "xsd", "sdmx", "iati", "rss", "atom", "ics", "ical", "gtfs", "netex"]
+    + ["json", "jsonl", "ndjson", "xml", "yaml", "rdf", "ttl", "turtle", "n3", "nt", "nq", "trig", "owl",
+    "json-ld"] + ["jsonld", "n-triples", "n-quads", "xsd", "sdmx", "iati", "rss", "atom", "ics", "ical",
+    "gtfs", "netex"]
     # maps and scientific data
-    + ["geojson", "topojson", "gml", "kml", "kmz", "gpx", "shp", "shapefile", "gpkg", "geopackage", "tif", "tiff"]
-    + ["geotiff", "dwg", "dxf", "las", "laz", "mbtiles", "nc", "netcdf", "hdf", "hdf5", "grib", "parquet", "avro"]
+    + ["geojson", "topojson", "gml", "kml", "kmz", "gpx", "shp", "shapefile", "gpkg", "geopackage", "tif",
+    "tiff"] + ["geotiff", "dwg", "dxf", "las", "laz", "mbtiles", "nc", "netcdf", "hdf", "hdf5", "grib",
+    "parquet", "avro"]
     # archives, databases, media
-    + ["zip", "gz", "gzip", "7z", "rar", "tar", "tgz", "bz2", "mdb", "accdb", "dbf", "sqlite", "sav", "dta", "txt"]
-    + ["jpg", "jpeg", "png", "gif", "svg", "mp3", "mp4", "wav"]
+    + ["zip", "gz", "gzip", "7z", "rar", "tar", "tgz", "bz2", "mdb", "accdb", "dbf", "sqlite", "sav", "dta",
+    "txt"] + ["jpg", "jpeg", "png", "gif", "svg", "mp3", "mp4", "wav"]
 )  # fmt: skip
 
 _HTML_START = re.compile(
@@ -40,16 +44,14 @@ _HTML_START = re.compile(
 _TITLE = re.compile(rb"<(title|h1)\b[^>]*>(.*?)</\1\s*>", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r"<[^>]*>")
 
-# What pages call themselves when a file is not there: whole phrases, because "404" alone is also a bus line and
-# "error" a topic. Medium confidence; the words are those that servers and content systems ship with (IIS, Apache,
-# Drupal, WordPress, SharePoint, TYPO3) in the languages of the larger portals.
+# What pages call themselves when a file is not there: whole phrases, because "404" alone is also a bus line
+# and "error" a topic. Medium confidence; the words are those that servers and content systems ship with (IIS,
+# Apache, Drupal, WordPress, SharePoint, TYPO3) in the languages of the larger portals.
 _NOT_FOUND = re.compile(
     r"\b(?:error|fehler|erreur|errore|http|status)\W{0,3}404\b"
     r"|\b404\W{0,3}(?:error|not found|page not found|file not found|nicht gefunden|fehler|file or directory)"
     r"|^\W*404\W*$"
-    r"|\b(?:page|file|document|resource|dataset)\s+(?:was\s+|is\s+|could\s+not\s+be\s+|cannot\s+be\s+|can't\s+be\s+)?(?:not\s+)?"
-    r"found\b(?<!\bpage found)(?<!\bfile found)(?<!\bdocument found)(?<!\bresource found)(?<!\bdataset found)"
-    r"(?<!\bwas found)(?<!\bis found)"
+    r"|\b(?:page|file|document|resource|dataset)\s+(?:(?:was|is|could|can)\s*)?(?:not|n['’]t)\s+(?:be\s+)?found\b"
     r"|^\W*not found\W*$"
     r"|\b(?:page|file|document|resource)\s+(?:does\s+not|doesn't|no longer)\s+exists?\b"
     r"|\bseite\s+(?:wurde\s+)?nicht\s+gefunden\b|\bdatei\s+(?:wurde\s+)?nicht\s+gefunden\b"
@@ -60,20 +62,21 @@ _NOT_FOUND = re.compile(
     re.IGNORECASE,
 )
 
-# OGC: WMS 1.1.1 annex A.3 (ServiceExceptionReport), OWS Common 06-121r9 §8 (ExceptionReport); older servers send a
-# bare ServiceException. Certain: no data begins so.
+# OGC: WMS 1.1.1 annex A.3 (ServiceExceptionReport), OWS Common 06-121r9 §8 (ExceptionReport); older servers
+# send a bare ServiceException. Certain: no data begins so.
 _EXCEPTION_ROOT = re.compile(
     rb"(?:\xef\xbb\xbf)?(?:\s|<!--.*?-->|<\?.*?\?>|<!DOCTYPE[^>\[]*(?:\[.*?\])?\s*>)*"
     rb"<(?:[A-Za-z_][\w.-]*:)?(?:ServiceExceptionReport|ExceptionReport|ServiceException)\b",
     re.DOTALL,
 )
 _EXCEPTION_TEXT = re.compile(
-    rb"<(?:[\w.-]+:)?(?:ServiceException|ExceptionText)\b[^>]*>(?:\s*<!\[CDATA\[)?(.*?)(?:\]\]>\s*)?</", re.DOTALL
+    rb"<(?:[\w.-]+:)?(?:ServiceException|ExceptionText)\b[^>]*>(?:\s*<!\[CDATA\[)?(.*?)(?:\]\]>\s*)?</",
+    re.DOTALL,
 )
 _EXCEPTION_CODE = re.compile(rb"\b(?:exceptionCode|code)\s*=\s*[\"']([^\"']*)[\"']")
 
-# ArcGIS REST API, "Handling errors": {"error": {"code": 400, "message": ..., "details": [...]}}, always with status
-# 200. Certain, if code and message are there.
+# ArcGIS REST API, "Handling errors": {"error": {"code": 400, "message": ..., "details": [...]}}, always with
+# status 200. Certain, if code and message are there.
 _ARCGIS_START = re.compile(rb"(?:\xef\xbb\xbf)?\s*\{\s*\"error\"\s*:\s*\{")
 _ARCGIS_CODE = re.compile(rb"\"code\"\s*:\s*(-?\d{1,6})")
 _ARCGIS_MESSAGE = re.compile(rb"\"message\"\s*:\s*\"((?:[^\"\\]|\\.)*)\"")
@@ -108,7 +111,8 @@ def trouble(first: bytes, whole: bool, url: str, final_url: str, format: str) ->
     failure = _service_exception(first) or _arcgis_error(first)
     if failure or not looks_like_html(first):
         return failure
-    # High confidence: a browser would show it as a page as well. Not certain, since the page may hold the data.
+    # High confidence: a browser would show it as a page as well. Not certain, since the page may hold the
+    # data.
     if is_data(format):
         return Failure(Cause.SOFT_404, "soft-html", format=format.strip()[:40])
     if _led_to_root(url, final_url):

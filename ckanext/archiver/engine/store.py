@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Collection
 from pathlib import Path
-from typing import IO, Union
+from typing import IO
 from urllib.parse import quote
 
 from .outcome import Cause
@@ -24,7 +24,7 @@ from .wire import Failure
 log = logging.getLogger(__name__)
 
 TEMP_DIR = ".tmp"
-Directory = Union[str, Path]
+Directory = str | Path
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _RESOURCE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{1,99}")
 
@@ -112,7 +112,7 @@ def disk_failure(error: OSError) -> Failure:
 
 
 def spool(archive_dir: Directory, worker: str) -> Path:
-    """The directory of one worker's temp files, made if need be. On the archive's own disk, so a rename is enough.
+    """The directory of one worker's temp files, made if need be: on the archive's own disk, to be renamed.
 
     :raises OSError: it cannot be made
     """
@@ -131,7 +131,8 @@ def resource_dir(archive_dir: Directory, resource_id: str) -> Path:
 def keep(temp_path: Path, archive_dir: Directory, resource_id: str, filename: str) -> Path:
     """Move a downloaded file into the archive: whole or not at all, whenever the machine stops.
 
-    Older copies under other names stay until :func:`remove_others`, so that a row always names a file that exists.
+    Older copies under other names stay until :func:`remove_others`, so that a row always names a file that
+    exists.
 
     :param filename: a plain name, as :func:`names.filename` makes it
     :raises ValueError: the id or the name could lead elsewhere

@@ -52,8 +52,8 @@ def context(verify: bool, ca_bundle: str | None) -> ssl.SSLContext:
     """What we accept of a server: what a browser accepts. Made once, since reading the authorities takes 20 ms.
 
     Trusted are the authorities of certifi (Mozilla's list), those of the operating system, and ``ca_bundle``.
-    Servers that cannot renegotiate safely (RFC 5746) and keys of security level 1 pass, as in browsers: refusing
-    them would call links broken that work for everybody.
+    Servers that cannot renegotiate safely (RFC 5746) and keys of security level 1 pass, as in browsers:
+    refusing them would call links broken that work for everybody.
 
     :raises OSError: the bundle cannot be read (ssl.SSLError: it holds no certificate)
     """
@@ -219,8 +219,9 @@ def _expired(chain: Sequence[x509.Certificate], host: str) -> Failure | None:
 def _unknown_issuer(chain: Sequence[x509.Certificate], host: str) -> Failure:
     """Either a link of the chain is missing or its end is not trusted.
 
-    A certificate that says where its issuer's can be fetched (all public authorities' do) has a public chain, so
-    then the missing link is certain. Without that the two look the same from here, and the sentence says both.
+    A certificate that says where its issuer's can be fetched (all public authorities' do) has a public chain,
+    so then the missing link is certain. Without that the two look the same from here, and the sentence says
+    both.
     """
     top = _top(chain)
     if top.issuer == top.subject:

@@ -1,9 +1,10 @@
 """HTTP/1.1 on a socket, as far as one answer needs it, with every wait and every size bounded.
 
-Why not ``http.client`` (or what stands on it): its timeouts are per ``recv``, so a byte a second holds a thread for
-hours; its limits on headers are globals of the module; it takes an early hint (103) for the answer and the first of
-two different Content-Lengths for the truth; it waits without a limit for the end of chunk extensions and trailers.
-This reads as leniently as browsers do wherever a person would get the file, and never further than it must.
+Why not ``http.client`` (or what stands on it): its timeouts are per ``recv``, so a byte a second holds a
+thread for hours; its limits on headers are globals of the module; it takes an early hint (103) for the answer
+and the first of two different Content-Lengths for the truth; it waits without a limit for the end of chunk
+extensions and trailers. This reads as leniently as browsers do wherever a person would get the file, and
+never further than it must.
 
 Every trouble is a :class:`Failure`; nothing else leaves this module for anything a remote does.
 """
@@ -276,12 +277,12 @@ def _clean(value: str) -> str:
 
 @dataclass(frozen=True)
 class Framing:
-    """How the end of a body is known (RFC 9112 §6.3): by length, by chunks, or (neither) by the end of the stream."""
+    """How the end of a body is known (RFC 9112 §6.3): length, chunks, or (neither) the end of the stream."""
 
     length: int | None = None
     chunked: bool = False
     codings: tuple[str, ...] = ()
-    """Transfer codings below ``chunked``, then content codings, in the order in which they are to be undone."""
+    """Transfer codings below ``chunked``, then content codings, in the order to undo them."""
 
 
 def framing(head: Head, method: str) -> Framing:
@@ -398,7 +399,7 @@ class Body:
             buffer += self._more()
 
     def _trailers(self, buffer: bytearray) -> None:
-        """Read over them. The content is complete with the last chunk, so a stream that ends in them is forgiven."""
+        """Read over them. The content is complete without, so a stream that ends in them is forgiven."""
         seen = 0
         limits = self._stream.patience.limits
         while True:
@@ -438,8 +439,8 @@ _DECODED_AT_ONCE = 65_536
 class Decoder:
     """Undoes one coding piece by piece, never holding more than a piece.
 
-    gzip may have several members one after another (RFC 1952 §2.2); "deflate" is zlib by RFC 9110 §8.4.1.2, raw
-    deflate by some servers.
+    gzip may have several members one after another (RFC 1952 §2.2); "deflate" is zlib by RFC 9110 §8.4.1.2,
+    raw deflate by some servers.
     """
 
     def __init__(self, coding: str) -> None:

@@ -1,0 +1,46 @@
+"""Cookies within one run: some sites answer a first visit with a cookie and a redirect to the same page."""
+
+from __future__ import annotations
+
+import email.message
+import http.client
+import http.cookiejar
+import urllib.request
+from typing import cast
+
+
+class Cookies:
+    """The standard library's jar, which knows whom a cookie may be shown to; forgotten with the run."""
+
+    def __init__(self) -> None:
+        self._jar: http.cookiejar.CookieJar | None = None
+
+    def take(self, url: str, given: list[str]) -> None:
+        """Remember the values of ``Set-Cookie`` that came from ``url``."""
+        if given:
+            self._jar = self._jar or http.cookiejar.CookieJar()
+            # The jar asks a response for nothing but info().
+            self._jar.extract_cookies(cast("http.client.HTTPResponse", _Response(given)), _request(url))
+
+    def header(self, url: str) -> str:
+        """The value of ``Cookie`` for a request to ``url``; ``""`` for none."""
+        if self._jar is None:
+            return ""
+        request = _request(url)
+        self._jar.add_cookie_header(request)
+        value = request.get_header("Cookie") or ""
+        return value if value.isprintable() and all(ord(char) < 256 for char in value) else ""
+
+
+def _request(url: str) -> urllib.request.Request:
+    return urllib.request.Request(url)  # noqa: S310 - it is never opened, and its URL is http(s)
+
+
+class _Response:
+    def __init__(self, given: list[str]) -> None:
+        self._message = email.message.Message()
+        for value in given:
+            self._message["Set-Cookie"] = value
+
+    def info(self) -> email.message.Message:
+        return self._message
