@@ -206,7 +206,9 @@ def retry_delays() -> tuple[int, ...]:
     """Seconds before each retry within one run."""
     words = _text("retry_delays").split()
     if not all(word.isdigit() for word in words):
-        raise ConfigError(f"{PREFIX}retry_delays must be whole numbers separated by spaces, not {' '.join(words)!r}.")
+        raise ConfigError(
+            f"{PREFIX}retry_delays must be whole numbers separated by spaces, not {' '.join(words)!r}."
+        )
     return tuple(int(word) for word in words)
 
 
@@ -263,7 +265,9 @@ def lease_seconds() -> int:
     seconds = _integer("lease_seconds")
     total = _seconds("total_timeout", 1)
     if seconds <= total:
-        raise ConfigError(f"{PREFIX}lease_seconds must be more than {PREFIX}total_timeout ({total:g}), not {seconds}.")
+        raise ConfigError(
+            f"{PREFIX}lease_seconds must be more than {PREFIX}total_timeout ({total:g}), not {seconds}."
+        )
     return seconds
 
 

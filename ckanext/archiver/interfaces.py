@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from ckan import model
-
 import ckan.plugins as p
+from ckan import model
 
 log = logging.getLogger(__name__)
 

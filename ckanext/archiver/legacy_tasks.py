@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import ckan.plugins.toolkit as tk
 import requests
 from ckan import model
 
-import ckan.plugins.toolkit as tk
 from ckanext.archiver import archiving, config, errors, outbox
 from ckanext.archiver.engine import http, store, urls, words
 from ckanext.archiver.engine.outcome import Cause, FetchRequest, Outcome

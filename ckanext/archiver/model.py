@@ -11,11 +11,11 @@ import uuid
 from collections.abc import Iterable
 from typing import Any
 
+import ckan.plugins.toolkit as tk
 import sqlalchemy as sa
 from ckan import model
 from sqlalchemy.dialects.postgresql import JSONB
 
-import ckan.plugins.toolkit as tk
 from ckanext.archiver import clock
 from ckanext.archiver.engine.outcome import Verdict
 

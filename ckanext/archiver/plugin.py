@@ -6,6 +6,7 @@ from typing import Any
 
 import ckan.plugins as p
 import ckan.plugins.toolkit as tk
+
 from ckanext.archiver import changes, cli, config, outbox, reports, search, views
 from ckanext.archiver.errors import ConfigError
 from ckanext.archiver.interfaces import IPipe
