@@ -137,7 +137,7 @@ def archiver_panel(resource: Dict, package: Dict) -> Dict:
         "heading": _heading(state["verdict"], archival, resource),
         "reason": _sentence(state, archival),
         "archival": archival,
-        "cached_copy": archiver_cached_copy(resource, package),
+        "cached_copy": archiver_cached_copy(resource, package) if looked_at else None,
         "history": archiver_history(resource["id"]) if looked_at else None,
         "moved_to": _other_url(archival.get("permanent_url"), resource),
         "redirected_to": _other_url(archival.get("url_redirected_to"), resource),
@@ -170,7 +170,7 @@ def _since(sentence: str, without_date: str, since: str | None) -> str:
 
 def _sentence(state: Dict, archival: Dict) -> str:
     if state["verdict"] == WAITING:
-        return tk._("The check starts in a moment; reload the page to see what it found.")
+        return tk._("It is in the queue. Reload the page to see what was found.")
     reason = archiver_reason(archival)
     if state["verdict"] == Verdict.FAILING:
         return f"{reason} {tk._('It is tried again before we call it broken.')}".strip()
@@ -217,7 +217,7 @@ def _expires_soon(archival: Dict) -> str | None:
 def archiver_history(resource_id: str) -> Dict | None:
     """The last checks of a resource, oldest first; None where there was none.
 
-    :returns: ``checks`` (dicts with ``css`` and ``title``), ``count``, ``failed`` and ``text``, all in words
+    :returns: ``checks`` (dicts with ``css`` and ``title``) and ``text``, the same in words
     """
     newest = (
         model.Session.query(ArchivalCheck.checked_at, ArchivalCheck.verdict)
@@ -238,14 +238,12 @@ def archiver_history(resource_id: str) -> Dict | None:
         for check in reversed(newest)
     ]
     failed = sum(check.verdict in (Verdict.FAILING.value, Verdict.BROKEN.value) for check in newest)
+    undecided = sum(check.verdict == Verdict.NOT_SURE.value for check in newest)
     count = len(checks)
     text = tk.ungettext("{failed} of {count} check failed", "{failed} of {count} checks failed", count)
-    return {
-        "checks": checks,
-        "count": count,
-        "failed": failed,
-        "text": text.format(failed=failed, count=count),
-    }
+    if undecided:
+        text = tk._("{failed} failed, {undecided} undecided, of {count}")
+    return {"checks": checks, "text": text.format(failed=failed, undecided=undecided, count=count)}
 
 
 def archiver_cached_copy(resource: Dict, package: Dict | None = None) -> Dict | None:
