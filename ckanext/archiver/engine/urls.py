@@ -139,6 +139,7 @@ _NOT_PATH = re.compile(rf"%(?![0-9A-Fa-f]{{2}})|[^{_PCHARS}%]+")
 _NOT_QUERY = re.compile(rf"%(?![0-9A-Fa-f]{{2}})|[^{_PCHARS}?%]+")
 # Letters, digits and hyphen (RFC 1123 §2.1) and the underscore, which real host names have.
 _LABEL = re.compile(r"[a-z0-9_-]{1,63}")
+_HOST_AND_PORT = re.compile(r"(?:\[[0-9A-Fa-f:.]*\]|[^:\[\]]*)(?::[0-9]*)?")
 _ZONE = re.compile(r"[A-Za-z0-9\-._~%]+")
 # Schemes that may have a space after the colon and still be meant as a link, not as prose ("Note: ...").
 _SPACED_SCHEMES = frozenset({"javascript", "mailto", "data", "tel", "sms", "urn", "file", "about", "blob"})
@@ -434,6 +435,8 @@ def join(base: str, location: str) -> str:
         UTF-8 are taken as such, others are escaped one by one
     :returns: to be given to :func:`normalise`
     """
+    if len(location) > MAX_LENGTH:
+        return location
     location = _location_text(location).strip(_EDGES).translate(_INSIDE)
     scheme, prefix, path, query = _parts(base)
     match = _SCHEME.match(location)
@@ -484,11 +487,10 @@ def redact(url: str) -> str:
     head = start[0] if start else ""
     rest = plain[len(head) :]
     authority, tail = _cut(rest, _AUTHORITY_END)
-    if "@" in authority:
-        userinfo, _, host = authority.rpartition("@")
-        secret = head or (":" in userinfo and not plain.lower().startswith("mailto:"))
-        return f"{head}***@{host}{tail}" if secret else url
-    if "@" in tail and not authority.startswith("[") and re.search(r":(?![0-9]*$)", authority):
+    userinfo, at, host = authority.rpartition("@")
+    if "@" in tail and ":" in host and not _HOST_AND_PORT.fullmatch(host):
         # "user:pass/word@host": the password was not escaped, so what looks like a port is half of it
         return f"{head}***@{rest.rpartition('@')[2]}"
+    if at and (head or (":" in userinfo and not plain.lower().startswith("mailto:"))):
+        return f"{head}***@{host}{tail}"
     return url
