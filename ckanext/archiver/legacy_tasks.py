@@ -72,9 +72,9 @@ def notify_resource(resource: dict[str, Any], queue: str, cache_filepath: str | 
     IPipe.send_data("archived", queue, resource_id=resource["id"], cache_filepath=cache_filepath)
 
 
-def notify_package(package: dict[str, Any], queue: str) -> None:
+def notify_package(package: dict[str, Any], queue: str, cache_filepath: str | None = None) -> None:
     """Tell other extensions that a dataset was archived."""
-    IPipe.send_data("package-archived", queue, package_id=package["id"], cache_filepath=None)
+    IPipe.send_data("package-archived", queue, package_id=package["id"], cache_filepath=cache_filepath)
 
 
 # -- looking at links --------------------------------------------------------------------------------------

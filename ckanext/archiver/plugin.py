@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ckan.exceptions import CkanConfigurationException
+
 import ckan.plugins as p
 import ckan.plugins.toolkit as tk
 
@@ -38,7 +40,7 @@ class ArchiverPlugin(p.SingletonPlugin):
         try:
             config.check()
         except ConfigError as e:
-            raise tk.CkanConfigurationException(str(e)) from e
+            raise CkanConfigurationException(str(e)) from e
         outbox.listen_to_sessions()
 
     # -- IDomainObjectModification --------------------------------------------------------------------
