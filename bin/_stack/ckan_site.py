@@ -65,26 +65,31 @@ format = %(asctime)s %(levelname)-5.5s [%(name)s] %(message)s
 _TEST_HEAD = "# Written by bin/stack from test-core.ini: changes are lost at the next `bin/stack up`.\n"
 
 
-def environment(stack: Stack, which: str = "") -> dict[str, str]:
-    """What ``bin/stack env`` prints; for ``which="test"`` the same for the tests' databases."""
+def environment(stack: Stack) -> dict[str, str]:
+    """What ``bin/stack env`` prints."""
     return {
-        "CKAN_INI": str(stack.test_ini if which else stack.ini),
-        "CKAN_SITE_URL": site_url(stack, which),
-        "CKAN_SQLALCHEMY_URL": postgres.url(stack, which),
+        "CKAN_INI": str(stack.ini),
+        "CKAN_SITE_URL": site_url(stack),
+        "CKAN_SQLALCHEMY_URL": postgres.url(stack, ""),
         "CKAN_SOLR_URL": solr.url(stack),
-        "CKAN_REDIS_URL": valkey.url(stack, which),
-        "PATH": os.pathsep.join([str(stack.bin), os.environ.get("PATH", os.defpath)]),
+        "CKAN_REDIS_URL": valkey.url(stack, ""),
+        "PATH": _path(stack),
     }
 
 
 def process_environment(stack: Stack, which: str = "") -> dict[str, str]:
-    """The environment for a command of this stack: no CKAN setting of the caller's shell gets in.
+    """The environment for a command of this stack, or of its tests: the ini file alone says what is used.
 
     CKAN takes `CKAN_*` variables over its ini file: after ``eval "$(bin/stack env)"`` the tests would otherwise
     empty the site's database.
     """
     clean = {name: value for name, value in os.environ.items() if not name.startswith("CKAN_")}
-    return {**clean, **environment(stack, which), "VIRTUAL_ENV": str(stack.venv)}
+    ini = stack.test_ini if which else stack.ini
+    return {**clean, "CKAN_INI": str(ini), "PATH": _path(stack), "VIRTUAL_ENV": str(stack.venv)}
+
+
+def _path(stack: Stack) -> str:
+    return os.pathsep.join([str(stack.bin), os.environ.get("PATH", os.defpath)])
 
 
 def site_url(stack: Stack, which: str = "") -> str:

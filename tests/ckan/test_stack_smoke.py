@@ -1,16 +1,24 @@
-"""The servers of the stack answer, and CKAN works on them."""
+"""The servers of the stack answer, CKAN works on them, and the fixtures do what they say."""
 
 from __future__ import annotations
 
-import pytest
+import urllib.request
+from collections.abc import Callable
+from typing import Any
 
+import pytest
+import sqlalchemy as sa
+from origin_server import Origin
+
+import ckan.plugins as p
 import ckan.plugins.toolkit as tk
+from ckan import model
 from ckan.common import config
 from ckan.lib.redis import connect_to_redis
 from ckan.tests import factories
 
 
-@pytest.mark.usefixtures("clean_db", "clean_index")
+@pytest.mark.usefixtures("clean_site")
 def test_a_dataset_is_stored_and_found() -> None:
     dataset = factories.Dataset(title="Rainfall by month")
 
@@ -19,10 +27,39 @@ def test_a_dataset_is_stored_and_found() -> None:
     assert [one["id"] for one in found["results"]] == [dataset["id"]]
 
 
-def test_the_broker_answers() -> None:
-    assert connect_to_redis().ping()
+@pytest.mark.usefixtures("clean_site")
+def test_a_clean_site_is_empty() -> None:
+    assert p.plugin_loaded("archiver")
+    for table in ("package", "archival", "archiver_request", "archiver_notice", "archiver_worker"):
+        count = model.Session.execute(sa.text(f"SELECT count(*) FROM {table}")).scalar()
+        assert count == 0, table
+    assert tk.get_action("package_search")({}, {})["count"] == 0
+    assert connect_to_redis().dbsize() == 0
 
 
 def test_the_tests_do_not_run_on_the_site_of_the_stack() -> None:
     assert config["sqlalchemy.url"].endswith("_test")
     assert config["ckan.site_id"] == "archiver-test"
+
+
+def test_the_origin_answers_as_it_is_told(origin: Origin) -> None:
+    url = origin.serve("/a.csv", b"a,b\n", headers={"ETag": '"1"'})
+
+    with urllib.request.urlopen(url) as answer:
+        assert (answer.status, answer.read(), answer.headers["ETag"]) == (200, b"a,b\n", '"1"')
+    assert origin.asked("/a.csv", "GET") == 1
+
+
+@pytest.mark.usefixtures("clean_site")
+def test_a_worker_starts_and_stops(worker: Callable[..., Any]) -> None:
+    with worker("priority") as process:
+        assert process.runs
+    assert not process.runs
+
+
+@pytest.mark.usefixtures("clean_site")
+def test_a_web_server_starts(web: Callable[..., str]) -> None:
+    dataset = factories.Dataset()
+
+    with urllib.request.urlopen(f"{web()}/dataset/{dataset['name']}") as answer:
+        assert answer.status == 200

@@ -1,0 +1,41 @@
+"""For every test, also those that need no CKAN.
+
+The fixtures for tests with a CKAN and its servers are in ``site_fixtures.py``; they are there whenever pytest runs
+with CKAN's own plugin, which is always but for ``bin/test tests/unit``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import loopback_only
+import pytest
+
+loopback_only.install()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.pluginmanager.has_plugin("ckan_fixtures"):
+        config.pluginmanager.import_plugin("site_fixtures")
+
+
+@pytest.fixture(autouse=True)
+def stays_on_this_machine() -> Iterator[None]:
+    """Fail a test that looked up a name or connected somewhere beyond loopback, however it took the refusal."""
+    loopback_only.refused.clear()
+    yield
+    assert not loopback_only.refused, f"left the machine: {loopback_only.refused}"
+
+
+@pytest.fixture
+def wait_until() -> Callable[..., None]:
+    """``wait_until(lambda: …, timeout=10)``: look until it is true; fails the test when it does not get true."""
+
+    def wait(condition: Callable[[], object], timeout: float = 10, what: str = "") -> None:
+        deadline = time.monotonic() + timeout
+        while not condition():
+            assert time.monotonic() < deadline, f"after {timeout} s still not: {what or 'what was waited for'}"
+            time.sleep(0.02)
+
+    return wait
