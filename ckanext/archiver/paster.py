@@ -71,7 +71,7 @@ def main() -> None:
     except Done as reason:
         _say(str(reason))
         raise SystemExit(0) from None
-    program = _ckan()
+    program = ckan_program()
     _say("paster is now: " + shlex.join(line))
     os.execv(program, line)  # noqa: S606 - replacing this process is what makes it a mere translation
 
@@ -112,7 +112,7 @@ def _report_works() -> bool:
     return True
 
 
-def _ckan() -> str:
+def ckan_program() -> str:
     """The ``ckan`` of the environment that this script belongs to."""
     beside = os.path.join(os.path.dirname(sys.executable), "ckan")
     program = beside if os.access(beside, os.X_OK) else shutil.which("ckan")

@@ -1,0 +1,32 @@
+"""Bring the archivals of release 0.1 into the table ``archival``.
+
+    python ckanext/archiver/bin/migrate_task_status.py [--write] production.ini
+
+Without ``--write`` it tells what it would do. The same as
+``ckan -c production.ini archiver migrate-task-status``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from ckanext.archiver import paster
+
+
+def main() -> None:
+    """Replace this process by the ckan command."""
+    parser = argparse.ArgumentParser(
+        description="Bring the archivals of release 0.1 into the table archival."
+    )
+    parser.add_argument(
+        "-w", "--write", action="store_true", help="write them; without it, only tell what would be"
+    )
+    parser.add_argument("ini", help="CKAN's configuration file")
+    options = parser.parse_args()
+    line = ["ckan", "-c", options.ini, "archiver", "migrate-task-status"]
+    os.execv(paster.ckan_program(), [*line, "--write"] if options.write else line)  # noqa: S606 - a translation
+
+
+if __name__ == "__main__":
+    main()
