@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ckanext.archiver.engine import http, urls, words
-from ckanext.archiver.engine.outcome import Certificate, FetchRequest, Limits, Outcome, Policy, Verdict
+from ckanext.archiver.engine.outcome import Cause, Certificate, FetchRequest, Limits, Outcome, Policy, Verdict
 from ckanext.archiver.verdict import History, Rules, judge
 
 EXIT_OK = 0
@@ -111,7 +111,8 @@ def described(outcome: Outcome, rules: Rules) -> dict[str, Any]:
         "requests": outcome.requests,
         "bytes_read": outcome.bytes_read,
         "seconds": round(outcome.seconds, 3),
-        "cached": outcome.temp_path is not None,
+        # Nothing is kept here: whether a copy would be, that is, whether the whole file came.
+        "cached": outcome.cause is Cause.OK and outcome.sha256 is not None,
     }
 
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import click
 import sqlalchemy as sa
 from ckan import model
 
-import ckan.plugins.toolkit as tk
-from ckanext.archiver import config, dispatch, outbox, reports
+from ckanext.archiver import checking, config, dispatch, outbox, reports
+from ckanext.archiver.engine import addresses
 from ckanext.archiver.errors import BrokerError, ConfigError
 from ckanext.archiver.model import Archival
 
-QUEUE = click.option("--queue", type=click.Choice(outbox.QUEUES), help="priority (before everything else) or bulk.")
+QUEUE = click.option(
+    "--queue", type=click.Choice(outbox.QUEUES), help="priority (before everything else) or bulk."
+)
 
 
 @click.group(short_help="Check and archive the links of resources.")
@@ -97,7 +103,9 @@ def _selection(name: str) -> Selection | None:
         return None
     if group.is_organization:
         return "p.owner_org = :id", {"id": group.id}
-    members = "SELECT table_id FROM member WHERE group_id = :id AND table_name = 'package' AND state = 'active'"
+    members = (
+        "SELECT table_id FROM member WHERE group_id = :id AND table_name = 'package' AND state = 'active'"
+    )
     return f"p.id IN ({members})", {"id": group.id}
 
 
@@ -111,7 +119,9 @@ def _dispatch(queue: str) -> None:
         return
     if not seen:
         click.secho(
-            f"No worker reads queue {queue}. Start one: ckan archiver worker --queue {queue}", fg="yellow", err=True
+            f"No worker reads queue {queue}. Start one: ckan archiver worker --queue {queue}",
+            fg="yellow",
+            err=True,
         )
 
 
@@ -173,7 +183,9 @@ def _summary() -> Iterator[str]:
     yield f"{total:,} resources, {sum(row[1] for row in rows):,} looked at"
     for verdict, count, copies in rows:
         yield f"  {verdict:14} {count:>10,}   with a copy {copies:>10,}"
-    waiting = connection.execute(sa.text("SELECT queue, count(*) FROM archiver_request GROUP BY 1 ORDER BY 1")).all()
+    waiting = connection.execute(
+        sa.text("SELECT queue, count(*) FROM archiver_request GROUP BY 1 ORDER BY 1")
+    ).all()
     for queue, count in waiting:
         yield f"  waiting on {queue}: {count:,}"
 
@@ -213,9 +225,132 @@ def report(outputfile: str | None) -> None:
     click.echo(f"The report is in {outputfile}.")
 
 
+class _CheckCommand(click.Command):
+    """Bad usage exits with 3: 2 says that a link is not sure."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **kwargs)
+        except click.UsageError as e:
+            e.exit_code = checking.EXIT_USAGE
+            raise
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as e:
+            e.exit_code = checking.EXIT_USAGE
+            raise
+
+
+@archiver.command(cls=_CheckCommand)
+@click.argument("urls", nargs=-1, required=True, metavar="URL...")
+@click.option("--format", "format_", default="", help="The format the link is declared to have, such as CSV.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: one object, or an array for several URLs.")
+@click.option(
+    "--mode",
+    type=click.Choice(config.MODES),
+    help="archive reads the whole file, check as little as possible.",
+)
+@click.option(
+    "--allow", multiple=True, metavar="NETWORK-OR-HOST", help="Visit this address although it is not public."
+)
+@click.option(
+    "--ca-bundle", type=click.Path(exists=True, dir_okay=False), help="PEM file of certificates to trust."
+)
+def check(urls: tuple[str, ...], format_: str, as_json: bool, mode: str | None, allow: tuple[str, ...],
+          ca_bundle: str | None) -> None:  # fmt: skip
+    """Look at links as the archiver does, without touching the database.
+
+    With - for URL, links are read from standard input, one a line, or as JSON lines with "url" and maybe "format"
+    and "id"; they are looked at side by side.
+
+    Exit codes: 0 all links work, 1 one is broken, 2 nobody can say of one, 3 bad usage.
+    """
+    try:
+        policy = config.policy()
+        policy = replace(policy, allowed_addresses=(*policy.allowed_addresses, *allow),
+                         ca_bundle=ca_bundle or policy.ca_bundle)  # fmt: skip
+        addresses.Guard(policy.allowed_addresses)
+    except (ConfigError, ValueError) as e:
+        raise click.BadParameter(str(e)) from e
+    settings: dict[str, Any] = {"limits": config.limits(), "policy": policy, "rules": config.rules(),
+                                "check_only": (mode or config.mode()) == "check"}  # fmt: skip
+    if "-" in urls:
+        if len(urls) > 1:
+            raise click.UsageError("Give either URLs or -, not both.")
+        sys.exit(_check_input(format_, as_json, settings))
+    links = [checking.Link(url, format_) for url in urls]
+    # Side by side, and shown in the order they were given.
+    with ThreadPoolExecutor(checking.MAX_WORKERS) as pool:
+        results = list(pool.map(lambda link: checking.check(link, **settings), links))
+    if as_json:
+        click.echo(json.dumps(results[0] if len(results) == 1 else results, indent=2))
+    else:
+        click.echo("\n\n".join(_checked(result) for result in results))
+    sys.exit(checking.exit_code(results))
+
+
+def _check_input(format_: str, as_json: bool, settings: dict[str, Any]) -> int:
+    """Check what standard input lists, and print each result as it comes."""
+    code, count, started = checking.EXIT_OK, 0, time.monotonic()
+    lines = click.get_text_stream("stdin", encoding="utf-8", errors="surrogateescape")
+    tty = sys.stderr.isatty()
+    try:
+        for result in checking.check_many(checking.links(lines, format_), **settings):
+            count += 1
+            if as_json:
+                click.echo(json.dumps(result))
+            else:
+                click.echo(f"{result['verdict']:8}  {result['url']}  {result['reason']}")
+            code = _worse(code, result)
+            if tty:
+                rate = count / max(time.monotonic() - started, 0.001)
+                click.echo(f"\r{count:,} links, {rate:,.1f} a second ", nl=False, err=True)
+    except checking.BadLine as e:
+        click.echo(str(e), err=True)
+        return checking.EXIT_USAGE
+    finally:
+        if tty:
+            click.echo("", err=True)
+    return code
+
+
+def _worse(code: int, result: dict[str, Any]) -> int:
+    """Broken outweighs not sure, which outweighs ok."""
+    codes = {code, checking.exit_code([result])}
+    return checking.EXIT_BROKEN if checking.EXIT_BROKEN in codes else max(codes)
+
+
+def _checked(result: dict[str, Any]) -> str:
+    """One result in words."""
+    certificate = result["certificate"] or {}
+    size = result["size"]
+    values = {
+        "Verdict": result["verdict"],
+        "Cause": result["cause"],
+        "Reason": result["reason"],
+        "Status": result["http_status"],
+        "Redirects": "".join(f"\n    {hop['status']} {hop['url']}" for hop in result["hops"]),
+        "Final URL": result["final_url"] if result["hops"] else "",
+        "Size": "" if size is None else f"{size:,} bytes",
+        "Media type": result["mimetype"],
+        "File name": result["filename"],
+        "SHA-256": result["sha256"],
+        "Certificate": certificate
+        and f"{certificate['subject']}, valid to {certificate['not_after'][:10]}"
+        + (" (ends soon)" if certificate["expires_soon"] else ""),
+        "Requests": f"{result['requests']}, {result['bytes_read']:,} bytes read in {result['seconds']:.1f} s",
+    }
+    lines = [f"  {label:12}{value}" for label, value in values.items() if value not in (None, "", {})]
+    return "\n".join([result["url"], *lines])
+
+
 @archiver.command()
 @click.option("--queue", type=click.Choice([*outbox.QUEUES, "all"]), default="all", show_default=True)
-@click.option("--concurrency", type=click.IntRange(1), help="Archivals at a time. [default: 16, with prefork 2]")
+@click.option(
+    "--concurrency", type=click.IntRange(1), help="Archivals at a time. [default: 16, with prefork 2]"
+)
 @click.option("--pool", type=click.Choice(["threads", "prefork"]), default="threads", show_default=True)
 @click.pass_context
 def worker(ctx: click.Context, queue: str, concurrency: int | None, pool: str) -> None:
