@@ -130,6 +130,7 @@ _TYPES = {
     ".webp": "image/webp",
     ".jp2": "image/jp2",
     ".mp3": "audio/mpeg",
+    ".wav": "audio/wav",
     ".mp4": "video/mp4",
 }
 _EXTENSIONS = {kind: extension for extension, kind in reversed(_TYPES.items())}
@@ -235,12 +236,12 @@ _BINARY = re.compile(
 )  # the binary data bytes of the MIME Sniffing standard
 _UNICODE_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 _HTML_START = re.compile(r"<(?:!doctype\s+html|html|head|body|title|script|iframe|h1|table)[\s>]", re.I)
-_XML_START = re.compile(r"<(?:\?xml\s|!doctype\s|(?:[A-Za-z_][\w.-]*:)?[A-Za-z_][\w.-]*(?:[\s>]|/>))", re.I)
-_JSON_START = re.compile(r'(?:\{\s*(?:"|\})|\[\s*(?:[\[{"\]]|-?\d|true|false|null))')
+_ELEMENT_START = re.compile(r"<(?:!doctype\s|(?:[A-Za-z_][\w.-]*:)?[A-Za-z_][\w.-]*(?:[\s>]|/>))", re.I)
+_JSON_START = re.compile(r'(?:\{\s*(?:"|\})|\[\s*(?:[\[{"\]]|-?\d[\d.eE+]*\s*[,\]]|true|false|null))')
 
 _MIME_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,80}/[a-z0-9!#$&^_.+-]{1,80}")
 _PARAMETER = re.compile(r'(?:^|;)\s*([^=;\s"]+)\s*=\s*("(?:[^"\\]|\\.)*"?|[^;]*)', re.S)
-_EXTENDED = re.compile(r"([A-Za-z0-9-]+)'[^']*'(.*)", re.S)
+_EXTENDED = re.compile(r"([A-Za-z0-9-]+)'[^']*'(.+)", re.S)
 _ENCODED_WORD = re.compile(r"=\?[^?\s]+\?[bqBQ]\?[^?]*\?=")
 _FORBIDDEN = re.compile(r'[<>:"|?*]')
 _EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,10}")
@@ -433,6 +434,8 @@ def _text(data: bytes) -> str | None:
 def _text_type(declared: str, text: str, named: str) -> str:
     """``declared`` is "" where the header says nothing."""
     seen = _text_kind(text)
+    if seen == _TYPES[".pdf"]:
+        return seen
     if seen == "text/html":
         keeps = declared in _HTML or declared.endswith("xml")
         return declared if keeps else seen
@@ -443,7 +446,9 @@ def _text_type(declared: str, text: str, named: str) -> str:
     kind = ("" if wrong else declared) or seen
     if kind:
         return named if _more_exact(named, kind) else kind
-    return named if _is_text(named) and named not in _HTML else "text/plain"
+    if _is_text(named) and named not in _HTML:
+        return named
+    return _TYPES[".xml"] if _ELEMENT_START.match(_after_comments(text)) else "text/plain"
 
 
 def _is_media(kind: str) -> bool:
@@ -451,18 +456,18 @@ def _is_media(kind: str) -> bool:
 
 
 def _text_kind(text: str) -> str:
+    """What text is beyond doubt, "" for nothing."""
     if text.startswith("%PDF-"):
         return _TYPES[".pdf"]
     text = _after_comments(text)
-    if _HTML_START.match(text):
-        return "text/html"
     if _JSON_START.match(text):
         return _TYPES[".json"]
-    if not _XML_START.match(text):
-        return ""
-    if text[:5].lower() == "<?xml":
+    declaration = text[:5].lower() == "<?xml"
+    if declaration:
         text = _after_comments(text.partition("?>")[2])
-    return "text/html" if _HTML_START.match(text) else _TYPES[".xml"]
+    if _HTML_START.match(text):
+        return "text/html"
+    return _TYPES[".xml"] if declaration else ""
 
 
 def _after_comments(text: str) -> str:

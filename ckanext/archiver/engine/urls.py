@@ -389,7 +389,8 @@ def _ipv6(text: str) -> str:
 
 def _shortest(address: ipaddress.IPv6Address) -> str:
     """RFC 5952 §4 without its §5: Python 3.13 writes an IPv4-mapped address with dots, older ones do not."""
-    groups = [f"{int(group, 16):x}" for group in address.exploded.split(":")]
+    packed = address.packed
+    groups = [f"{packed[place] << 8 | packed[place + 1]:x}" for place in range(0, 16, 2)]
     runs = re.finditer(r"(?:(?<=:)|^)0(?::0)+(?=:|$)", ":".join(groups))
     longest = max(runs, key=lambda run: len(run[0]), default=None)
     if longest is None:
