@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from ckan import model
 
 from ckanext.archiver import checking, config, dispatch, outbox, reports
+from ckanext.archiver.cli_maintenance import maintenance_commands
 from ckanext.archiver.engine import addresses
 from ckanext.archiver.errors import BrokerError, ConfigError
 from ckanext.archiver.model import Archival
@@ -367,6 +368,10 @@ def _run_worker(ctx: click.Context, queue: str, concurrency: int | None, pool: s
     except ConfigError as e:
         raise click.ClickException(str(e)) from e
     ctx.exit(run.run(queue, concurrency, pool))
+
+
+for _command in maintenance_commands:
+    archiver.add_command(_command)
 
 
 @click.group(short_help="Run the archiver's workers (as in older releases).")
