@@ -18,6 +18,9 @@ from ckanext.archiver.model import Archival, aggregate_archivals_for_a_dataset
 KEY = "archiver"
 """The key in a dataset or resource dict that is ours."""
 
+WITHOUT_KEYS = "archiver_without_keys"
+"""In the context of package_show: leave our keys out."""
+
 FIELD = "archiver_status"
 """The field of the search index, and name of the facet. One value per dataset."""
 
@@ -43,8 +46,9 @@ def add_to_package(context: Mapping[str, Any], pkg_dict: PackageDict) -> None:
     Nothing is put into a dict that will be saved again (``for_update``).
     """
     strip(pkg_dict)
-    if not context.get("for_update") and pkg_dict.get("id"):
-        _add([pkg_dict])
+    if context.get("for_update") or context.get(WITHOUT_KEYS) or not pkg_dict.get("id"):
+        return
+    _add([pkg_dict])
 
 
 def add_to_search(results: dict[str, Any]) -> dict[str, Any]:

@@ -6,8 +6,8 @@ import datetime
 from pathlib import Path
 from typing import Any
 
-import ckan.plugins.toolkit as tk
 from ckan import model
+from ckan.lib import search
 from ckan.tests import factories
 from ckanext.archiver import clock, config
 from ckanext.archiver.model import Archival, ArchivalCheck, ArchiverRequest
@@ -64,10 +64,7 @@ def make() -> dict[str, str]:
         pages[state] = f"/dataset/bus-stops/resource/{resource['id']}"
     _more_datasets(transport, leeds)
     for name in ("bus-stops", "potholes", "parks"):
-        tk.get_action("package_show")({"ignore_auth": True}, {"id": name})
-        from ckan.lib import search
-
-        search.rebuild(package_ids=[model.Package.get(name).id])
+        search.rebuild(model.Package.get(name).id)
     return pages | {
         "dataset": "/dataset/bus-stops",
         "fine-dataset": "/dataset/parks",

@@ -13,7 +13,7 @@ from typing import Any
 import ckan.plugins.toolkit as tk
 from ckan import model
 
-from ckanext.archiver import search
+from ckanext.archiver import compat, search
 from ckanext.archiver.logic import schema
 from ckanext.archiver.model import Archival, aggregate_archivals_for_a_dataset
 
@@ -92,4 +92,18 @@ def package_create(next_action: Action, context: Any, data_dict: dict[str, Any])
 def package_update(next_action: Action, context: Any, data_dict: dict[str, Any]) -> Any:
     """CKAN's own, without what package_show adds under ``archiver``."""
     search.strip(data_dict)
+    if compat.update_compares() and not context.get("original_package"):
+        # CKAN would compare with what package_show says, our keys included, and take everything for changed.
+        original = _as_saved(context, data_dict.get("id") or data_dict.get("name"))
+        if original is not None:
+            context["original_package"] = original
     return next_action(context, data_dict)
+
+
+def _as_saved(context: Any, name_or_id: Any) -> dict[str, Any] | None:
+    package = model.Package.get(name_or_id) if isinstance(name_or_id, str) else None
+    if package is None:
+        return None
+    show_context = {"user": context.get("user"), "ignore_auth": True, search.WITHOUT_KEYS: True}
+    shown: dict[str, Any] = tk.get_action("package_show")(show_context, {"id": package.id})
+    return shown

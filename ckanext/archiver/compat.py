@@ -1,0 +1,10 @@
+"""Where CKAN's versions differ: every branch on a version, and nothing else."""
+
+from __future__ import annotations
+
+import ckan.plugins.toolkit as tk
+
+
+def update_compares() -> bool:
+    """Whether package_update compares what it is given with package_show, and saves only what differs (2.12)."""
+    return bool(tk.check_ckan_version(min_version="2.12"))

@@ -1,0 +1,337 @@
+"""What package_show, package_search and the index say; and that nothing of it is ever stored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from ckan import model
+from ckan.lib import search as index
+from ckan.tests import factories
+
+import ckan.plugins.toolkit as tk
+from ckanext.archiver import clock, compat, search
+from ckanext.archiver.model import Archival
+
+pytestmark = pytest.mark.usefixtures("clean_site")
+
+Dict = dict[str, Any]
+
+
+def archive(resource: Dict, verdict: str | None = "ok", **columns: Any) -> Archival:
+    """Write a resource's archival."""
+    is_broken = {"ok": False, "broken": True}.get(verdict or "")
+    archival = Archival(
+        **{
+            "package_id": resource["package_id"],
+            "resource_id": resource["id"],
+            "source_url": resource["url"],
+            "verdict": verdict,
+            "is_broken": is_broken,
+            "status_id": {"ok": 0, "broken": 12}.get(verdict or "", 21),
+            "reason": "The link works.",
+            "checked_at": clock.naive_utc(),
+            **columns,
+        }
+    )
+    model.Session.add(archival)
+    model.Session.commit()
+    return archival
+
+
+def two_resources() -> Dict:
+    return factories.Dataset(
+        resources=[{"url": "http://example.org/a.csv"}, {"url": "http://example.org/b.csv"}], title="Rain"
+    )
+
+
+def show(dataset: Dict) -> Dict:
+    return tk.get_action("package_show")({"ignore_auth": True}, {"id": dataset["id"]})
+
+
+def stored(dataset: Dict) -> str:
+    """Every column of a dataset and its resources that is in the database, as text."""
+    rows = []
+    for table, column in (("package", "id"), ("resource", "package_id")):
+        statement = sa.text(f"SELECT to_jsonb(t)::text FROM {table} t WHERE {column} = :id")  # noqa: S608 - constants
+        rows += model.Session.execute(statement, {"id": dataset["id"]}).scalars()
+    return "\n".join(rows)
+
+
+def refuse_keys(dataset: Dict) -> None:
+    model.Session.rollback()
+    assert search.KEY not in stored(dataset)
+
+
+def statements_of(call: Any) -> list[str]:
+    """Every SQL statement that a call runs."""
+    seen = []
+
+    def note(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        seen.append(statement)
+
+    def note_savepoint(connection: Any, name: str) -> None:
+        seen.append(f"SAVEPOINT {name}")
+
+    sa.event.listen(model.meta.engine, "before_cursor_execute", note)
+    sa.event.listen(model.meta.engine, "savepoint", note_savepoint)
+    try:
+        call()
+    finally:
+        sa.event.remove(model.meta.engine, "before_cursor_execute", note)
+        sa.event.remove(model.meta.engine, "savepoint", note_savepoint)
+    return seen
+
+
+# -- package_show ------------------------------------------------------------------------------------------
+
+
+def test_package_show_tells_of_resources_and_dataset() -> None:
+    dataset = two_resources()
+    archive(dataset["resources"][0], "ok", size=12)
+    archive(dataset["resources"][1], "broken", reason="The server says the file is gone (404 Not Found).")
+
+    shown = show(dataset)
+
+    first, second = (resource["archiver"] for resource in shown["resources"])
+    assert (first["status"], first["is_broken_printable"], first["size"]) == (
+        "Archived successfully",
+        "Downloaded OK",
+        12,
+    )
+    assert second["is_broken_printable"] == "Broken"
+    assert shown["archiver"] == {
+        "status_id": 12,
+        "status": "Download error",
+        "reason": "The server says the file is gone (404 Not Found).",
+        "is_broken": True,
+        "verdict": "broken",
+    }
+
+
+def test_nothing_is_said_of_links_nobody_looked_at() -> None:
+    shown = show(two_resources())
+
+    assert search.KEY not in shown
+    assert not any(search.KEY in resource for resource in shown["resources"])
+
+
+def test_what_the_index_remembers_is_not_shown() -> None:
+    dataset = two_resources()
+    archival = archive(dataset["resources"][0], "ok")
+    index.rebuild(dataset["id"])
+    archival.verdict, archival.is_broken = "broken", True
+    model.Session.commit()
+
+    assert show(dataset)["archiver"]["verdict"] == "broken"
+    found = tk.get_action("package_search")({}, {"q": "Rain"})["results"][0]
+    assert found["archiver"]["verdict"] == "broken"
+
+    model.Session.delete(archival)
+    model.Session.commit()
+
+    assert "archiver" not in show(dataset)
+    found = tk.get_action("package_search")({}, {"q": "Rain"})["results"][0]
+    assert "archiver" not in found
+    assert not any("archiver" in resource for resource in found["resources"])
+
+
+# -- round trips -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def archived() -> Dict:
+    dataset = two_resources()
+    for resource in dataset["resources"]:
+        archive(resource, "broken")
+    return dataset
+
+
+@pytest.fixture
+def api() -> Any:
+    user = factories.Sysadmin()
+
+    def call(action: str, data: Dict) -> Any:
+        return tk.get_action(action)({"user": user["name"]}, data)
+
+    return call
+
+
+def test_package_show_then_package_update_stores_nothing_of_ours(archived: Dict, api: Any) -> None:
+    shown = api("package_show", {"id": archived["id"]})
+    assert shown["archiver"]
+
+    updated = api("package_update", dict(shown, title="Snow"))
+
+    assert updated["title"] == "Snow"
+    refuse_keys(archived)
+    assert show(archived)["resources"][0]["archiver"]["verdict"] == "broken"
+
+
+def test_the_same_over_http(archived: Dict, app: Any) -> None:
+    token = factories.SysadminWithToken()["token"]
+    headers = {"Authorization": token}
+    shown = app.get(f"/api/3/action/package_show?id={archived['id']}", headers=headers).json["result"]
+    assert shown["archiver"]
+
+    answer = app.post("/api/3/action/package_update", json=dict(shown, title="Snow"), headers=headers)
+
+    assert answer.json["result"]["title"] == "Snow"
+    refuse_keys(archived)
+
+
+@pytest.mark.skipif(not compat.update_compares(), reason="this CKAN saves whatever it is given")
+def test_a_round_trip_without_a_change_saves_nothing(archived: Dict, api: Any) -> None:
+    """CKAN 2.12 ends early when nothing differs; our keys must not count as a difference."""
+    shown = api("package_show", {"id": archived["id"]})
+    assert shown["archiver"]
+
+    statements = statements_of(lambda: api("package_update", shown))
+
+    assert statements, "the listener saw nothing"
+    assert not [one for one in statements if one.startswith(("SAVEPOINT", "UPDATE", "INSERT"))]
+    refuse_keys(archived)
+
+
+@pytest.mark.parametrize("action", ["resource_update", "resource_patch"])
+def test_resource_show_then_save_stores_nothing_of_ours(archived: Dict, api: Any, action: str) -> None:
+    shown = api("resource_show", {"id": archived["resources"][0]["id"]})
+    assert shown["archiver"]
+
+    api(action, dict(shown, name="Snow"))
+
+    refuse_keys(archived)
+
+
+def test_a_copied_resource_or_dataset_carries_nothing_of_ours(archived: Dict, api: Any) -> None:
+    resource = api("resource_show", {"id": archived["resources"][0]["id"]})
+    del resource["id"]
+    api("resource_create", resource)
+    refuse_keys(archived)
+
+    dataset = api("package_show", {"id": archived["id"]})
+    resources = [{key: value for key, value in r.items() if key not in ("id", "package_id")}
+                 for r in dataset["resources"]]  # fmt: skip
+    copy = {"name": "copy", "title": "Copy", "resources": resources, "archiver": dataset["archiver"]}
+    refuse_keys(api("package_create", copy))
+
+
+def test_other_ways_to_save_store_nothing_of_ours(archived: Dict, api: Any) -> None:
+    api("package_patch", {"id": archived["id"], "title": "Hail"})
+    api("package_revise", {"match": {"id": archived["id"]}, "update": {"notes": "Round"}})
+    order = [resource["id"] for resource in reversed(archived["resources"])]
+    api("package_resource_reorder", {"id": archived["id"], "order": order})
+
+    refuse_keys(archived)
+    assert show(archived)["title"] == "Hail"
+
+
+def test_what_an_earlier_release_stored_is_not_shown(api: Any) -> None:
+    """Release 2 let its keys be stored with the resource."""
+    dataset = two_resources()
+    resource = model.Resource.get(dataset["resources"][0]["id"])
+    resource.extras = {"archiver": "{'status': 'Archived successfully'}"}
+    model.Session.commit()
+    index.rebuild(dataset["id"])
+
+    assert "archiver" not in show(dataset)["resources"][0]
+
+
+@pytest.mark.parametrize("resources", [None, "nonsense", ["nonsense"], [{"archiver": {}}], 7])
+def test_strip_leaves_complaints_to_the_schema(resources: Any) -> None:
+    data = {"archiver": {"verdict": "ok"}, "resources": resources}
+
+    search.strip(data)
+
+    assert "archiver" not in str(data)
+
+
+# -- package_search ----------------------------------------------------------------------------------------
+
+
+def test_a_page_of_results_costs_one_query() -> None:
+    for _ in range(3):
+        for resource in two_resources()["resources"]:
+            archive(resource)
+
+    found: list[Dict] = []
+    statements = statements_of(lambda: found.append(tk.get_action("package_search")({}, {"q": "*:*"})))
+
+    assert len([one for one in statements if "FROM archival" in one]) == 1
+    assert [dataset["archiver"]["verdict"] for dataset in found[0]["results"]] == ["ok", "ok", "ok"]
+
+
+def test_chosen_fields_get_nothing() -> None:
+    dataset = two_resources()
+    archive(dataset["resources"][0])
+
+    found = tk.get_action("package_search")({}, {"q": "*:*", "fl": "id,title"})
+
+    assert found["results"] == [{"id": dataset["id"], "title": "Rain"}]
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "value"),
+    [
+        ([], "none"),
+        (["ok"], "ok"),
+        (["ok", "not-sure"], "not-sure"),
+        (["failing", "not-sure"], "failing"),
+        (["ok", "broken"], "broken"),
+    ],
+)
+def test_the_facet_is_the_worst_link(verdicts: list[str], value: str) -> None:
+    dataset = two_resources()
+    for resource, verdict in zip(dataset["resources"], verdicts, strict=False):
+        archive(resource, verdict)
+    index.rebuild(dataset["id"])
+
+    def found(wanted: str) -> list[str]:
+        answer = tk.get_action("package_search")({}, {"fq": f"archiver_status:{wanted}"})
+        return [one["id"] for one in answer["results"]]
+
+    assert found(value) == [dataset["id"]]
+    assert found({"ok": "broken"}.get(value, "ok")) == []
+
+
+@pytest.mark.parametrize(("is_broken", "status_id", "value"), [(True, 11, "broken"), (False, 0, "ok"), (None, 22, "not-sure")])
+def test_rows_of_earlier_releases_have_a_facet(is_broken: bool | None, status_id: int, value: str) -> None:
+    dataset = two_resources()
+    archive(dataset["resources"][0], None, is_broken=is_broken, status_id=status_id)
+
+    assert search.index_fields({"id": dataset["id"]})["archiver_status"] == value
+
+
+def test_no_dict_of_ours_reaches_the_index() -> None:
+    dataset = two_resources()
+
+    fields = search.index_fields({"id": dataset["id"], "archiver": {"status_id": 0}})
+
+    assert fields == {"id": dataset["id"], "archiver_status": "none"}
+
+
+def test_the_facet_speaks_in_words() -> None:
+    dataset = two_resources()
+    archive(dataset["resources"][0], "broken")
+    index.rebuild(dataset["id"])
+
+    found = tk.get_action("package_search")({}, {"q": "*:*", "facet.field": ["archiver_status"]})
+
+    assert found["facets"]["archiver_status"] == {"broken": 1}
+    assert found["search_facets"]["archiver_status"]["items"] == [
+        {"name": "broken", "display_name": "A link is broken", "count": 1}
+    ]
+
+
+def test_the_search_page_offers_the_facet(app: Any) -> None:
+    dataset = two_resources()
+    archive(dataset["resources"][0], "broken")
+    index.rebuild(dataset["id"])
+
+    page = app.get("/dataset/?archiver_status=broken").body
+
+    assert "Link state" in page
+    assert "A link is broken" in page
+    assert "1 dataset found" in page
+    assert "No datasets found" in app.get("/dataset/?archiver_status=ok").body
