@@ -137,7 +137,7 @@ class Session(ftplib.FTP):
         if answer[0] == "2":
             answer = self.getresp()  # some servers say only now that the last transfer is over
         if answer[0] != "1":
-            raise ftplib.error_reply(answer)
+            raise ftplib.error_reply(answer)  # noqa: S321 - FTP is what the operator allowed
 
     def close(self) -> None:
         """Both connections; never raises, never waits."""

@@ -28,6 +28,7 @@ FINAL_WHEN_RANGED = answers.GOOD | answers.EMPTY | {401, 402, 404, 407, 410, 429
 
 SNIFF_BYTES = 16_384
 CHECK_BYTES = 1_024
+CHECK_RECEIVE_BYTES = 2_048
 RATIO_FROM_BYTES = 1_000_000
 """Below this a high ratio harms nobody."""
 
@@ -179,11 +180,12 @@ class _Visit:
         """The beginning of the file; None where the answer may be about the range, not about the link."""
         try:
             answer = self._follow(target, "GET", {"Range": "bytes=0-"})
-            if answer.head.status in FINAL_WHEN_RANGED or _is_from_start(answer.head):
-                return self._sniffed(answer)
         except Failure as failure:
             if failure.cause is not Cause.SERVER_ERROR:
                 raise
+        else:
+            if answer.head.status in FINAL_WHEN_RANGED or _is_from_start(answer.head):
+                return self._sniffed(answer)
         self._new_trail(target)
         return None
 
@@ -304,8 +306,7 @@ class _Visit:
             sent["If-Modified-Since"] = modified
         return sent
 
-    # -- one question, redirects followed
-    # ----------------------------------------------------------------------
+    # -- one question, redirects followed -------------------------------------------------------------------
 
     def _asked_well(self, target: urls.Target, ask: Callable[[urls.Target], Outcome]) -> Outcome:
         """Ask; and if an OGC service only wanted its parameters, ask again with them."""
@@ -394,6 +395,8 @@ class _Visit:
         trail.final_url, trail.head, trail.certificate = target.url, None, None
         line = dial(target, self.policy, self.patience)
         trail.stream, trail.certificate = line.stream, line.certificate
+        if self.request.check_only:
+            line.stream.at_once = CHECK_RECEIVE_BYTES
         place = target.url if line.absolute else target.request_target
         fields = {
             "Host": target.host_header,

@@ -87,6 +87,7 @@ class Stream:
         self.sock = sock
         self.patience = patience
         self.received = 0
+        self.at_once = RECEIVE_BYTES
         self._window_ends = 0.0
         self._window_bytes = 0
 
@@ -142,7 +143,7 @@ class Stream:
             wait = min(wait, STOP_POLL_SECONDS)
         try:
             self.sock.settimeout(max(wait, 0.001))
-            return self.sock.recv(RECEIVE_BYTES)
+            return self.sock.recv(self.at_once)
         except TimeoutError:
             return None
         except OSError as e:
