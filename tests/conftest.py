@@ -9,8 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
-import loopback_only
 import pytest
+
+import loopback_only
 
 loopback_only.install()
 
@@ -35,7 +36,7 @@ def wait_until() -> Callable[..., None]:
     def wait(condition: Callable[[], object], timeout: float = 10, what: str = "") -> None:
         deadline = time.monotonic() + timeout
         while not condition():
-            assert time.monotonic() < deadline, f"after {timeout} s still not: {what or 'what was waited for'}"
+            assert time.monotonic() < deadline, f"not after {timeout} s: {what or 'what was waited for'}"
             time.sleep(0.02)
 
     return wait

@@ -28,15 +28,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import ckan.plugins.toolkit as tk
 import pytest
+import redis
 import sqlalchemy as sa
+from ckan import model
+from ckan.lib.redis import connect_to_redis
+
 from _stack.ckan_site import with_settings
 from _stack.layout import free_port
 from origin_server import Origin
-
-import ckan.plugins.toolkit as tk
-from ckan import model
-from ckan.lib.redis import connect_to_redis
 
 GUARD = Path(__file__).with_name("guard")
 
@@ -48,7 +49,9 @@ GUARD = Path(__file__).with_name("guard")
 def tables(migrate_db_for: Callable[[str], None]) -> None:
     """CKAN's and our tables exist. ``bin/test`` made them; with servers of one's own this does."""
     name = sa.engine.make_url(tk.config["sqlalchemy.url"]).database or ""
-    assert name.endswith("_test"), f"the tests would empty the database {name!r}; its name has to end in _test"
+    assert name.endswith("_test"), (
+        f"the tests would empty the database {name!r}; its name has to end in _test"
+    )
     if not sa.inspect(model.meta.engine).has_table("package"):
         model.repo.upgrade_db()
     if not sa.inspect(model.meta.engine).has_table("archiver_request"):
@@ -127,22 +130,24 @@ class Broker:
             cwd=self._folder,
             stdout=subprocess.DEVNULL,
         )
-        import redis
-
         deadline = time.monotonic() + 10
-        while True:
-            try:
-                redis.Redis(port=self.port).ping()
-                return
-            except redis.ConnectionError:
-                assert time.monotonic() < deadline, "the broker does not answer"
-                time.sleep(0.02)
+        while not _pings(self.port):
+            assert time.monotonic() < deadline, "the broker does not answer"
+            time.sleep(0.02)
 
     def kill(self) -> None:
         if self._process:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+
+def _pings(port: int) -> bool:
+    with redis.Redis(port=port) as client:
+        try:
+            return bool(client.ping())
+        except redis.ConnectionError:
+            return False
 
 
 @pytest.fixture
@@ -203,7 +208,9 @@ class Process:
         deadline = time.monotonic() + timeout
         while not ready():
             assert self.runs, f"{self.name} ended with code {self._process.returncode}:\n{self.log[-4000:]}"
-            assert time.monotonic() < deadline, f"{self.name} is not ready after {timeout} s:\n{self.log[-4000:]}"
+            assert time.monotonic() < deadline, (
+                f"{self.name} is not ready after {timeout} s:\n{self.log[-4000:]}"
+            )
             time.sleep(0.05)
 
     def stop(self, timeout: float = 30) -> int:

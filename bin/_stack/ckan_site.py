@@ -146,7 +146,7 @@ def with_settings(ini: str, settings: dict[str, str]) -> str:
         line = f"{name} = {value}".replace("%", "%%").rstrip()
         pattern = re.compile(rf"^{re.escape(name)} *=.*$", re.MULTILINE)
         if pattern.search(ini):
-            ini = pattern.sub(lambda _, line=line: line, ini)
+            ini = pattern.sub(line.replace("\\", r"\\"), ini)
         else:
             ini = ini.replace("use = egg:ckan\n", f"use = egg:ckan\n{line}\n", 1)
     return ini

@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import json
 import os
-import random
 import secrets
 import socket
 import sys
@@ -158,7 +157,7 @@ def free_port() -> int:
     A port from that range may be taken by anybody's connection while the stack is down.
     """
     for _ in range(200):
-        port = random.randrange(20_000, 32_000)
+        port = 20_000 + secrets.randbelow(12_000)
         if is_free(port):
             return port
     raise StackError("no free port between 20000 and 32000")

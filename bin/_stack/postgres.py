@@ -18,6 +18,12 @@ from .process import await_ready, birth, running, start, stop, wait_until
 NAME = "postgres"
 _SYSTEM = "ARCHIVER_STACK_POSTGRES"
 
+# The builtin locale is the same on every system, whatever locales it has.
+_CLUSTER = (
+    *("--username=ckan", "--auth=scram-sha-256", "--no-sync", "--encoding=UTF8"),
+    *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
+)
+
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     # TCP only: the path of a socket file has a limit of 107 bytes, a checkout's path has none.
@@ -113,10 +119,7 @@ def _initdb(stack: Stack, become: Callable[[], None] | None) -> None:
             os.chown(path, user.pw_uid, user.pw_gid)
     with stack.log_file(NAME).open("ab") as log:
         made = subprocess.run(
-            [_tool(stack, "initdb"), "-D", data, "-U", "ckan", "--pwfile", password, "--auth=scram-sha-256"]
-            # The builtin locale is the same on every system, whatever locales it has.
-            + ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-            + ["--no-sync"],
+            [str(_tool(stack, "initdb")), f"--pgdata={data}", f"--pwfile={password}", *_CLUSTER],
             cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -153,10 +156,12 @@ def _answers(stack: Stack) -> bool:
     return _psql(stack, url(stack, ""), "select 1", database="postgres").returncode == 0
 
 
-def _psql(stack: Stack, target: str, sql: str, database: str | None = None) -> subprocess.CompletedProcess[str]:
+def _psql(
+    stack: Stack, target: str, sql: str, database: str | None = None
+) -> subprocess.CompletedProcess[str]:
     if database:
         target = urlunsplit(urlsplit(target)._replace(path=f"/{database}"))
-    command = [_tool(stack, "psql"), "--no-psqlrc", "--no-password", "-tAq", "-d", target, "-c", sql]
+    command = [str(_tool(stack, "psql")), "--no-psqlrc", "--no-password", "-tAq", "-d", target, "-c", sql]
     quick = {**os.environ, "PGCONNECT_TIMEOUT": "3"}
     return subprocess.run(command, env=quick, capture_output=True, text=True, check=False)
 
@@ -247,7 +252,8 @@ def _pass_on_search_right(libc: ctypes.CDLL) -> None:
     """Drop every capability but two, and pass those to the program: capabilities(7), "ambient"."""
     mask = 1 << _CAP_DAC_OVERRIDE | 1 << _CAP_DAC_READ_SEARCH
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    sets = (ctypes.c_uint32 * 6)(mask, mask, mask, 0, 0, 0)  # effective, permitted, inheritable; low word first
+    # effective, permitted, inheritable: the low word of each comes first
+    sets = (ctypes.c_uint32 * 6)(mask, mask, mask, 0, 0, 0)
     _check(libc.capset(header, sets), "capset")
     for capability in (_CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH):
         _check(libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, capability, 0, 0), "prctl")

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import sys
 
+from ckan import model
 from ckan.cli.cli import ckan
 from ckan.common import config
-
-import ckan.model as model
 
 
 def run(*command: str) -> None:

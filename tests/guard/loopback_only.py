@@ -78,7 +78,10 @@ def sendto(self: socket.socket, data: Any, *arguments: Any) -> int:
 
 
 def install() -> None:
-    socket.getaddrinfo = getaddrinfo
-    socket.socket.connect = connect  # type: ignore[method-assign]
-    socket.socket.connect_ex = connect_ex  # type: ignore[method-assign]
-    socket.socket.sendto = sendto  # type: ignore[method-assign,assignment]
+    for owner, name, guard in (
+        (socket, "getaddrinfo", getaddrinfo),
+        (socket.socket, "connect", connect),
+        (socket.socket, "connect_ex", connect_ex),
+        (socket.socket, "sendto", sendto),
+    ):
+        setattr(owner, name, guard)
