@@ -102,6 +102,7 @@ class TestIPipePlugin(p.SingletonPlugin):
     __test__ = False  # not a pytest class
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.calls: list[list[Any]] = []
 
     def reset(self) -> None:

@@ -162,9 +162,10 @@ def test_package_show_then_package_update_stores_nothing_of_ours(archived: Dict,
     shown = api("package_show", {"id": archived["id"]})
     assert shown["archiver"]
 
-    updated = api("package_update", dict(shown, title="Snow"))
+    shown["title"] = shown["resources"][0]["name"] = "Snow"
+    updated = api("package_update", shown)
 
-    assert updated["title"] == "Snow"
+    assert updated["title"] == updated["resources"][0]["name"] == "Snow"
     refuse_keys(archived)
     assert show(archived)["resources"][0]["archiver"]["verdict"] == "broken"
 
@@ -175,9 +176,10 @@ def test_the_same_over_http(archived: Dict, app: Any) -> None:
     shown = app.get(f"/api/3/action/package_show?id={archived['id']}", headers=headers).json["result"]
     assert shown["archiver"]
 
-    answer = app.post("/api/3/action/package_update", json=dict(shown, title="Snow"), headers=headers)
+    shown["resources"][1]["name"] = "Snow"
+    answer = app.post("/api/3/action/package_update", json=shown, headers=headers)
 
-    assert answer.json["result"]["title"] == "Snow"
+    assert answer.json["result"]["resources"][1]["name"] == "Snow"
     refuse_keys(archived)
 
 

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - rows of a table
 """What an origin may do, and what must come of it: one row a behaviour.
 
 A row: name, what is served, ``cause detail``, verdict of a first run, HTTP requests, body bytes read (a number or a
@@ -6,6 +7,7 @@ range); then what is special about it. Columns that a row does not name have the
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import hashlib
 import json
@@ -177,8 +179,6 @@ async def _steadily(talk: Conversation) -> None:
 
 
 async def _pause(seconds: float) -> None:
-    import asyncio
-
     await asyncio.sleep(seconds)
 
 

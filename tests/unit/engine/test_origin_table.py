@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
-from origin.behaviours import LIMIT, ROOT, ROWS, Case
-from origin.certificates import HOST, Authority
-from origin.server import Conversation, HostileOrigin
 
 from ckanext.archiver.engine import addresses, http, words
 from ckanext.archiver.engine.outcome import FetchRequest, Limits, Outcome, Policy
 from ckanext.archiver.verdict import History, Rules, judge
+from origin.behaviours import LIMIT, ROOT, ROWS, Case
+from origin.certificates import HOST, Authority
+from origin.server import HostileOrigin
 
 NAMES = {
     HOST: "127.0.0.1",
