@@ -1,0 +1,172 @@
+"""CKAN's HTTP API, as a publisher uses it: make the portal, change it back to what it should be, look at it."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+import uuid
+from typing import Any
+
+from _stack.ckan_site import SYSADMIN
+from _stack.layout import StackError
+
+from .portal import DATASETS, ORGANIZATION, Dataset, Link
+
+Json = dict[str, Any]
+
+# Proxies of the environment are for the world outside.
+_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+_FIELDS = ("url", "format", "description")
+
+
+class ApiError(StackError):
+    """CKAN did not do what the demo asked of it."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def get(url: str, timeout: float = 30) -> tuple[int, str]:
+    """Status and text of a page; status 0 when nobody answers."""
+    try:
+        with _opener.open(url, timeout=timeout) as answer:
+            return answer.status, answer.read().decode(errors="replace")
+    except urllib.error.HTTPError as e:
+        return e.code, e.read().decode(errors="replace")
+    except OSError:
+        return 0, ""
+
+
+class Portal:
+    """The API of one CKAN, with a token.
+
+    :param origin_port: of the server that the links lead to
+    """
+
+    def __init__(self, site_url: str, token: str, origin_port: int) -> None:
+        self.site_url = site_url
+        self.token = token
+        self.origin_port = origin_port
+
+    # -- making it --------------------------------------------------------------------------------------------
+
+    def accepts_token(self) -> bool:
+        """Whether the token is one of this CKAN's (it may be of a database that is gone)."""
+        try:
+            self.call("api_token_list", {"user_id": SYSADMIN})
+        except ApiError:
+            return False
+        return True
+
+    def make(self) -> bool:
+        """Make the organization and the datasets, or change them back to what they should be.
+
+        :returns: whether anything had to be changed
+        """
+        organization = self._organization()
+        changed = [self._dataset(dataset, organization) for dataset in DATASETS]
+        return any(changed)
+
+    def _organization(self) -> str:
+        found = self._show("organization_show", ORGANIZATION["name"])
+        if found is None:
+            return str(self.call("organization_create", ORGANIZATION)["id"])
+        if found["state"] != "active":
+            self.call("organization_patch", {"id": found["id"], "state": "active"})
+        return str(found["id"])
+
+    def _dataset(self, dataset: Dataset, organization: str) -> bool:
+        wanted = {
+            "name": dataset.name,
+            "title": dataset.title,
+            "notes": dataset.notes,
+            "owner_org": organization,
+            "license_id": "uk-ogl",
+            "tags": [{"name": tag} for tag in dataset.tags],
+            "state": "active",
+        }
+        found = self._show("package_show", dataset.name)
+        have = {resource["name"]: resource for resource in found["resources"]} if found else {}
+        links = [link for link in dataset.links if not link.upload]
+        changed = (
+            found is None or found["state"] != "active" or any(self._differs(link, have) for link in links)
+        )
+        if changed:
+            resources = [{**have.get(link.name, {}), **self._resource(link)} for link in links]
+            # What else is there stays: an upload, or what somebody added.
+            resources += [
+                resource for name, resource in have.items() if name not in {link.name for link in links}
+            ]
+            action = "package_patch" if found else "package_create"
+            self.call(action, {**wanted, "resources": resources, **({"id": found["id"]} if found else {})})
+        for link in dataset.links:
+            if link.upload and link.name not in have:
+                self._upload(link, dataset.name)
+                changed = True
+        return changed
+
+    def _resource(self, link: Link) -> dict[str, str]:
+        return {
+            "name": link.name,
+            "format": link.format,
+            "description": link.description,
+            "url": link.url(self.origin_port),
+        }
+
+    def _differs(self, link: Link, have: dict[str, Json]) -> bool:
+        wanted, found = self._resource(link), have.get(link.name)
+        return found is None or any(found[field] != wanted[field] for field in _FIELDS)
+
+    def _upload(self, link: Link, dataset: str) -> None:
+        fields = {**self._resource(link), "package_id": dataset}
+        del fields["url"]
+        boundary = uuid.uuid4().hex
+        parts = [
+            f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
+            for name, value in fields.items()
+        ]
+        head = (
+            f'--{boundary}\r\nContent-Disposition: form-data; name="upload"; filename="{link.upload}"\r\n\r\n'
+        )
+        body = b"".join([*parts, head.encode(), link.answer.body, f"\r\n--{boundary}--\r\n".encode()])
+        self._send("resource_create", body, f"multipart/form-data; boundary={boundary}")
+
+    # -- looking at it ----------------------------------------------------------------------------------------
+
+    def dataset(self, name: str) -> Json:
+        """What package_show says."""
+        return self.call("package_show", {"id": name})
+
+    def _show(self, action: str, name: str) -> Json | None:
+        try:
+            return self.call(action, {"id": name})
+        except ApiError as e:
+            if e.status == 404:
+                return None
+            raise
+
+    # -- HTTP -------------------------------------------------------------------------------------------------
+
+    def call(self, action: str, data: Json) -> Json:
+        """The result of an action.
+
+        :raises ApiError: when CKAN refuses, or does not answer
+        """
+        return self._send(action, json.dumps(data).encode(), "application/json")
+
+    def _send(self, action: str, body: bytes, content_type: str) -> Json:
+        headers = {"Content-Type": content_type, "Authorization": self.token}
+        request = urllib.request.Request(f"{self.site_url}/api/3/action/{action}", body, headers)
+        try:
+            with _opener.open(request, timeout=60) as answer:
+                result: Json = json.load(answer)["result"]
+                return result
+        except urllib.error.HTTPError as e:
+            raise ApiError(
+                e.code, f"{action}: CKAN answered {e.code}: {e.read(2000).decode(errors='replace')}"
+            ) from e
+        except OSError as e:
+            raise ApiError(0, f"{action}: CKAN does not answer: {e}") from e

@@ -1,0 +1,245 @@
+"""``bin/demo``: read :func:`_run` first, it is the order of events."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import html
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timezone
+from types import FrameType
+from urllib.parse import quote
+
+from _stack import ckan_site
+from _stack import cli as stack_cli
+from _stack.layout import Stack, StackError, is_free
+from _stack.process import running
+
+from . import portal as the_portal
+from . import showing, watching
+from .api import Portal, get
+from .origin import Origin
+from .processes import Site
+from .progress import Progress, say
+from .watching import Result
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+_LONG_AGO = datetime(2000, 1, 1, tzinfo=timezone.utc)
+
+_DESCRIPTION = """\
+Starts a CKAN with its workers on a stack of its own, fills it with six datasets whose links lead to every kind
+of answer, waits until all were archived, and says what to open. Runs until Ctrl-C, which stops what it started.
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = _options(arguments)
+    for number in _SIGNALS:
+        signal.signal(number, _interrupt)
+    try:
+        return _run(options)
+    except StackError as error:
+        say(str(error))
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="bin/demo", description=_DESCRIPTION)
+    parser.add_argument("--once", action="store_true", help="end after the table")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+    parser.add_argument("--port", type=int, help="port of CKAN's web server; default: the stack's")
+    stack_cli.add_stack_options(parser)
+    return parser.parse_args(arguments)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _run(options: argparse.Namespace) -> int:
+    began = time.monotonic()
+    stack = Stack.at(options.ckan, options.dir)
+    with contextlib.ExitStack() as cleanup:
+        cleanup.enter_context(_alone(stack))
+        cleanup.enter_context(_servers(stack))
+        site = Site(stack, _port(stack, options.port))
+        origin_port = stack.port("origin")
+        cleanup.enter_context(Origin(origin_port, the_portal.answers()))
+        portal = cleanup.enter_context(_running_site(site, origin_port))
+
+        results, since = _archive(site, portal)
+        wrong = watching.unexpected(results, since)
+        pages = _pages(site.url, results)
+        wrong += _look_at_pages(pages, results)
+        _print(options, site, results, pages, time.monotonic() - began)
+        for line in wrong:
+            say(f"not as expected: {line}")
+        if not options.once:
+            _serve(site)
+    return 1 if wrong else 0
+
+
+# -- starting and stopping -------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _alone(stack: Stack) -> Iterator[None]:
+    """One demo at a time on a stack."""
+    stack.make()
+    with (stack.dir / "run" / "demo.lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StackError(
+                f"a demo runs on {stack.dir} already; another --dir makes another stack"
+            ) from None
+        yield
+
+
+@contextlib.contextmanager
+def _servers(stack: Stack) -> Iterator[None]:
+    """The stack's servers; those that did not run before are stopped at the end."""
+    ran = {server.NAME for server in stack_cli.SERVERS if running(stack, server.NAME)}
+    try:
+        stack_cli.up(stack)
+        yield
+    finally:
+        with _undisturbed(), stack.locked():
+            for server in reversed(stack_cli.SERVERS):
+                if server.NAME not in ran:
+                    server.down(stack)
+
+
+@contextlib.contextmanager
+def _running_site(site: Site, origin_port: int) -> Iterator[Portal]:
+    """The web server, which answers, and the workers, which may still be getting ready."""
+    site.stop()  # what a demo that was killed left behind
+    if not is_free(site.port):
+        raise StackError(f"another program uses port {site.port}; --port names another one")
+    site.write_ini()
+    try:
+        say("starting CKAN and its workers")
+        web = site.start()
+        portal = Portal(site.url, site.stack.recall().get("demo_token", ""), origin_port)
+        if not portal.token:
+            portal.token = _make_token(site)  # while the others get ready
+        site.await_web(web)
+        if not portal.accepts_token():
+            portal.token = _make_token(site)
+        yield portal
+    finally:
+        with _undisturbed():
+            say("stopping")
+            site.stop()
+
+
+def _make_token(site: Site) -> str:
+    token = site.run("user", "token", "add", ckan_site.SYSADMIN, "demo", "--quiet")
+    site.stack.remember(demo_token=token)
+    return token
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Stopping is not interrupted by a second Ctrl-C; every wait in it has an end of its own."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _port(stack: Stack, wanted: int | None) -> int:
+    return wanted or stack.port("ckan", usable=False)
+
+
+# -- what happens ----------------------------------------------------------------------------------------------
+
+
+def _archive(site: Site, portal: Portal) -> tuple[list[Result], datetime]:
+    """Make the portal, wait for the archivals that this causes, then have all links looked at once more.
+
+    :returns: what is known then, and the moment since which it must be known
+    """
+    changed = portal.make()
+    say("the datasets are made" if changed else "the datasets are as they should be")
+    progress = Progress(
+        "archived because of the edits" if changed else "archived before", len(the_portal.links())
+    )
+    results = watching.wait(portal, _LONG_AGO, progress, site.check)
+    if not all(result.is_done(_LONG_AGO) for result in results):
+        return results, _LONG_AGO
+    since = datetime.now(timezone.utc)
+    say(f"ckan archiver update: {site.run('archiver', 'update')}")
+    progress = Progress("archived once more", len(results))
+    return watching.wait(portal, since, progress, site.check), since
+
+
+def _shown_first(results: Sequence[Result]) -> Result:
+    """The most telling link: the first that is broken."""
+    return next((result for result in results if result.verdict == "broken"), results[0])
+
+
+def _pages(site_url: str, results: Sequence[Result]) -> dict[str, str]:
+    """What there is to open."""
+    shown = _shown_first(results)
+    dataset = f"{site_url}/dataset/{quote(shown.dataset)}"
+    return {
+        "dataset": dataset,
+        "resource": f"{dataset}/resource/{quote(shown.resource_id)}",
+        "report": f"{site_url}/report/broken-links",
+        "package_show": f"{site_url}/api/3/action/package_show?id={quote(shown.dataset)}",
+        "login": f"{site_url}/user/login",
+    }
+
+
+def _look_at_pages(pages: Mapping[str, str], results: Sequence[Result]) -> list[str]:
+    """A line for each page that does not answer or does not tell what it should."""
+    texts, wrong = {}, []
+    listed = f"{pages['report']}/{the_portal.ORGANIZATION['name']}?format=json"
+    for name, url in [*pages.items(), ("links", listed)]:
+        status, texts[name] = get(url)
+        if status != 200:
+            wrong.append(f"{url} answered {status}")
+    reason = _shown_first(results).reason
+    if reason not in html.unescape(texts["resource"]):
+        wrong.append(f"{pages['resource']} does not say: {reason}")
+    for result in results:
+        if (result.verdict == "broken") != (result.resource_id in texts["links"]):
+            wrong.append(f"{listed} is wrong about {result.link.name}")
+    return wrong
+
+
+def _print(options: argparse.Namespace, site: Site, results: Sequence[Result], pages: dict[str, str],
+           seconds: float) -> None:  # fmt: skip
+    if options.json:
+        json.dump(showing.as_json(results, pages, seconds), sys.stdout, indent=2)
+        sys.stdout.write("\n")
+    else:
+        sys.stdout.write("\n" + showing.table(results, sys.stdout))
+        if not options.once:
+            password = site.stack.secret("sysadmin_password")
+            sys.stdout.write(showing.what_to_open(pages, ckan_site.SYSADMIN, password))
+    sys.stdout.flush()
+    say(f"ready after {seconds:.1f} s")
+
+
+def _serve(site: Site) -> None:
+    """Run until somebody says stop; say so when a process ends before."""
+    say("runs until Ctrl-C")
+    missed: set[str] = set()
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            time.sleep(1)
+            for name in set(site.ended()) - missed:
+                say(f"{name} has ended; its log is {site.stack.log_file(name)}")
+                missed.add(name)

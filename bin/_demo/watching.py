@@ -1,0 +1,118 @@
+"""Waits until every link was looked at, and says what is not as it should be."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from _stack.layout import StackError
+
+from .api import Json, Portal
+from .portal import DATASETS, Link
+from .progress import Progress
+
+POLL = 0.25  # seconds between two looks
+PATIENCE = 60  # seconds until a link that was not looked at is a failure
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the portal knows of one link."""
+
+    dataset: str
+    link: Link
+    resource_id: str
+    url: str
+    known: Json
+
+    @property
+    def verdict(self) -> str:
+        return self.known.get("verdict") or "not looked at"
+
+    @property
+    def cause(self) -> str:
+        return self.known.get("cause") or ""
+
+    @property
+    def reason(self) -> str:
+        return self.known.get("reason") or ""
+
+    @property
+    def size(self) -> int | None:
+        return self.known.get("size")
+
+    @property
+    def cached(self) -> bool:
+        """Whether there is a copy, on the disk."""
+        path = self.known.get("cache_filepath") or ""
+        return path != "" and Path(path).is_file()
+
+    def is_done(self, since: datetime) -> bool:
+        """Whether the link as it is now was looked at since then, and nothing about it is still to be tried."""
+        known = self.known
+        if not known or (not self.link.upload and known["source_url"] != self.url):
+            return False
+        # The first failure is shown at once, before the retries decide what it counts.
+        tentative = known["verdict"] == "failing" and not known["failure_count"]
+        checked = datetime.fromisoformat(known["checked_at"]).replace(tzinfo=timezone.utc)
+        return not tentative and checked >= since
+
+    def differences(self) -> Iterator[str]:
+        """What is not as expected."""
+        expected = self.link.expected
+        for what, found, wanted in (
+            ("verdict", self.verdict, expected.verdict),
+            ("cause", self.cause, expected.cause),
+            ("cached copy", self.cached, expected.cached),
+        ):
+            if found != wanted:
+                yield f"{self.dataset}, {self.link.name}: {what} is {found!r}, expected {wanted!r} ({self.reason})"
+
+
+def look(portal: Portal) -> list[Result]:
+    """What the portal knows of each link now."""
+    return [result for dataset in DATASETS for result in _of_dataset(portal.dataset(dataset.name))]
+
+
+def _of_dataset(shown: Json) -> list[Result]:
+    (dataset,) = [dataset for dataset in DATASETS if dataset.name == shown["name"]]
+    resources = {resource["name"]: resource for resource in shown["resources"]}
+    missing = [link.name for link in dataset.links if link.name not in resources]
+    if missing:
+        raise StackError(f"{dataset.name} has lost {', '.join(missing)}")
+    return [
+        Result(dataset.name, link, resource["id"], resource["url"], resource.get("archiver") or {})
+        for link in dataset.links
+        for resource in [resources[link.name]]
+    ]
+
+
+def wait(portal: Portal, since: datetime, progress: Progress, check: Callable[[], None]) -> list[Result]:
+    """Look until every link was looked at since a moment, or patience ends; the last that was seen.
+
+    :param check: called with each look; raises when waiting has no sense
+    """
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        check()
+        results = look(portal)
+        done = sum(result.is_done(since) for result in results)
+        progress.show(done)
+        if done == len(results) or time.monotonic() > deadline:
+            progress.end()
+            return results
+        time.sleep(POLL)
+
+
+def unexpected(results: Sequence[Result], since: datetime) -> list[str]:
+    """A line for each thing that is not as it should be."""
+    lines: list[str] = []
+    for result in results:
+        if result.is_done(since):
+            lines += result.differences()
+        else:
+            lines.append(f"{result.dataset}, {result.link.name}: was not looked at within {PATIENCE} s")
+    return lines
