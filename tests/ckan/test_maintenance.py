@@ -259,6 +259,19 @@ def test_no_file_is_overwritten_and_no_link_followed_by_a_move(archive: Path, tm
     assert outside.exists()
 
 
+def test_nothing_is_moved_out_of_the_archive(archive: Path, tmp_path: Path) -> None:
+    one = resource()
+    old = file_at(archive / one / "a.csv")
+    (tmp_path / "outside").mkdir()
+    (archive / one[:2]).symlink_to(tmp_path / "outside")
+
+    result = run("migrate-archive-dirs")
+
+    assert result.exit_code == 1
+    assert "leads out of the archive directory" in result.output
+    assert old.exists()
+
+
 # -- orphans -----------------------------------------------------------------------------------------------
 
 
@@ -272,10 +285,11 @@ def test_orphans_go_and_everything_else_stays(archive: Path, tmp_path: Path) -> 
         file_at(archive / "README"),
         file_at(archive / ".tmp" / "worker" / "fetch-1"),
         file_at(archive / "other" / "thing" / "a.csv"),
+        file_at(archive / "ab" / "thing" / "a.csv"),
         outside,
     ]
     go = [copy_of(archive, renamed, "old.csv"), copy_of(archive, gone), file_at(archive / gone / "a.csv")]
-    (archive / gone[:2] / "zz").symlink_to(outside.parent)
+    (archive / gone[:2] / f"{gone[:2]}-link").symlink_to(outside.parent)
     archival(kept, stay[0])
     archival(renamed, stay[1])
 

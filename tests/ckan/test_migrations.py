@@ -285,6 +285,9 @@ def test_times_are_turned_once(db: Scratch, in_berlin: None) -> None:
     db.run(TABLE_OF_2X)
     db.archival(status_id=0, is_broken=False, updated=_moment("2026-07-10T12:00:00"))
 
+    db.upgrade("archiver_003")
+    db.stamp("archiver_002")
+    db.archival("s", status_id=0, is_broken=False, updated=_moment("2026-07-10T12:00:00"))
     db.upgrade()
     db.upgrade()
     once = db.row()["updated"]
@@ -292,7 +295,7 @@ def test_times_are_turned_once(db: Scratch, in_berlin: None) -> None:
     db.stamp("base")
     db.upgrade()
 
-    assert once == db.row()["updated"] == _moment("2026-07-10T10:00:00")
+    assert once == db.row()["updated"] == db.row("s")["updated"] == _moment("2026-07-10T10:00:00")
 
 
 def test_the_rows_of_this_release_keep_their_times(db: Scratch, in_berlin: None) -> None:
