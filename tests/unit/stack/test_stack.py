@@ -1,0 +1,186 @@
+"""What bin/stack does without a server: command line, pid files, ports, ini files, pins."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from _stack import install, process
+from _stack.ckan_site import with_settings
+from _stack.cli import parse, take_stack_options
+from _stack.layout import CKAN_RELEASES, REPOSITORY, Stack, is_free
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Stack:
+    stack = Stack.at("2.12", tmp_path / "stack")
+    stack.make()
+    return stack
+
+
+# -- the command line ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["--ckan 2.11 --dir d up", "up --ckan 2.11 --dir d", "up --dir=d --ckan=2.11", "--dir d up --ckan 2.11"],
+)
+def test_the_options_stand_anywhere(line: str) -> None:
+    stack, command, rest = parse(line.split())
+
+    assert (stack.ckan, stack.dir, command, rest) == ("2.11", Path("d").absolute(), "up", [])
+
+
+def test_the_ckan_command_gets_its_own_options() -> None:
+    stack, command, rest = parse(
+        ["ckan", "archiver", "update", "x", "--queue", "bulk", "--ckan", "2.11", "--help"]
+    )
+
+    assert (stack.ckan, command) == ("2.11", "ckan")
+    assert rest == ["archiver", "update", "x", "--queue", "bulk", "--help"]
+
+
+def test_after_two_dashes_everything_is_the_ckan_commands() -> None:
+    _, _, rest = parse(["ckan", "--", "some-command", "--dir", "there"])
+
+    assert rest == ["some-command", "--dir", "there"]
+
+
+def test_pytest_gets_what_is_not_ours() -> None:
+    assert take_stack_options(["-k", "x", "--ckan", "2.11", "tests/ckan", "-q"]) == (
+        ["--ckan", "2.11"],
+        ["-k", "x", "tests/ckan", "-q"],
+    )
+
+
+def test_the_default_folder_names_the_version() -> None:
+    assert parse(["up"])[0].dir == REPOSITORY / ".stack" / "2.12"
+
+
+# -- processes -------------------------------------------------------------------------------------------------
+
+
+def sleeper(stack: Stack) -> subprocess.Popen[bytes]:
+    return process.start(
+        stack, "sleeper", [sys.executable, "-c", "import time; time.sleep(60)"], cwd=stack.dir
+    )
+
+
+def test_a_server_is_known_by_its_pid_file_and_stopped(stack: Stack) -> None:
+    child = sleeper(stack)
+    # As init would: otherwise the ended child stays as a zombie.
+    threading.Thread(target=child.wait, daemon=True).start()
+
+    assert process.running(stack, "sleeper") == child.pid
+    assert process.stop(stack, "sleeper", signal.SIGTERM)
+    assert process.running(stack, "sleeper") is None
+    assert not stack.pid_file("sleeper").exists()
+
+
+def test_a_killed_server_does_not_run_even_as_a_zombie(stack: Stack) -> None:
+    child = sleeper(stack)
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # wait for the end, but leave the zombie
+
+    assert process.running(stack, "sleeper") is None
+    child.wait()
+
+
+def test_another_process_with_the_same_pid_is_left_alone(stack: Stack) -> None:
+    child = sleeper(stack)
+    pid, _ = stack.pid_file("sleeper").read_text().splitlines()
+    stack.pid_file("sleeper").write_text(f"{pid}\nborn another day\n")
+    try:
+        assert not process.stop(stack, "sleeper", signal.SIGTERM)
+        assert child.poll() is None
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_a_server_that_ends_at_once_is_an_error_that_shows_its_log(stack: Stack) -> None:
+    child = process.start(stack, "bad", [sys.executable, "-c", "raise SystemExit('no such disk')"], cwd="/")
+
+    with pytest.raises(Exception, match="(?s)ended with code 1.*no such disk"):
+        process.await_ready(stack, "bad", child, lambda: False)
+
+
+# -- ports and memory ------------------------------------------------------------------------------------------
+
+
+def test_a_port_is_kept_while_it_is_free_and_changed_when_it_is_taken(stack: Stack) -> None:
+    port = stack.port("valkey")
+    assert stack.port("valkey") == port
+
+    with socket.create_server(("127.0.0.1", port)):
+        assert not is_free(port)
+        assert stack.port("valkey", usable=False) == port
+        assert stack.port("valkey") != port
+
+
+def test_secrets_are_kept_and_only_the_owner_reads_them(stack: Stack) -> None:
+    assert stack.secret("password") == stack.secret("password")
+    assert (stack.dir / "run" / "stack.json").stat().st_mode & 0o077 == 0
+
+
+def test_one_command_at_a_time_changes_a_stack(stack: Stack) -> None:
+    order = []
+
+    def second() -> None:
+        with stack.locked():
+            order.append("second")
+
+    thread = threading.Thread(target=second)
+    with stack.locked():
+        thread.start()
+        thread.join(0.3)
+        order.append("first")
+    thread.join()
+
+    assert order == ["first", "second"]
+
+
+# -- files -----------------------------------------------------------------------------------------------------
+
+
+def test_settings_are_replaced_or_added() -> None:
+    ini = "[app:main]\nuse = egg:ckan\na.b = 1\n# a.b = 2\n[loggers]\nkeys = root\n"
+
+    assert with_settings(ini, {"a.b": "50%", "c": "x\\y"}) == (
+        "[app:main]\nuse = egg:ckan\nc = x\\y\na.b = 50%%\n# a.b = 2\n[loggers]\nkeys = root\n"
+    )
+
+
+def test_the_wheel_that_stands_for_psycopg2_is_one(tmp_path: Path) -> None:
+    install._write_psycopg2_wheel(tmp_path, "2.9.12")
+
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as files:
+        metadata = files.read("psycopg2-2.9.12.dist-info/METADATA").decode()
+    assert "Requires-Dist: psycopg2-binary==2.9.12" in metadata
+
+
+@pytest.mark.parametrize("version", CKAN_RELEASES)
+def test_every_requirement_is_pinned(version: str) -> None:
+    def names(path: Path) -> set[str]:
+        words = (re.match(r"[\w.-]+", line) for line in path.read_text().splitlines())
+        return {word[0].lower().replace("_", "-") for word in words if word}
+
+    stack = Stack.at(version, None)
+    wanted = names(REPOSITORY / "requirements.txt") | names(REPOSITORY / "dev-requirements.txt")
+
+    assert wanted - names(stack.constraints) == set()
+    assert f"ckan=={stack.release}" in stack.constraints.read_text().splitlines()
+    # The shim wheel takes the place of the one, so both have to be the same release.
+    assert install._pinned(stack.constraints, "psycopg2") == install._pinned(
+        stack.constraints, "psycopg2-binary"
+    )
