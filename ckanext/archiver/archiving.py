@@ -6,11 +6,13 @@ learnt in one commit that presents its lease. Then other extensions are told.
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ import sqlalchemy as sa
 from ckan import model
 from sqlalchemy.dialects.postgresql import insert
 
-from ckanext.archiver import clock, config, hosts, indexing, notices, outbox, schedule, uploads
+from ckanext.archiver import clock, config, hosts, indexing, leases, notices, outbox, schedule, uploads
 from ckanext.archiver.engine import http, store, words
 from ckanext.archiver.engine.outcome import Cause, FetchRequest, Outcome, Verdict
 from ckanext.archiver.model import Archival, ArchivalCheck, Status
@@ -26,8 +28,8 @@ from ckanext.archiver.verdict import History, Judgement, judge, status_text
 
 log = logging.getLogger(__name__)
 
-HOLD_SECONDS = 300
-"""How long a request waits that failed by our own fault."""
+SUSPECT_SECONDS = 2
+"""How long a request on its last chance waits for another such."""
 
 HOLDS_IN_FAIR_WEATHER = 3
 """Holds after which a failure counts although many hosts fail, as long as some answer."""
@@ -38,6 +40,11 @@ _stopping = threading.Event()
 def stop() -> None:
     """Have the transfers of this process end soon; their requests go back to the table."""
     _stopping.set()
+
+
+def stopping(seconds: float) -> bool:
+    """Wait, at most so long, for being told to stop; True once we were."""
+    return _stopping.wait(seconds)
 
 
 @dataclass(frozen=True)
@@ -85,29 +92,48 @@ class Result:
     archival: Mapping[str, Any]
 
 
-def archive_resource(resource_id: str, queue: str = "", *, worker_id: str = "direct",
+def archive_resource(resource_id: str, queue: str = "", *, worker_id: str = leases.DIRECT,
                      at_once: bool = False) -> Result | None:  # fmt: skip
     """Archive one resource for which there is a request.
 
     :param queue: the queue by which the message came; empty for any
     :param at_once: do not wait for the host's turn, and do not put off retries (somebody waits for the result)
     :returns: None where nothing was written: nothing to do, to be tried later, or the lease was lost
+    :raises sqlalchemy.exc.DBAPIError: the database is away. The request is left to whoever finds it
     """
     job = _claim(resource_id, queue, worker_id, at_once)
     if job is None:
         return None
-    outcome = _look(job, worker_id)
     try:
-        result, notice_ids = _write(job, outcome)
+        result = _look_and_write(job)
+        if result is None:
+            return None
+        notices.deliver(job.claim.token)
     finally:
-        model.Session.rollback()
-        if outcome.temp_path is not None:
-            outcome.temp_path.unlink(missing_ok=True)
-    notices.deliver(notice_ids)
-    if notice_ids is not None and queue != outbox.BULK:
+        leases.drop(job.claim.token)
+    if queue != outbox.BULK:
         # The round leaves the index to the dispatcher, which refreshes it in batches.
         indexing.refresh_dataset(job.link.package_id)
     return result
+
+
+def _look_and_write(job: Job) -> Result | None:
+    outcome = None
+    try:
+        outcome = _look(job)
+        return _write(job, outcome)
+    except sa.exc.DBAPIError:
+        raise
+    except Exception:
+        # A defect of ours: tried again, but not at once.
+        model.Session.rollback()
+        outbox.give_back(job.claim, config.hold_seconds(), held="defect")
+        model.Session.commit()
+        raise
+    finally:
+        if outcome is not None and outcome.temp_path is not None:
+            outcome.temp_path.unlink(missing_ok=True)
+        model.Session.rollback()
 
 
 def archive_package(package_id: str, queue: str = "") -> int:
@@ -139,7 +165,9 @@ def _load(resource_id: str) -> Link | None:
     if row is None:
         return None
     table = Archival.__table__
-    archival = connection.execute(sa.select(*table.c).where(table.c.resource_id == resource_id)).mappings().first()
+    archival = (
+        connection.execute(sa.select(*table.c).where(table.c.resource_id == resource_id)).mappings().first()
+    )
     return Link(**row, archival=archival)
 
 
@@ -149,13 +177,29 @@ def _claim(resource_id: str, queue: str, worker_id: str, at_once: bool) -> Job |
     if claim is None:
         model.Session.rollback()
         return None
-    link = _load(resource_id)
+    job = None
+    try:
+        job = _enter(claim, at_once)
+    finally:
+        if job is None:
+            leases.drop(claim.token)
+    return job
+
+
+def _enter(claim: outbox.Claim, at_once: bool) -> Job | None:
+    link = _load(claim.resource_id)
     if link is None:
         # Deleted since it was requested.
-        outbox.finish(claim)
+        _finish(claim)
         model.Session.commit()
+        notices.deliver(claim.token)
         return None
-    gate = hosts.Gate() if at_once else hosts.enter(claim.host)
+    if at_once:
+        gate = hosts.Gate()
+    elif outbox.another_suspect_runs(claim):
+        gate = hosts.Gate(wait=SUSPECT_SECONDS)
+    else:
+        gate = hosts.enter(claim.host, urgent=claim.queue == outbox.PRIORITY)
     if gate.wait:
         outbox.give_back(claim, gate.wait)
     model.Session.commit()
@@ -165,21 +209,25 @@ def _claim(resource_id: str, queue: str, worker_id: str, at_once: bool) -> Job |
 # -- looking -----------------------------------------------------------------------------------------------
 
 
-def _look(job: Job, worker_id: str) -> Outcome:
+def _look(job: Job) -> Outcome:
     """Look at the link. No transaction is open, and nothing is raised for what the remote side does."""
     link, archive_dir = job.link, config.archive_dir()
     if job.gate.down_since is not None:
         facts = {"host": job.claim.host, "since": job.gate.down_since.date().isoformat()}
         return Outcome(Cause.UNREACHABLE, "host-down", facts, url=link.url)
-    check_only = archive_dir is None or "check" == config.mode_for(
-        dataset=link.package_name, organization=link.organization, host=job.claim.host, format=link.format
+    check_only = (
+        archive_dir is None
+        or config.mode_for(
+            dataset=link.package_name, organization=link.organization, host=job.claim.host, format=link.format
+        )
+        == "check"
     )
     spool = None
     if not check_only and archive_dir is not None:
-        if store.free_bytes(archive_dir) < config.min_free_bytes():
-            return Outcome(Cause.OWN_FAULT, "disk-full", url=link.url)
         try:
-            spool = store.spool(archive_dir, worker_id)
+            if store.free_bytes(archive_dir) < config.min_free_bytes():
+                return Outcome(Cause.OWN_FAULT, "disk-full", url=link.url)
+            spool = store.spool(archive_dir, job.claim.worker_id)
         except OSError as e:
             log.warning("The archive directory cannot be used: %s", e)
             return Outcome(Cause.OWN_FAULT, "disk-broken", url=link.url)
@@ -198,73 +246,118 @@ def _look(job: Job, worker_id: str) -> Outcome:
 def _validators(link: Link) -> dict[str, str | None]:
     """What makes the request conditional: only while we still have the copy of this very URL."""
     known = link.known
-    path = known.get("cache_filepath")
-    if not path or not Path(path).is_file():
+    if not known.get("cache_filepath") or not _is_recorded(known):
         return {}
     return {"etag": known["etag"], "last_modified": known["last_modified"]}
+
+
+def _is_recorded(row: Mapping[str, Any]) -> bool:
+    """Whether the file on disk is the copy that the row tells of.
+
+    It is not when a worker died, or lost the database, between putting a newer copy in place and writing the row:
+    the file's time, which is set to the row's, differs then.
+    """
+    try:
+        found = Path(row["cache_filepath"]).stat()
+    except OSError:
+        return False
+    kept = clock.aware(row["cached_at"])
+    return found.st_size == row["size"] and (kept is None or abs(found.st_mtime - kept.timestamp()) < 0.01)
 
 
 # -- writing -----------------------------------------------------------------------------------------------
 
 
-def _write(job: Job, outcome: Outcome) -> tuple[Result | None, list[int] | None]:
+def _write(job: Job, outcome: Outcome) -> Result | None:
     """Write what happened, in one commit, if the request is still ours.
 
-    :returns: the result and the notices to deliver; (None, None) when nothing was judged
+    :returns: None when nothing was judged
     """
     claim, link = job.claim, job.link
-    now = clock.utc()
-    if not outbox.held(claim):
-        log.info("Nothing is written about resource %s: its request was withdrawn or given to another", link.resource_id)
-        return None, None
+    now = outbox.still_ours(claim)
+    if now is None:
+        log.info(
+            "Nothing is written about resource %s: its request is withdrawn or another's", link.resource_id
+        )
+        return None
     if not _still_wanted(link):
         # Edited meanwhile: this run says nothing about the new URL.
         hosts.leave(claim.host, outcome)
         outbox.give_back(claim, 0, attempts=0)
-        return _commit(None)
-    outcome = _keep(link, outcome)
+        model.Session.commit()
+        return None
+    outcome = _keep(link, outcome, now)
     held = _own_fault(job, outcome)
     if job.gate.down_since is None:
         hosts.leave(claim.host, outcome, held=bool(held))
     if held:
-        delay = 0 if outcome.detail == "stopped" else HOLD_SECONDS
-        log.warning("No verdict about resource %s: %s Trying again in %s s", link.resource_id, held, delay)
-        outbox.give_back(claim, delay, attempts=claim.attempts + 1)
-        return _commit(None)
+        _hold(job, outcome, held)
+        return None
     delays = config.retry_delays()
     if outcome.transient and claim.attempts < len(delays) and not job.at_once:
         if not link.known:
             # Somebody who just typed this URL sees at once that it fails; the retries decide what it counts.
             _save(link, outcome, _provisional(now), now)
         outbox.give_back(claim, delays[claim.attempts], attempts=claim.attempts + 1)
-        return _commit(None)
+        model.Session.commit()
+        return None
     return _conclude(job, outcome, now)
 
 
-def _conclude(job: Job, outcome: Outcome, now: datetime) -> tuple[Result | None, list[int] | None]:
+def _hold(job: Job, outcome: Outcome, held: str) -> None:
+    """Put the request off; what failed may be ours."""
+    if outcome.detail == "stopped":
+        outbox.give_back(job.claim, 0)
+    else:
+        delay = config.hold_seconds()
+        log.warning(
+            "No verdict about resource %s: %s Trying again in %s s", job.link.resource_id, held, delay
+        )
+        outbox.give_back(
+            job.claim, delay, held=outcome.detail if outcome.cause is Cause.OWN_FAULT else "outage"
+        )
+    model.Session.commit()
+
+
+def _conclude(job: Job, outcome: Outcome, now: datetime) -> Result:
     claim, link = job.claim, job.link
     judgement = judge(outcome.cause, outcome.detail, _history(link), config.rules(), now)
     values = _save(link, outcome, judgement, now)
     _remember_check(link, outcome, judgement, now)
-    ids = []
-    tell = notices.wanted()
-    if tell:
-        ids.append(notices.add("archived", claim.queue, package_id=link.package_id, resource_id=link.resource_id,
-                               cache_filepath=values["cache_filepath"]))  # fmt: skip
-    outbox.finish(claim)
-    if not outbox.package_has_requests(link.package_id):
-        indexing.note_facet(link.package_id)
-        if tell:
-            ids.append(notices.add("package-archived", claim.queue, package_id=link.package_id))
+    _finish(claim, archived=True, cache_filepath=values["cache_filepath"])
     model.Session.commit()
-    archive_dir = config.archive_dir()
-    if archive_dir and values["cache_filepath"]:
-        store.remove_others(archive_dir, link.resource_id, values["cache_filepath"])
+    _tidy(link, values["cache_filepath"])
     log.info("%s: resource %s (%s)", judgement.verdict, link.resource_id, outcome.detail)
-    return Result(outcome, values), ids
+    return Result(outcome, values)
 
 
-def _keep(link: Link, outcome: Outcome) -> Outcome:
+def _finish(claim: outbox.Claim, *, archived: bool = False, cache_filepath: str | None = None) -> None:
+    """Take the request off the table, and write down whom to tell, in the caller's transaction."""
+    tell = notices.wanted()
+    who = {"token": claim.token, "worker_id": claim.worker_id, "package_id": claim.package_id}
+    if tell and archived:
+        notices.add(
+            "archived", claim.queue, resource_id=claim.resource_id, cache_filepath=cache_filepath, **who
+        )
+    outbox.finish(claim)
+    if not outbox.package_has_requests(claim.package_id):
+        indexing.note_facet(claim.package_id)
+        if tell:
+            notices.add("package-archived", claim.queue, **who)
+
+
+def _tidy(link: Link, cache_filepath: str | None) -> None:
+    """Remove copies that no row names: older ones, and what a worker left that died before it wrote the row."""
+    archive_dir = config.archive_dir()
+    if archive_dir is None:
+        return
+    if cache_filepath:
+        store.remove_others(archive_dir, link.resource_id, cache_filepath)
+    elif store.resource_dir(archive_dir, link.resource_id).is_dir():
+        store.remove(archive_dir, link.resource_id)
+
+
+def _keep(link: Link, outcome: Outcome, now: datetime) -> Outcome:
     """Move the file to its place, before anything is written about it: a row never names a file that is not there.
 
     A disk that fails here is our own fault.
@@ -273,21 +366,21 @@ def _keep(link: Link, outcome: Outcome) -> Outcome:
     if outcome.temp_path is None or archive_dir is None:
         return outcome
     try:
+        os.utime(outcome.temp_path, (now.timestamp(), now.timestamp()))
         path = store.keep(outcome.temp_path, archive_dir, link.resource_id, outcome.filename or "resource")
     except OSError as e:
-        log.warning("The copy of resource %s cannot be kept: %s", link.resource_id, e)
-        return replace(outcome, cause=Cause.OWN_FAULT, detail="disk-broken", facts={})
+        fault = store.disk_failure(e)
+        return replace(outcome, cause=Cause.OWN_FAULT, detail=fault.detail, facts={})
     return replace(outcome, temp_path=path)
-
-
-def _commit(result: None) -> tuple[None, None]:
-    model.Session.commit()
-    return result, None
 
 
 def _still_wanted(link: Link) -> bool:
     now = _load(link.resource_id)
-    return now is not None and (now.url, now.url_type, now.timestamp) == (link.url, link.url_type, link.timestamp)
+    return now is not None and (now.url, now.url_type, now.timestamp) == (
+        link.url,
+        link.url_type,
+        link.timestamp,
+    )
 
 
 def _own_fault(job: Job, outcome: Outcome) -> str:
@@ -297,7 +390,7 @@ def _own_fault(job: Job, outcome: Outcome) -> str:
     if not hosts.is_network_failure(outcome) or job.at_once:
         return ""
     weather = hosts.weather()
-    if not weather.stormy or (weather.some_worked and job.claim.attempts >= HOLDS_IN_FAIR_WEATHER):
+    if not weather.stormy or (weather.some_worked and job.claim.holds >= HOLDS_IN_FAIR_WEATHER):
         return ""
     return f"{weather.failed} of {weather.seen} hosts fail at once."
 
@@ -382,7 +475,16 @@ def _values(link: Link, outcome: Outcome, judgement: Judgement, now: datetime) -
     return values
 
 
-COPY_COLUMNS = ("cache_filepath", "cache_url", "size", "mimetype", "hash", "sha256", "changed_at", "cached_at")
+COPY_COLUMNS = (
+    "cache_filepath",
+    "cache_url",
+    "size",
+    "mimetype",
+    "hash",
+    "sha256",
+    "changed_at",
+    "cached_at",
+)
 
 
 def _copy_values(link: Link, outcome: Outcome, now: datetime | None, *, not_changed: bool) -> dict[str, Any]:
@@ -392,6 +494,7 @@ def _copy_values(link: Link, outcome: Outcome, now: datetime | None, *, not_chan
     # A validator is of use only for the URL it came from.
     values.update({name: known.get(name) for name in ("etag", "last_modified")})
     if outcome.cause is not Cause.OK:
+        values.update(_true_copy(old, now))
         return values
     values.update(etag=outcome.etag or values["etag"] if outcome.not_modified else outcome.etag,
                   last_modified=outcome.last_modified or values["last_modified"] if outcome.not_modified
@@ -412,6 +515,23 @@ def _copy_values(link: Link, outcome: Outcome, now: datetime | None, *, not_chan
         cached_at=now,
     )
     return values
+
+
+def _true_copy(old: Mapping[str, Any], now: datetime | None) -> dict[str, Any]:
+    """The columns of a copy that is not the one the row tells of (see ``_is_recorded``): as the file is."""
+    path = old.get("cache_filepath")
+    if not path or old.get("cached_at") is None or _is_recorded(old) or not Path(path).is_file():
+        return {}
+    with open(path, "rb") as file:
+        sha256, sha1 = hashlib.sha256(), hashlib.sha1(usedforsecurity=False)
+        for chunk in iter(lambda: file.read(1 << 20), b""):
+            sha256.update(chunk)
+            sha1.update(chunk)
+        found = os.fstat(file.fileno())
+    moment = clock.naive(datetime.fromtimestamp(found.st_mtime, timezone.utc))
+    same = sha256.hexdigest() == old.get("sha256")
+    return {"size": found.st_size, "hash": sha1.hexdigest(), "sha256": sha256.hexdigest(), "cached_at": moment,
+            "changed_at": old.get("changed_at") if same else now, "etag": None, "last_modified": None}  # fmt: skip
 
 
 def cache_url(package_id: str, resource_id: str, filename: str) -> str:
@@ -437,14 +557,32 @@ def _remember_check(link: Link, outcome: Outcome, judgement: Judgement, now: dat
     )
 
 
-def set_aside(claim: outbox.Claim, times: int) -> None:
-    """Write, in the caller's transaction, that a resource killed its workers, so that it is not tried for ever."""
-    link = _load(claim.resource_id)
-    if link is None:
+def set_aside(resource_id: str, times: int) -> None:
+    """Write that a resource killed its workers, so that it is not tried for ever, and tell other extensions.
+
+    :param times: workers that died
+    """
+    claim = outbox.claim(resource_id, "", leases.worker_id(), at_once=True)
+    if claim is None:
+        model.Session.rollback()
+        return
+    try:
+        _write_set_aside(claim, times)
+        _finish(claim, archived=True)
+        model.Session.commit()
+        notices.deliver(claim.token)
+    finally:
+        leases.drop(claim.token)
+    log.error("Resource %s is set aside: %s workers died while they archived it", resource_id, times)
+
+
+def _write_set_aside(claim: outbox.Claim, times: int) -> None:
+    link, now = _load(claim.resource_id), outbox.still_ours(claim)
+    if link is None or now is None:
         return
     outcome = Outcome(Cause.OWN_FAULT, "poison", {"times": times}, url=link.url)
     history = _history(link)
-    judgement = replace(judge(outcome.cause, outcome.detail, history, config.rules(), clock.utc()),
+    judgement = replace(judge(outcome.cause, outcome.detail, history, config.rules(), now),
                         verdict=Verdict.NOT_SURE, held=False)  # fmt: skip
-    _save(link, outcome, judgement, clock.utc())
-    _remember_check(link, outcome, judgement, clock.utc())
+    _save(link, outcome, judgement, now)
+    _remember_check(link, outcome, judgement, now)

@@ -276,6 +276,16 @@ def breaker_failures() -> int:
     return _integer("breaker_failures")
 
 
+def worker_dead_seconds() -> int:
+    """Seconds of silence after which a worker is taken for dead."""
+    return _integer("worker_dead_seconds", 2)
+
+
+def hold_seconds() -> int:
+    """Seconds that a request waits after a fault of our own."""
+    return _integer("hold_seconds")
+
+
 def poison_deaths() -> int:
     """Worker deaths after which a request is set aside."""
     return _integer("poison_deaths")
@@ -320,7 +330,8 @@ def celery_section() -> Mapping[str, str]:
 CHECKS: tuple[Callable[[], Any], ...] = (
     archive_dir, cache_url_root, min_free_bytes, mode, mode_overrides, limits, policy, retry_delays, rules,
     outage, history_days, archive_on_change, recheck, dispatch_window, host_interval, host_concurrency,
-    lease_seconds, breaker_failures, poison_deaths, broker_url,
+    lease_seconds, worker_dead_seconds, hold_seconds, breaker_failures, poison_deaths,
+    broker_url,
 )  # fmt: skip
 
 

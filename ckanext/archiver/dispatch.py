@@ -1,118 +1,94 @@
 """Which requests go to the broker now: a bounded window, host by host, so that a million waiting resources are a
 table in Postgres and not a full Redis.
 
-``tick`` may be called by any worker and any command; an advisory lock lets one work at a time.
+Edits and the round are looked at apart, each under an advisory lock of its own, so that any number of workers and
+commands may call :func:`tick` and one at a time does it. The transactions are short, and a process that is stopped
+in the middle of one loses it after ``LOCKED_SECONDS``.
+
+For the round each host has a time at which it is looked at next (``archiver_host.bulk_at``; empty while nothing
+waits). Putting requests and leaving a host set it, so a tick looks at hosts that can go now and at no others,
+whatever the number of requests and hosts. Who puts requests writes them first and locks the host then; the
+dispatcher locks the host first and looks for requests in the next statement. So it sees either the requests or,
+if it has just cleared the time, the other sets it again: no host is forgotten.
+
+Edits must not touch ``archiver_host``, since an edit's transaction may be long, so the hosts that edits wait for
+are read off the index of the requests instead. They are few.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
 
 import sqlalchemy as sa
 from ckan import model
 
 from ckanext.archiver import config, outbox
+from ckanext.archiver.errors import BrokerError
+from ckanext.archiver.hosts import FRESH_SQL
 from ckanext.archiver.worker import broker
 
 log = logging.getLogger(__name__)
 
-LOCK = 0x6172_6368  # "arch"
+LOCKS = {outbox.PRIORITY: 0x6172_6370, outbox.BULK: 0x6172_6362}  # "arcp", "arcb"
+
+LOCKED_SECONDS = 10
+"""After this a dispatcher that fell silent in a transaction loses it, and its locks."""
 
 SENT_SECONDS = 600
 """How long a message is believed to wait in the broker before it is sent again."""
 
-WORKER_DEAD_SECONDS = 30
-"""A worker that was not seen for so long is dead; what it held is taken from it."""
-
 PRIORITY_GRACE = 2
 """Seconds before an edit's message, which its web process sends itself, is sent by the dispatcher."""
 
-_DUE_PRIORITY = """
-    SELECT r.resource_id FROM archiver_request r LEFT JOIN archiver_host h USING (host)
-    WHERE r.queue = 'priority' AND r.lease_token IS NULL AND r.not_before <= now()
-      AND (r.sent_until IS NULL OR r.sent_until < now())
-      AND r.requested_at < now() - :grace * interval '1 second'
-      AND (r.host = '' OR h.host IS NULL OR h.next_at <= now() OR h.open_until > now())
-    ORDER BY r.not_before LIMIT :room FOR UPDATE OF r SKIP LOCKED
-"""
+BUSY_SECONDS = 5
+"""How often a host is looked at that has a request in flight; it is woken when that is done."""
 
-# The next due requests of each host that is free: as many as it may have running.
-_DUE_BULK = """
-    SELECT d.resource_id FROM archiver_host h CROSS JOIN LATERAL (
-        SELECT r.resource_id, r.not_before FROM archiver_request r
-        WHERE r.queue = 'bulk' AND r.host = h.host AND r.lease_token IS NULL AND r.not_before <= now()
-          AND (r.sent_until IS NULL OR r.sent_until < now())
-        ORDER BY r.not_before LIMIT :per_host FOR UPDATE SKIP LOCKED
-    ) d
-    WHERE (:unpaced OR h.next_at <= now() OR h.open_until > now() OR h.host = '')
-      AND (:unpaced OR h.host = '' OR NOT EXISTS (
-        SELECT 1 FROM archiver_request b WHERE b.host = h.host
-          AND (b.sent_until > now() OR (b.lease_token IS NOT NULL AND b.leased_until > now()))))
-    LIMIT :room
-"""
+AT_ONCE = 50
+"""Most messages a tick sends at once for what needs no visit: uploads, links without a host, hosts that are down."""
 
-_SEND = """
-    UPDATE archiver_request SET sent_until = now() + :seconds * interval '1 second'
-    WHERE resource_id IN ({due}) RETURNING resource_id
-"""
+Params = Mapping[str, Any]
 
 
 def tick(*, fill: bool = False) -> int:
-    """Send what is due, if no other dispatcher is at it.
+    """Send what is due of both queues.
 
     :param fill: fill the window whatever the hosts' pace, so that the queue can be seen while no worker runs
     :returns: how many messages were sent
     :raises BrokerError: when the broker does not take them; they are sent later
     """
-    connection = model.Session.connection()
-    if not connection.execute(sa.text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": LOCK}).scalar():
+    return tick_priority() + tick_bulk(fill=fill)
+
+
+def _begin(queue: str) -> bool:
+    """Begin the transaction of a tick. False when another dispatcher is at it."""
+    return bool(
+        model.Session.connection()
+        .execute(
+            sa.text("""
+                SELECT pg_try_advisory_xact_lock(:lock), set_config('jit', 'off', true),
+                    set_config('idle_in_transaction_session_timeout', :silent, true),
+                    set_config('lock_timeout', '5s', true)
+            """),
+            {"lock": LOCKS[queue], "silent": f"{LOCKED_SECONDS}s"},
+        )
+        .scalar()
+    )
+
+
+def _send(resource_ids: list[str], queue: str) -> int:
+    """Commit that messages are sent, then send them: one that arrives earlier would find its request all the same,
+    and one that is lost is sent again."""
+    if not resource_ids:
         model.Session.rollback()
         return 0
-    due: dict[str, list[str]] = defaultdict(list)
-    room = config.dispatch_window()
-    due[outbox.PRIORITY] = _take(_DUE_PRIORITY, {"room": room, "grace": PRIORITY_GRACE})
-    room = config.dispatch_window() - _in_broker()
-    if room > 0:
-        per_host, unpaced = _pace(room, fill)
-        due[outbox.BULK] = _take(_DUE_BULK, {"room": room, "per_host": per_host, "unpaced": unpaced})
-    sent = sum(len(ids) for ids in due.values())
-    if not sent:
-        model.Session.rollback()
-        return 0
-    # Before the messages: a message that arrives before the commit finds its request all the same.
     model.Session.commit()
-    _send(due)
-    return sent
-
-
-def _take(due: str, params: dict[str, object]) -> list[str]:
-    statement = sa.text(_SEND.format(due=due))
-    rows = model.Session.connection().execute(statement, {**params, "seconds": SENT_SECONDS})
-    return list(rows.scalars())
-
-
-def _in_broker() -> int:
-    statement = sa.text("SELECT count(*) FROM archiver_request WHERE sent_until > now() AND queue = 'bulk'")
-    return int(model.Session.connection().execute(statement).scalar() or 0)
-
-
-def _pace(room: int, fill: bool) -> tuple[int, bool]:
-    """How many requests a host may have in the broker, and whether hosts are unpaced."""
-    concurrency = config.host_concurrency()
-    if fill or not (concurrency or config.host_interval()):
-        return room, True
-    return concurrency or 1, False
-
-
-def _send(due: dict[str, list[str]]) -> None:
     connection = broker.connect(timeout=5)
     try:
-        for queue, ids in due.items():
-            broker.send(connection, ids, queue)
-    except broker.BrokerError:
-        # They are in the table: nothing is lost, and they are sent again when the broker is back.
-        unsend([id for ids in due.values() for id in ids])
+        return broker.send(connection, resource_ids, queue)
+    except BrokerError:
+        unsend(resource_ids)
         raise
     finally:
         connection.release()
@@ -125,11 +101,220 @@ def unsend(resource_ids: list[str]) -> None:
     model.Session.commit()
 
 
+def _room(queue: str) -> int:
+    """How many messages of a queue the broker may still get."""
+    statement = sa.text("SELECT count(*) FROM archiver_request WHERE sent_until > now() AND queue = :queue")
+    sent = int(model.Session.connection().execute(statement, {"queue": queue}).scalar() or 0)
+    return config.dispatch_window() - sent
+
+
+def _per_host() -> int | None:
+    """How many requests to one host may be in flight, None for no limit."""
+    if not (config.host_concurrency() or config.host_interval()):
+        return None
+    return config.host_concurrency() or 1
+
+
+# -- edits -------------------------------------------------------------------------------------------------
+
+# An edit's first message comes from the web process. One that was given back since (its host was busy) was due
+# later than it was requested.
+_PRIORITY = f"""
+    WITH RECURSIVE waiting AS (
+        (SELECT host FROM archiver_request WHERE queue = 'priority' ORDER BY host LIMIT 1)
+        UNION ALL
+        SELECT (SELECT r.host FROM archiver_request r WHERE r.queue = 'priority' AND r.host > waiting.host
+                ORDER BY r.host LIMIT 1)
+        FROM waiting WHERE waiting.host IS NOT NULL
+    )
+    UPDATE archiver_request SET sent_until = now() + :sent * interval '1 second'
+    WHERE resource_id IN (
+        SELECT d.resource_id FROM waiting w LEFT JOIN archiver_host h ON h.host = w.host
+        CROSS JOIN LATERAL (
+            SELECT r.resource_id, r.not_before FROM archiver_request r
+            WHERE r.queue = 'priority' AND r.host = w.host AND r.lease_token IS NULL AND r.not_before <= now()
+              AND (r.sent_until IS NULL OR r.sent_until < now())
+              AND (r.not_before > r.requested_at OR r.requested_at < now() - :grace * interval '1 second')
+            ORDER BY r.not_before
+            LIMIT CASE
+                WHEN w.host = '' OR (h.open_until > now() AND {FRESH_SQL}) THEN :at_once
+                WHEN h.next_at > now() THEN 0
+                WHEN :unpaced THEN :room
+                ELSE greatest(0, :per_host
+                    - (SELECT count(*) FROM archiver_request b
+                       WHERE b.host = w.host AND b.lease_token IS NOT NULL AND b.leased_until > now())
+                    - (SELECT count(*) FROM archiver_request b
+                       WHERE b.host = w.host AND b.queue = 'priority' AND b.sent_until > now()))
+            END
+            FOR UPDATE SKIP LOCKED
+        ) d
+        WHERE w.host IS NOT NULL
+        ORDER BY d.not_before LIMIT :room
+    )
+    RETURNING resource_id
+"""  # noqa: S608 - constants only
+
+
+def tick_priority() -> int:
+    """Send what edits wait for: messages that a web process could not send, and requests that were given back.
+
+    :returns: how many messages were sent
+    :raises BrokerError: when the broker does not take them
+    """
+    if not _begin(outbox.PRIORITY):
+        model.Session.rollback()
+        return 0
+    room = _room(outbox.PRIORITY)
+    per_host = _per_host()
+    due: list[str] = []
+    if room > 0:
+        params = {"room": room, "grace": PRIORITY_GRACE, "sent": SENT_SECONDS, "at_once": AT_ONCE,
+                  "unpaced": per_host is None, "per_host": per_host or 0}  # fmt: skip
+        due = list(model.Session.connection().execute(sa.text(_PRIORITY), params).scalars())
+    return _send(due, outbox.PRIORITY)
+
+
+# -- the round ---------------------------------------------------------------------------------------------
+
+# The hosts whose time has come, the longest waiting first: whether they need a pace, whether they may be visited,
+# and when to look again if not. Where an edit waits for the same host, it goes first.
+_HOSTS = f"""
+    SELECT h.host,
+        h.host = '' OR coalesce(h.open_until > now() AND {FRESH_SQL}, false) AS unmetered,
+        coalesce(h.open_until > now(), false) OR h.next_at > now()
+            OR (NOT :unpaced AND EXISTS (
+                SELECT 1 FROM archiver_request q WHERE q.queue = 'priority' AND q.host = h.host
+                AND q.lease_token IS NULL AND q.not_before < now() + interval '1 second')) AS is_closed,
+        CASE WHEN h.open_until > now() THEN h.open_until
+             WHEN h.next_at > now() THEN h.next_at
+             ELSE now() + interval '1 second' END AS later
+    FROM archiver_host h WHERE h.bulk_at <= now()
+    ORDER BY h.bulk_at LIMIT :hosts FOR UPDATE SKIP LOCKED
+"""  # noqa: S608 - constants only
+
+_LOOKED_AT = """
+    unnest(CAST(:hosts AS text[]), CAST(:budgets AS int[]), CAST(:laters AS timestamptz[]), CAST(:free AS bool[]))
+        AS f (host, budget, later, free)
+"""
+
+_BULK = f"""
+    UPDATE archiver_request SET sent_until = now() + :sent * interval '1 second'
+    WHERE resource_id IN (
+        SELECT d.resource_id FROM {_LOOKED_AT}
+        CROSS JOIN LATERAL (
+            SELECT r.resource_id FROM archiver_request r
+            WHERE r.queue = 'bulk' AND r.host = f.host AND r.lease_token IS NULL AND r.not_before <= now()
+              AND (r.sent_until IS NULL OR r.sent_until < now())
+            ORDER BY r.not_before
+            LIMIT CASE WHEN f.free THEN f.budget ELSE greatest(0, f.budget
+                - (SELECT count(*) FROM archiver_request b
+                   WHERE b.host = f.host AND b.lease_token IS NOT NULL AND b.leased_until > now())
+                - (SELECT count(*) FROM archiver_request b WHERE b.host = f.host AND b.sent_until > now())) END
+            FOR UPDATE SKIP LOCKED
+        ) d
+        WHERE f.budget > 0
+    )
+    RETURNING resource_id
+"""  # noqa: S608 - constants only
+
+_NEXT_LOOK = f"""
+    UPDATE archiver_host h SET bulk_at = CASE
+        WHEN f.budget = 0 THEN f.later
+        WHEN first.not_before IS NOT NULL AND (f.free OR NOT busy.is_so)
+            THEN greatest(first.not_before, now())
+        WHEN first.not_before IS NOT NULL OR busy.is_so THEN now() + :busy * interval '1 second'
+        END
+    FROM {_LOOKED_AT}
+    CROSS JOIN LATERAL (SELECT (
+        SELECT r.not_before FROM archiver_request r
+        WHERE r.queue = 'bulk' AND r.host = f.host AND r.lease_token IS NULL
+          AND (r.sent_until IS NULL OR r.sent_until < now())
+        ORDER BY r.not_before LIMIT 1) AS not_before) first
+    CROSS JOIN LATERAL (SELECT
+        EXISTS (SELECT 1 FROM archiver_request b WHERE b.host = f.host AND b.sent_until > now())
+        OR EXISTS (SELECT 1 FROM archiver_request b WHERE b.host = f.host AND b.lease_token IS NOT NULL) AS is_so) busy
+    WHERE h.host = f.host
+"""  # noqa: S608 - constants only
+
+
+def tick_bulk(*, fill: bool = False) -> int:
+    """Send the next requests of hosts that are free, until the window is full.
+
+    :param fill: see :func:`tick`
+    :returns: how many messages were sent
+    :raises BrokerError: when the broker does not take them
+    """
+    if not _begin(outbox.BULK):
+        model.Session.rollback()
+        return 0
+    room = _room(outbox.BULK)
+    due = _take(room, fill) if room > 0 else []
+    if not due:
+        # The hosts' next times are kept all the same.
+        model.Session.commit()
+        return 0
+    return _send(due, outbox.BULK)
+
+
+def _take(room: int, fill: bool) -> list[str]:
+    connection = model.Session.connection()
+    per_host = None if fill else _per_host()
+    params: Params = {"hosts": room, "unpaced": per_host is None}
+    found = connection.execute(sa.text(_HOSTS), params).all()
+    if not found:
+        return []
+    share = max(room // len(found), 1)
+    looked_at = []
+    for host, unmetered, is_closed, later in found:
+        if room <= 0:
+            # Hosts that there is no room for keep their place in the line.
+            break
+        free = unmetered or per_host is None
+        if is_closed and not unmetered and not fill:
+            budget = 0
+        elif free:
+            budget = share if per_host is None else min(share, AT_ONCE)
+        else:
+            budget = per_host or 0
+        looked_at.append((host, min(budget, room), later, free))
+        room -= budget
+    hosts, budgets, laters, free_ones = (list(column) for column in zip(*looked_at, strict=True))
+    params = {"hosts": hosts, "budgets": budgets, "laters": laters, "free": free_ones}
+    due = list(connection.execute(sa.text(_BULK), {**params, "sent": SENT_SECONDS}).scalars())
+    connection.execute(sa.text(_NEXT_LOOK), {**params, "busy": BUSY_SECONDS})
+    return due
+
+
+_LOST_HOSTS = """
+    WITH RECURSIVE waiting AS (
+        (SELECT host FROM archiver_request WHERE queue = 'bulk' ORDER BY host LIMIT 1)
+        UNION ALL
+        SELECT (SELECT r.host FROM archiver_request r WHERE r.queue = 'bulk' AND r.host > waiting.host
+                ORDER BY r.host LIMIT 1)
+        FROM waiting WHERE waiting.host IS NOT NULL
+    )
+    INSERT INTO archiver_host AS h (host, bulk_at)
+    SELECT w.host, now() FROM waiting w LEFT JOIN archiver_host k ON k.host = w.host
+    WHERE w.host IS NOT NULL AND k.bulk_at IS NULL ORDER BY w.host
+    ON CONFLICT (host) DO UPDATE SET bulk_at = EXCLUDED.bulk_at WHERE h.bulk_at IS NULL
+"""
+
+
+def find_lost_hosts() -> int:
+    """Have all hosts looked at for which requests wait: after a migration, or whatever else wrote to the tables.
+
+    :returns: how many had been forgotten
+    """
+    found = model.Session.connection().execute(sa.text(_LOST_HOSTS)).rowcount
+    model.Session.commit()
+    return int(found)
+
+
 def worker_seen(queue: str) -> bool:
     """Whether a worker that reads this queue is alive."""
     statement = sa.text("""
         SELECT 1 FROM archiver_worker
         WHERE seen_at > now() - :dead * interval '1 second' AND :queue = ANY(string_to_array(queues, ','))
     """)
-    row = model.Session.connection().execute(statement, {"dead": WORKER_DEAD_SECONDS, "queue": queue})
+    row = model.Session.connection().execute(statement, {"dead": config.worker_dead_seconds(), "queue": queue})
     return row.first() is not None

@@ -1,34 +1,55 @@
-"""What keeps the table of requests true whatever dies: signs of life, leases of the dead, lost messages, the round."""
+"""What keeps the table of requests true whatever dies: signs of life, leases of the dead, lost messages."""
 
 from __future__ import annotations
 
 import logging
 import os
 import socket
+import time
 
 import sqlalchemy as sa
 from ckan import model
 
-from ckanext.archiver import archiving, config, dispatch, outbox
+from ckanext.archiver import archiving, config, dispatch, leases, outbox
 from ckanext.archiver.engine import store
 from ckanext.archiver.worker import broker
 
 log = logging.getLogger(__name__)
 
-ROUND_BATCH = 10_000
-"""Links that one look at the schedule puts on the queue."""
+DIRECT_SECONDS = 3600
+"""Age at which a temporary file of a command is left over."""
+
+
+_steady_since: float | None = None
+"""Since when (``time.monotonic``) our own signs of life have reached the database without a break."""
 
 
 def show_alive(worker_id: str, queues: list[str]) -> None:
     """Tell that a worker is alive."""
-    model.Session.connection().execute(
-        sa.text("""
-            INSERT INTO archiver_worker (worker_id, hostname, pid, queues) VALUES (:id, :hostname, :pid, :queues)
-            ON CONFLICT (worker_id) DO UPDATE SET seen_at = now()
-        """),
-        {"id": worker_id, "hostname": socket.gethostname(), "pid": os.getpid(), "queues": ",".join(queues)},
-    )
-    model.Session.commit()
+    global _steady_since
+    try:
+        model.Session.connection().execute(
+            sa.text("""
+                INSERT INTO archiver_worker (worker_id, hostname, pid, queues) VALUES (:id, :hostname, :pid, :queues)
+                ON CONFLICT (worker_id) DO UPDATE SET seen_at = now()
+            """),
+            {
+                "id": worker_id,
+                "hostname": socket.gethostname(),
+                "pid": os.getpid(),
+                "queues": ",".join(queues),
+            },
+        )
+        model.Session.commit()
+    except sa.exc.SQLAlchemyError:
+        _steady_since = None
+        raise
+    _steady_since = _steady_since or time.monotonic()
+
+
+def _may_judge() -> bool:
+    """Whether the silence of others means something: when the database was away, all were silent."""
+    return _steady_since is not None and time.monotonic() - _steady_since > config.worker_dead_seconds()
 
 
 def say_goodbye(worker_id: str) -> None:
@@ -37,6 +58,34 @@ def say_goodbye(worker_id: str) -> None:
     connection.execute(sa.text(_RELEASE.format(condition="leased_by = :id")), {"id": worker_id, "died": 0})
     connection.execute(sa.text("DELETE FROM archiver_worker WHERE worker_id = :id"), {"id": worker_id})
     model.Session.commit()
+
+
+def return_forgotten(worker_id: str) -> int:
+    """Give back what this worker took and no longer has in hand: it lost the database before it could write.
+
+    :returns: how many requests
+    """
+    connection = model.Session.connection()
+    held = connection.execute(
+        sa.text("""
+            SELECT lease_token FROM archiver_request WHERE lease_token IS NOT NULL AND leased_by = :id
+            UNION SELECT lease_token FROM archiver_notice WHERE leased_by = :id
+        """),
+        {"id": worker_id},
+    )
+    # Read before we look at what is in hand: what is taken from here on is not in it.
+    forgotten = [token for token in held.scalars() if not leases.in_hand(token)]
+    returned = 0
+    if forgotten:
+        condition = "lease_token = ANY(:tokens)"
+        params = {"tokens": forgotten, "died": 0}
+        returned = connection.execute(sa.text(_RELEASE.format(condition=condition)), params).rowcount
+        connection.execute(
+            sa.text(f"UPDATE archiver_notice SET lease_token = NULL, leased_by = NULL WHERE {condition}"),  # noqa: S608 - a constant
+            {"tokens": forgotten},
+        )
+    model.Session.commit()
+    return int(returned)
 
 
 _RELEASE = """
@@ -48,7 +97,7 @@ _RELEASE = """
 
 _DEAD = """
     leased_until < now()
-    OR (leased_by LIKE '%:%:%' AND NOT EXISTS (
+    OR (leased_by <> 'direct' AND leased_until < now() + (:lease - :dead) * interval '1 second' AND NOT EXISTS (
         SELECT 1 FROM archiver_worker w
         WHERE w.worker_id = leased_by AND w.seen_at > now() - :dead * interval '1 second'))
 """
@@ -59,8 +108,10 @@ def take_from_the_dead() -> int:
 
     :returns: how many requests were taken back
     """
+    if not _may_judge():
+        return 0
     connection = model.Session.connection()
-    params = {"died": 1, "dead": dispatch.WORKER_DEAD_SECONDS}
+    params = {"died": 1, "dead": config.worker_dead_seconds(), "lease": config.lease_seconds()}
     taken = connection.execute(sa.text(_RELEASE.format(condition=_DEAD)), params).all()
     connection.execute(
         sa.text("DELETE FROM archiver_worker WHERE seen_at < now() - interval '1 day'"),
@@ -70,19 +121,8 @@ def take_from_the_dead() -> int:
         log.warning("%s requests were taken from workers that died", len(taken))
     for resource_id, deaths in taken:
         if deaths >= config.poison_deaths():
-            _set_aside(resource_id, deaths)
+            archiving.set_aside(resource_id, deaths)
     return len(taken)
-
-
-def _set_aside(resource_id: str, deaths: int) -> None:
-    claim = outbox.claim(resource_id, "", "housekeeping", at_once=True)
-    if claim is None:
-        model.Session.rollback()
-        return
-    archiving.set_aside(claim, deaths)
-    outbox.finish(claim)
-    model.Session.commit()
-    log.error("Resource %s is set aside: %s workers died while they archived it", resource_id, deaths)
 
 
 def find_lost_messages() -> int:
@@ -103,40 +143,40 @@ def find_lost_messages() -> int:
         WHERE queue = ANY(:empty) AND lease_token IS NULL AND sent_until > now()
           AND sent_until < now() + (:sent - 10) * interval '1 second'
     """)
-    lost = model.Session.connection().execute(statement, {"empty": empty, "sent": dispatch.SENT_SECONDS}).rowcount
+    lost = (
+        model.Session.connection()
+        .execute(statement, {"empty": empty, "sent": dispatch.SENT_SECONDS})
+        .rowcount
+    )
     model.Session.commit()
     if lost:
         log.info("%s messages were lost by the broker and are sent again", lost)
     return int(lost)
 
 
-def put_due() -> int:
-    """Put requests for what the schedule says is due.
-
-    :returns: how many
-    """
-    if config.recheck() == "off":
-        return 0
-    where = """
-        r.id IN (SELECT resource_id FROM archival WHERE next_check_at <= timezone('utc', now())
-                 ORDER BY next_check_at LIMIT :batch)
-    """
-    put = outbox.put_selection(where, {"batch": ROUND_BATCH}, outbox.BULK, "round")
-    model.Session.commit()
-    return put
-
-
-def sweep() -> None:
-    """Remove temporary files of dead workers and history that is too old."""
-    alive = model.Session.connection().execute(
-        sa.text("SELECT worker_id FROM archiver_worker WHERE seen_at > now() - interval '5 minutes'")
-    )
-    live = set(alive.scalars())
+def forget_old_checks() -> None:
+    """Remove history that is too old."""
     model.Session.connection().execute(
-        sa.text("DELETE FROM archival_check WHERE checked_at < timezone('utc', now()) - :days * interval '1 day'"),
+        sa.text(
+            "DELETE FROM archival_check WHERE checked_at < timezone('utc', now()) - :days * interval '1 day'"
+        ),
         {"days": config.history_days()},
     )
     model.Session.commit()
+
+
+def sweep() -> None:
+    """Remove temporary files of dead workers."""
     archive_dir = config.archive_dir()
-    if archive_dir:
-        store.sweep(archive_dir, 3600, live)
+    if archive_dir is None:
+        return
+    dead = config.worker_dead_seconds()
+    alive = model.Session.connection().execute(
+        sa.text("SELECT worker_id FROM archiver_worker WHERE seen_at > now() - :dead * interval '1 second'"),
+        {"dead": dead},
+    )
+    live = set(alive.scalars())
+    model.Session.commit()
+    store.sweep(archive_dir, dead, live | {leases.DIRECT})
+    # Processes that are no workers do not tell whether they live.
+    store.sweep(archive_dir, DIRECT_SECONDS, live)

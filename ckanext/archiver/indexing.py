@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import logging
 
+import ckan.plugins as p
+import ckan.plugins.toolkit as tk
 import sqlalchemy as sa
 from ckan import model
 from ckan.lib import search as ckan_search
 
-import ckan.plugins as p
-import ckan.plugins.toolkit as tk
 from ckanext.archiver.worker.context import ckan_context
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,9 @@ def refresh_left(limit: int = 100) -> int:
 
 
 def _refresh(which: str, params: dict[str, object]) -> int:
-    statement = f"SELECT package_id, facet FROM archiver_dataset WHERE facet IS DISTINCT FROM indexed_facet {which}"  # noqa: S608 - constants
+    statement = (
+        f"SELECT package_id, facet FROM archiver_dataset WHERE facet IS DISTINCT FROM indexed_facet {which}"  # noqa: S608 - constants
+    )
     stale = model.Session.connection().execute(sa.text(statement), params).all()
     model.Session.commit()
     if not stale:
@@ -79,7 +81,9 @@ def _index(package_ids: list[str]) -> bool:
                 _index_one(package_id)
             ckan_search.commit()
         except (ckan_search.SearchError, OSError) as e:
-            log.warning("The search index does not take %s datasets: %s. They stay noted.", len(package_ids), e)
+            log.warning(
+                "The search index does not take %s datasets: %s. They stay noted.", len(package_ids), e
+            )
             return False
     return True
 

@@ -254,6 +254,8 @@ class ArchiverRequest(tk.BaseModel):
     not_before = _moment(nullable=False, server_default=sa.func.now())
     attempts = sa.Column(sa.Integer, nullable=False, server_default="0")
     """Failed tries of the run that is going on."""
+    holds = sa.Column(sa.Integer, nullable=False, server_default="0")
+    """Times it was put off by a fault of our own."""
     deaths = sa.Column(sa.Integer, nullable=False, server_default="0")
     """Workers that died while they held it."""
     again = sa.Column(sa.Boolean, nullable=False, server_default=sa.false())
@@ -263,11 +265,14 @@ class ArchiverRequest(tk.BaseModel):
     lease_token = sa.Column(sa.UnicodeText)
     leased_by = sa.Column(sa.UnicodeText)
     leased_until = _moment()
+    held = sa.Column(sa.UnicodeText)
+    """Why the last run took no verdict (a detail, or "outage"); empty when it did not come to that."""
 
     __table_args__ = (
         # The dispatcher's question: the next due request of a host.
         sa.Index("archiver_request_due_idx", "queue", "host", "not_before"),
-        sa.Index("archiver_request_sent_idx", "sent_until", postgresql_where=sa.text("sent_until IS NOT NULL")),
+        sa.Index("archiver_request_sent_idx", "host", "queue", "sent_until",
+                 postgresql_where=sa.text("sent_until IS NOT NULL")),
         sa.Index("archiver_request_lease_idx", "host", "leased_until",
                  postgresql_where=sa.text("lease_token IS NOT NULL")),
     )  # fmt: skip
@@ -291,7 +296,14 @@ class ArchiverHost(tk.BaseModel):
     last_checked_at = _moment()
     last_failed = sa.Column(sa.Boolean, nullable=False, server_default=sa.false())
 
-    __table_args__ = (sa.Index("archiver_host_next_idx", "next_at"),)
+    bulk_at = _moment()
+    """When the dispatcher looks at it next for the queue bulk; empty while nothing waits there."""
+    opened_at = _moment()
+    """When the breaker opened last: a failure of a visit that began before tells nothing new."""
+
+    __table_args__ = (
+        sa.Index("archiver_host_bulk_idx", "bulk_at", postgresql_where=sa.text("bulk_at IS NOT NULL")),
+    )
 
 
 class ArchiverNotice(tk.BaseModel):
@@ -307,7 +319,13 @@ class ArchiverNotice(tk.BaseModel):
     queue = sa.Column(sa.UnicodeText)
     cache_filepath = sa.Column(sa.UnicodeText)
     created_at = _moment(nullable=False, server_default=sa.func.now())
+    lease_token = sa.Column(sa.UnicodeText)
+    leased_by = sa.Column(sa.UnicodeText)
     leased_until = _moment()
+    attempts = sa.Column(sa.Integer, nullable=False, server_default="0")
+    """Times it was taken up again after somebody who took it did not deliver it."""
+
+    __table_args__ = (sa.Index("archiver_notice_lease_idx", "lease_token"),)
 
 
 class ArchiverDataset(tk.BaseModel):

@@ -7,13 +7,13 @@ everything at least once.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from typing import Any
 
+import ckan.plugins as p
 import sqlalchemy as sa
 from ckan import model
 
-import ckan.plugins as p
-from ckanext.archiver import config
+from ckanext.archiver import config, leases
 from ckanext.archiver.engine import store
 from ckanext.archiver.interfaces import IPipe
 from ckanext.archiver.worker.context import ckan_context
@@ -21,12 +21,16 @@ from ckanext.archiver.worker.context import ckan_context
 log = logging.getLogger(__name__)
 
 LEASE_SECONDS = 300
-"""Time a worker has to deliver what it took, before another tries."""
+"""Time to deliver what was taken, before another does."""
+
+MOST_ATTEMPTS = 5
+"""A notice that was not delivered so often, because who took it died, is given up."""
 
 _ADD = """
-    INSERT INTO archiver_notice (operation, package_id, resource_id, queue, cache_filepath, leased_until)
-    VALUES (:operation, :package_id, :resource_id, :queue, :cache_filepath, now() + :lease * interval '1 second')
-    RETURNING id
+    INSERT INTO archiver_notice (operation, package_id, resource_id, queue, cache_filepath, lease_token, leased_by,
+                                 leased_until)
+    VALUES (:operation, :package_id, :resource_id, :queue, :cache_filepath, :token, :worker,
+            now() + :lease * interval '1 second')
 """
 
 
@@ -35,37 +39,44 @@ def wanted() -> bool:
     return any(True for _ in p.PluginImplementations(IPipe))
 
 
-def add(operation: str, queue: str, *, package_id: str, resource_id: str | None = None,
-        cache_filepath: str | None = None) -> int:  # fmt: skip
+def add(operation: str, queue: str, *, token: str, worker_id: str, package_id: str, resource_id: str | None = None,
+        cache_filepath: str | None = None) -> None:  # fmt: skip
     """Write a notice, in the caller's transaction, for the caller to deliver after its commit.
 
-    :returns: its id
+    :param token: a token that the caller has in hand
     """
     params = {"operation": operation, "queue": queue, "package_id": package_id, "resource_id": resource_id,
-              "cache_filepath": cache_filepath, "lease": LEASE_SECONDS}  # fmt: skip
-    return int(model.Session.connection().execute(sa.text(_ADD), params).scalar_one())
+              "cache_filepath": cache_filepath, "token": token, "worker": worker_id,
+              "lease": LEASE_SECONDS}  # fmt: skip
+    model.Session.connection().execute(sa.text(_ADD), params)
 
 
-def deliver(ids: Sequence[int]) -> None:
-    """Deliver notices that this worker holds, in their order, and delete each when it was delivered."""
-    if not ids:
-        return
-    statement = sa.text("SELECT * FROM archiver_notice WHERE id = ANY(:ids) ORDER BY id")
-    rows = model.Session.connection().execute(statement, {"ids": list(ids)}).mappings().all()
+def deliver(token: str) -> int:
+    """Deliver the notices that are held by a token, in their order, and delete each when it was delivered.
+
+    :returns: how many
+    """
+    statement = sa.text("SELECT * FROM archiver_notice WHERE lease_token = :token ORDER BY id")
+    rows = model.Session.connection().execute(statement, {"token": token}).mappings().all()
     model.Session.commit()
     with ckan_context():
         for row in rows:
             _tell(dict(row))
             # A subscriber may have left our session in any state.
             model.Session.rollback()
-            model.Session.connection().execute(sa.text("DELETE FROM archiver_notice WHERE id = :id"), {"id": row["id"]})
+            model.Session.connection().execute(
+                sa.text("DELETE FROM archiver_notice WHERE id = :id"), {"id": row["id"]}
+            )
             model.Session.commit()
+    return len(rows)
 
 
-def _tell(notice: dict[str, str]) -> None:
+def _tell(notice: dict[str, Any]) -> None:
     operation, queue = notice["operation"], notice["queue"]
     if operation == "archived":
-        IPipe.send_data(operation, queue, resource_id=notice["resource_id"], cache_filepath=notice["cache_filepath"])
+        IPipe.send_data(
+            operation, queue, resource_id=notice["resource_id"], cache_filepath=notice["cache_filepath"]
+        )
     elif operation == "package-archived":
         IPipe.send_data(operation, queue, package_id=notice["package_id"], cache_filepath=None)
     elif operation == "purged":
@@ -76,25 +87,39 @@ def _tell(notice: dict[str, str]) -> None:
         log.error("A notice of an unknown kind was dropped: %s", notice)
 
 
+# What nobody holds, or somebody who is dead, or takes too long.
+_TAKE = """
+    UPDATE archiver_notice SET lease_token = :token, leased_by = :worker, attempts = attempts + 1,
+        leased_until = now() + :lease * interval '1 second'
+    WHERE id IN (
+        SELECT n.id FROM archiver_notice n LEFT JOIN archiver_worker w
+            ON w.worker_id = n.leased_by AND w.seen_at > now() - :dead * interval '1 second'
+        WHERE n.lease_token IS NULL
+            OR n.leased_until < now()
+            OR (w.worker_id IS NULL AND n.leased_by <> :direct
+                AND n.leased_until < now() + (:lease - :dead) * interval '1 second')
+        ORDER BY n.id LIMIT :limit FOR UPDATE OF n SKIP LOCKED)
+    RETURNING id, attempts, operation, package_id, resource_id
+"""
+
+
 def deliver_left(limit: int = 100) -> int:
     """Deliver what a dead worker, or a web process, left behind.
 
     :returns: how many notices were delivered
     """
-    ids = (
-        model.Session.connection()
-        .execute(
-            sa.text("""
-                UPDATE archiver_notice SET leased_until = now() + :lease * interval '1 second' WHERE id IN (
-                    SELECT id FROM archiver_notice WHERE leased_until IS NULL OR leased_until < now()
-                    ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED)
-                RETURNING id
-            """),
-            {"lease": LEASE_SECONDS, "limit": limit},
-        )
-        .scalars()
-        .all()
-    )
-    model.Session.commit()
-    deliver(sorted(ids))
-    return len(ids)
+    token = leases.take()
+    try:
+        params = {"token": token, "worker": leases.worker_id(), "direct": leases.DIRECT, "limit": limit,
+                  "lease": LEASE_SECONDS, "dead": config.worker_dead_seconds()}  # fmt: skip
+        taken = model.Session.connection().execute(sa.text(_TAKE), params).mappings().all()
+        for notice in taken:
+            if notice["attempts"] > MOST_ATTEMPTS:
+                log.error("A notice is given up, since who delivers it dies: %s", dict(notice))
+                model.Session.connection().execute(
+                    sa.text("DELETE FROM archiver_notice WHERE id = :id"), {"id": notice["id"]}
+                )
+        model.Session.commit()
+        return deliver(token) if taken else 0
+    finally:
+        leases.drop(token)

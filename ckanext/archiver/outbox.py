@@ -10,15 +10,15 @@ All times are the database's, so that a wrong clock on a worker cannot hurt.
 from __future__ import annotations
 
 import logging
-import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Any
 
 import sqlalchemy as sa
 from ckan import model
 
-from ckanext.archiver import config
+from ckanext.archiver import config, leases
 from ckanext.archiver.worker import broker
 
 log = logging.getLogger(__name__)
@@ -33,31 +33,38 @@ _COMMITTED = "archiver_root_committed"
 SEND_AT_ONCE = 100
 """Messages sent right after a commit; a larger edit leaves the rest to the dispatcher."""
 
-# The host of a resource's URL, for politeness: the same expression wherever requests are put.
+# The host of a resource's URL, for politeness: the same expression wherever requests are put. No name has more than
+# 253 characters, and an index does not take a value of any length.
 HOST_SQL = r"""
-    CASE WHEN r.url_type = 'upload' THEN '' ELSE coalesce(rtrim(substring(lower(r.url) from
-    '^\s*[a-z][a-z0-9+.-]*:[/\\]*(?:[^/?#\\]*@)?(\[[^]/?#]*\]|[^]:/?#\\\s[]*)'), '.'), '') END
+    CASE WHEN r.url_type = 'upload' THEN '' ELSE left(coalesce(rtrim(substring(lower(r.url) from
+    '^\s*[a-z][a-z0-9+.-]*:[/\\]*(?:[^/?#\\]*@)?(\[[^]/?#]*\]|[^]:/?#\\\s[]*)'), '.'), ''), 255) END
+"""
+
+FROM_RESOURCES = """
+    FROM resource r
+    JOIN package p ON p.id = r.package_id
+    LEFT JOIN archival a ON a.resource_id = r.id
+    WHERE r.state = 'active'
 """
 
 _INSERT = f"""
     INSERT INTO archiver_request (resource_id, package_id, queue, host, reason)
     SELECT r.id, r.package_id, :queue, {HOST_SQL}, :reason
-    FROM resource r
-    JOIN package p ON p.id = r.package_id
-    LEFT JOIN archival a ON a.resource_id = r.id
-    WHERE r.state = 'active'
+    {FROM_RESOURCES}
 """  # noqa: S608 - constants only
 
 # A second request changes nothing but the urgency of the first; one that is being worked on runs once more.
 _PROMOTE = """
     ON CONFLICT (resource_id) DO UPDATE SET
         queue = EXCLUDED.queue, host = EXCLUDED.host, reason = EXCLUDED.reason, requested_at = now(),
-        not_before = now(), attempts = 0, deaths = 0, sent_until = NULL,
+        not_before = now(), attempts = 0, holds = 0, deaths = 0, held = NULL, sent_until = NULL,
         again = archiver_request.lease_token IS NOT NULL
 """
 
 # What was last archived decides whether an edit matters (see changes.py for the rule in words).
-_CHANGED = _INSERT + """
+_CHANGED = (
+    _INSERT
+    + """
     AND r.id = :resource_id AND p.state IN ('active', 'draft')
     AND (CASE
         WHEN a.source_url IS NULL THEN :is_new OR :url_changed
@@ -65,7 +72,10 @@ _CHANGED = _INSERT + """
             OR (r.url_type = 'upload' AND r.last_modified IS DISTINCT FROM a.resource_timestamp)
             OR (:url_changed AND EXISTS (SELECT 1 FROM archiver_request q WHERE q.resource_id = r.id))
         END)
-""" + _PROMOTE + " RETURNING resource_id"
+"""
+    + _PROMOTE
+    + " RETURNING resource_id"
+)
 
 
 # -- putting -----------------------------------------------------------------------------------------------
@@ -90,57 +100,117 @@ def put_changed(session: Any, resource_id: str, *, is_new: bool, url_changed: bo
 
 def put_resource(resource_id: str, queue: str, reason: str) -> bool:
     """Put a request for one resource and commit. False when there is no such active resource."""
-    conflict = _PROMOTE if queue == PRIORITY else "ON CONFLICT (resource_id) DO NOTHING"
-    statement = f"{_INSERT} AND r.id = :resource_id {conflict}"
-    exists = model.Session.query(model.Resource.id).filter_by(id=resource_id, state="active").first()
-    if not exists:
-        return False
-    params = {"resource_id": resource_id, "queue": queue, "reason": reason}
-    model.Session.connection().execute(sa.text(statement), params)
     if queue == PRIORITY:
-        model.Session.info.setdefault(_PENDING, set()).add(resource_id)
+        params = {"resource_id": resource_id, "queue": queue, "reason": reason}
+        statement = sa.text(f"{_INSERT} AND r.id = :resource_id {_PROMOTE}")
+        exists = bool(model.Session.connection().execute(statement, params).rowcount)
+        if exists:
+            model.Session.info.setdefault(_PENDING, set()).add(resource_id)
+    else:
+        exists = bool(put_batch("r.id = :resource_id", {"resource_id": resource_id}, queue, reason).selected)
     model.Session.commit()
-    return True
+    return exists
 
 
-def put_selection(where: str, params: Mapping[str, Any], queue: str, reason: str) -> int:
-    """Put requests for all active resources that a condition selects, in one statement; the caller commits.
+@dataclass(frozen=True)
+class Batch:
+    """What :func:`put_batch` did.
+
+    :ivar selected: resources that were looked at
+    :ivar put: requests that are new, or were promoted
+    :ivar last_id: the last of the resources; the next batch comes after it
+    """
+
+    selected: int
+    put: int
+    last_id: str
+
+
+_BATCH = """
+    WITH selected AS (
+        SELECT r.id, r.package_id, {host} AS host {from_resources} AND p.state IN ('active', 'draft')
+          AND r.id > :after AND ({where}) ORDER BY r.id LIMIT :limit
+    ), put AS (
+        INSERT INTO archiver_request (resource_id, package_id, queue, host, reason)
+        SELECT id, package_id, :queue, host, :reason FROM selected ORDER BY id {conflict}
+        RETURNING resource_id, host
+    ){wake}
+    SELECT (SELECT count(*) FROM selected), (SELECT count(*) FROM put), (SELECT max(id) FROM selected)
+"""
+
+# Tells the dispatcher of the hosts, in an order, so that two who do it do not wait for each other.
+_WAKE = """, woken AS (
+        INSERT INTO archiver_host AS h (host, bulk_at) SELECT DISTINCT host, now() FROM put ORDER BY host
+        ON CONFLICT (host) DO UPDATE SET bulk_at = EXCLUDED.bulk_at WHERE h.bulk_at IS NULL OR h.bulk_at > now()
+    )"""
+
+
+def put_batch(where: str, params: Mapping[str, Any], queue: str, reason: str, *,
+              after: str = "", limit: int | None = None) -> Batch:  # fmt: skip
+    """Put requests for the active resources that a condition selects, in one statement; the caller commits.
 
     :param where: SQL over ``r`` (resource), ``p`` (package) and ``a`` (archival, may be missing)
-    :returns: how many requests were put or promoted
+    :param after: only resources whose id is larger
+    :param limit: how many resources at most, in the order of their ids
     """
     if queue == PRIORITY:
         # Promote what waits for the round; what is on its way already stays as it is.
-        conflict = _PROMOTE + " WHERE archiver_request.queue <> 'priority'"
+        conflict, wake = _PROMOTE + " WHERE archiver_request.queue <> 'priority'", ""
     else:
-        conflict = "ON CONFLICT (resource_id) DO NOTHING"
-    statement = f"{_INSERT} AND p.state = 'active' AND ({where}) {conflict}"
-    result = model.Session.connection().execute(sa.text(statement), {**params, "queue": queue, "reason": reason})
-    return int(result.rowcount)
+        conflict, wake = "ON CONFLICT (resource_id) DO NOTHING", _WAKE
+    statement = _BATCH.format(
+        host=HOST_SQL, from_resources=FROM_RESOURCES, where=where, conflict=conflict, wake=wake
+    )
+    row = model.Session.connection().execute(
+        sa.text(statement), {**params, "queue": queue, "reason": reason, "after": after, "limit": limit}
+    )
+    selected, put, last_id = row.one()
+    return Batch(selected, put, last_id or after)
+
+
+def put_selection(where: str, params: Mapping[str, Any], queue: str, reason: str) -> int:
+    """As :func:`put_batch`, for all at once.
+
+    :returns: how many requests were put or promoted
+    """
+    return put_batch(where, params, queue, reason).put
 
 
 def cancel_resource(session: Any, resource_id: str) -> None:
-    """Withdraw the request for a resource, in the caller's transaction. A run in flight writes nothing."""
+    """Withdraw the request for a resource, in the caller's transaction. A run in flight writes nothing.
+
+    When it was the last of its dataset, the others are done, and a worker tells so.
+    """
     session.connection().execute(
-        sa.text("DELETE FROM archiver_request WHERE resource_id = :id"), {"id": resource_id}
+        sa.text("""
+            WITH gone AS (DELETE FROM archiver_request WHERE resource_id = :id RETURNING package_id, queue)
+            INSERT INTO archiver_notice (operation, package_id, queue)
+            SELECT 'package-archived', package_id, queue FROM gone WHERE NOT EXISTS (
+                SELECT 1 FROM archiver_request q WHERE q.package_id = gone.package_id AND q.resource_id <> :id)
+        """),
+        {"id": resource_id},
     )
 
 
 def cancel_package(session: Any, package_id: str) -> None:
     """Withdraw the requests for all resources of a dataset, in the caller's transaction."""
-    session.connection().execute(sa.text("DELETE FROM archiver_request WHERE package_id = :id"), {"id": package_id})
+    session.connection().execute(
+        sa.text("DELETE FROM archiver_request WHERE package_id = :id"), {"id": package_id}
+    )
 
 
 def purge_resource(session: Any, resource_id: str) -> None:
-    """Forget a purged resource: its request and archival go with it, its copy is removed by a worker."""
+    """Forget a purged resource: its request and archival go with it, its copy is removed by a worker.
+
+    Also where there is no archival: a worker may have died between the copy and the row.
+    """
     connection = session.connection()
     cancel_resource(session, resource_id)
     connection.execute(sa.text("DELETE FROM archival_check WHERE resource_id = :id"), {"id": resource_id})
     connection.execute(
         sa.text("""
-            WITH gone AS (DELETE FROM archival WHERE resource_id = :id RETURNING package_id, cache_filepath)
-            INSERT INTO archiver_notice (operation, package_id, resource_id, cache_filepath)
-            SELECT 'purged', package_id, :id, cache_filepath FROM gone
+            WITH gone AS (DELETE FROM archival WHERE resource_id = :id)
+            INSERT INTO archiver_notice (operation, resource_id) VALUES ('purged', :id)
         """),
         {"id": resource_id},
     )
@@ -195,8 +265,10 @@ class Claim:
     host: str
     reason: str
     attempts: int
+    holds: int
     deaths: int
     token: str
+    worker_id: str
 
 
 _CLAIM = """
@@ -207,7 +279,7 @@ _CLAIM = """
         AND (:queue = '' OR queue = :queue)
         AND (lease_token IS NULL OR leased_until < now())
         AND (:at_once OR not_before <= now())
-    RETURNING package_id, queue, host, reason, attempts, deaths
+    RETURNING package_id, queue, host, reason, attempts, holds, deaths
 """
 
 
@@ -217,13 +289,21 @@ def claim(resource_id: str, queue: str, worker_id: str, *, at_once: bool = False
     :param queue: the queue the message came by; a message of a queue the request has left does nothing. Empty
         for any
     :param at_once: also when the request is to wait
-    :returns: None where there is nothing to do: no request, not due, or another worker has it
+    :returns: None where there is nothing to do: no request, not due, or another worker has it. Otherwise the caller
+        drops the token (``leases.drop``) when it is done
     """
-    token = uuid.uuid4().hex
+    token = leases.take()
     params = {"resource_id": resource_id, "queue": queue, "worker": worker_id, "token": token, "at_once": at_once,
               "lease": config.lease_seconds()}  # fmt: skip
-    row = model.Session.connection().execute(sa.text(_CLAIM), params).mappings().first()
-    return None if row is None else Claim(resource_id=resource_id, token=token, **row)
+    claimed = None
+    try:
+        row = model.Session.connection().execute(sa.text(_CLAIM), params).mappings().first()
+        if row is not None:
+            claimed = Claim(resource_id=resource_id, token=token, worker_id=worker_id, **row)
+    finally:
+        if claimed is None:
+            leases.drop(token)
+    return claimed
 
 
 _FINISH = """
@@ -233,7 +313,7 @@ _FINISH = """
 _RUN_AGAIN = """
     UPDATE archiver_request SET
         lease_token = NULL, leased_by = NULL, leased_until = NULL, sent_until = NULL, again = false,
-        attempts = 0, deaths = 0, not_before = now()
+        attempts = 0, holds = 0, deaths = 0, held = NULL, not_before = now()
     WHERE resource_id = :resource_id AND lease_token = :token
 """
 
@@ -250,11 +330,12 @@ def finish(claim: Claim) -> bool:
     return bool(connection.execute(sa.text(_RUN_AGAIN), params).rowcount)
 
 
-def give_back(claim: Claim, delay: float, *, attempts: int | None = None) -> bool:
+def give_back(claim: Claim, delay: float, *, attempts: int | None = None, held: str = "") -> bool:
     """Return a request for later, in the caller's transaction.
 
     :param delay: seconds until it may be taken again; an edit made meanwhile makes it due at once
     :param attempts: failed tries so far, None to leave the number as it is
+    :param held: why no verdict was taken, where the fault is our own: a detail, or "outage"
     :returns: False when the lease was lost
     """
     result = model.Session.connection().execute(
@@ -262,19 +343,53 @@ def give_back(claim: Claim, delay: float, *, attempts: int | None = None) -> boo
             UPDATE archiver_request SET
                 lease_token = NULL, leased_by = NULL, leased_until = NULL, sent_until = NULL, again = false,
                 attempts = CASE WHEN again THEN 0 ELSE coalesce(:attempts, attempts) END,
+                holds = CASE WHEN again THEN 0 WHEN :held = '' THEN holds ELSE holds + 1 END,
+                held = nullif(:held, ''),
                 not_before = CASE WHEN again THEN now() ELSE now() + :delay * interval '1 second' END
             WHERE resource_id = :resource_id AND lease_token = :token
         """),
-        {"resource_id": claim.resource_id, "token": claim.token, "delay": delay, "attempts": attempts},
+        {
+            "resource_id": claim.resource_id,
+            "token": claim.token,
+            "delay": delay,
+            "attempts": attempts,
+            "held": held,
+        },
     )
     return bool(result.rowcount)
 
 
-def held(claim: Claim) -> bool:
-    """Whether the lease is still ours, and nothing newer is wanted. Locks the row until the transaction ends."""
+def still_ours(claim: Claim) -> datetime | None:
+    """Whether the request is still ours. Locks its row until the transaction ends.
+
+    :returns: the time now by the database's clock, which all workers share (aware, UTC); None when the lease was lost
+    """
     row = model.Session.connection().execute(
-        sa.text("SELECT 1 FROM archiver_request WHERE resource_id = :id AND lease_token = :token FOR UPDATE"),
+        sa.text(
+            "SELECT now() FROM archiver_request WHERE resource_id = :id AND lease_token = :token FOR UPDATE"
+        ),
         {"id": claim.resource_id, "token": claim.token},
+    )
+    now = row.scalar()
+    return None if now is None else now.astimezone(timezone.utc)
+
+
+def another_suspect_runs(claim: Claim) -> bool:
+    """Whether a request that is about to be set aside for killing workers has to wait for another such.
+
+    What runs beside a resource that kills its worker dies with it. On its last chance each runs without the others,
+    so that only the one that kills is set aside.
+    """
+    last_chance = max(config.poison_deaths() - 1, 1)
+    if claim.deaths < last_chance:
+        return False
+    row = model.Session.connection().execute(
+        sa.text("""
+            SELECT 1 FROM archiver_request
+            WHERE lease_token IS NOT NULL AND leased_until > now() AND deaths >= :last_chance
+              AND resource_id <> :id LIMIT 1
+        """),
+        {"last_chance": last_chance, "id": claim.resource_id},
     )
     return row.first() is not None
 
@@ -283,7 +398,9 @@ def package_has_requests(package_id: str) -> bool:
     """Whether any request of a dataset is open. Serialised per dataset until the transaction ends, so that of two
     workers finishing its last two resources one sees that it was the last."""
     connection = model.Session.connection()
-    connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('archiver'), hashtext(:id))"), {"id": package_id})
+    connection.execute(
+        sa.text("SELECT pg_advisory_xact_lock(hashtext('archiver'), hashtext(:id))"), {"id": package_id}
+    )
     row = connection.execute(
         sa.text("SELECT 1 FROM archiver_request WHERE package_id = :id LIMIT 1"), {"id": package_id}
     )
@@ -293,6 +410,7 @@ def package_has_requests(package_id: str) -> bool:
 def waiting(resource_ids: Iterable[str]) -> set[str]:
     """Which of these resources have an open request."""
     rows = model.Session.connection().execute(
-        sa.text("SELECT resource_id FROM archiver_request WHERE resource_id = ANY(:ids)"), {"ids": list(resource_ids)}
+        sa.text("SELECT resource_id FROM archiver_request WHERE resource_id = ANY(:ids)"),
+        {"ids": list(resource_ids)},
     )
     return {row[0] for row in rows}

@@ -3,38 +3,43 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
-import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from ckan.lib import uploader
 
-from ckanext.archiver.engine import names
+from ckanext.archiver.engine import names, store
 from ckanext.archiver.engine.outcome import Cause, Limits, Outcome
+from ckanext.archiver.engine.wire import Failure
 
 log = logging.getLogger(__name__)
 
 CHUNK = 1 << 16
 
 
-def fetch(resource_id: str, filename: str, spool: Path | None, limits: Limits, *, check_only: bool) -> Outcome:
+def fetch(
+    resource_id: str, filename: str, spool: Path | None, limits: Limits, *, check_only: bool
+) -> Outcome:
     """Copy an uploaded file into the spool.
 
     :returns: OK, TOO_LARGE, GONE when CKAN has lost the file, or OWN_FAULT when the storage or disk fails
     """
     facts = {"filename": filename}
+    sink = store.Sink(None if check_only else spool)
     try:
         with _open(resource_id) as stream:
-            return _copy(stream, filename, spool, limits, check_only=check_only)
+            return _copy(stream, filename, sink, limits)
     except FileNotFoundError:
         return Outcome(Cause.GONE, "upload-missing", facts, url=filename)
+    except Failure as failure:
+        return Outcome(failure.cause, failure.detail, failure.facts, url=filename)
     except OSError as e:
         log.warning("The upload of resource %s cannot be read: %s", resource_id, e)
         return Outcome(Cause.OWN_FAULT, "upload-unreadable", facts, url=filename)
+    finally:
+        sink.discard()
 
 
 @contextlib.contextmanager
@@ -46,7 +51,11 @@ def _open(resource_id: str) -> Iterator[Any]:
     upload = uploader.get_resource_uploader({"id": resource_id, "url_type": "upload"})
     storage = getattr(upload, "storage", None)
     if storage is None:
-        with open(upload.get_path(resource_id), "rb") as stream:
+        path = Path(upload.get_path(resource_id))
+        if not path.exists() and not any(Path(upload.storage_path).iterdir()):
+            # Most likely not mounted: no upload is there at all.
+            raise OSError(f"the storage {upload.storage_path} is empty")
+        with path.open("rb") as stream:
             yield stream
         return
     import file_keeper
@@ -70,36 +79,17 @@ class _Chunks:
         return next(self._chunks, b"")
 
 
-def _copy(stream: IO[bytes], filename: str, spool: Path | None, limits: Limits, *, check_only: bool) -> Outcome:
-    sha256, sha1, size, head = hashlib.sha256(), hashlib.sha1(usedforsecurity=False), 0, b""
-    path: Path | None = None
-    with contextlib.ExitStack() as stack:
-        target: IO[bytes] | None = None
-        if spool is not None and not check_only:
-            handle, name = tempfile.mkstemp(dir=spool)
-            path, target = Path(name), stack.enter_context(os.fdopen(handle, "wb"))
-        try:
-            while chunk := stream.read(CHUNK):
-                size += len(chunk)
-                head = head or chunk[:4096]
-                if size > limits.max_content_length:
-                    return _too_large(filename, limits, path)
-                sha256.update(chunk)
-                sha1.update(chunk)
-                if target is not None:
-                    target.write(chunk)
-        except OSError:
-            if path is not None:
-                path.unlink(missing_ok=True)
-            raise
+def _copy(stream: IO[bytes], filename: str, sink: store.Sink, limits: Limits) -> Outcome:
+    head = b""
+    sink.write(b"")  # an empty file is a file too
+    while chunk := stream.read(CHUNK):
+        if sink.size + len(chunk) > limits.max_content_length:
+            facts = {"limit": limits.max_content_length}
+            return Outcome(Cause.TOO_LARGE, "too-large", facts, url=filename, final_url=filename)
+        head = head or chunk[:4096]
+        sink.write(chunk)
     return Outcome(
-        Cause.OK, "ok-upload", url=filename, final_url=filename, temp_path=path, size=size,
-        sha256=sha256.hexdigest(), sha1=sha1.hexdigest(), filename=names.filename(None, filename, None),
-        mimetype=names.mimetype(None, head, filename), bytes_read=size,
+        Cause.OK, "ok-upload", url=filename, final_url=filename, temp_path=sink.finish(), size=sink.size,
+        sha256=sink.sha256, sha1=sink.sha1, filename=names.filename(None, filename, None),
+        mimetype=names.mimetype(None, head, filename), bytes_read=sink.size,
     )  # fmt: skip
-
-
-def _too_large(filename: str, limits: Limits, path: Path | None) -> Outcome:
-    if path is not None:
-        path.unlink(missing_ok=True)
-    return Outcome(Cause.TOO_LARGE, "too-large", {"limit": limits.max_content_length}, url=filename, final_url=filename)

@@ -1,26 +1,45 @@
-"""What a worker does with a message, and how it shows that it is alive."""
+"""What a worker does with a message."""
 
 from __future__ import annotations
 
 import logging
-import os
-import socket
-import uuid
+import time
 
+import sqlalchemy as sa
 from ckan import model
 
-from ckanext.archiver import archiving, outbox
+from ckanext.archiver import archiving, leases, outbox
 
 log = logging.getLogger(__name__)
 
-WORKER_ID = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-"""Who we are, in leases and in the names of temporary directories. Forked children share it with their parent,
-which speaks for them."""
+LONGEST_PAUSE = 10
+"""Seconds between two tries to reach the database, at most."""
+
+TELL_SECONDS = 60
+_told = float("-inf")
 
 
 def archive_resource(resource_id: str, queue: str) -> None:
-    """Archive one resource for which a message came."""
-    archiving.archive_resource(resource_id, queue, worker_id=WORKER_ID)
+    """Archive one resource for which a message came. Waits for the database as long as that is away."""
+    pause = 0.5
+    while not archiving.stopping(0):
+        try:
+            archiving.archive_resource(resource_id, queue, worker_id=leases.worker_id())
+        except (sa.exc.OperationalError, sa.exc.InterfaceError) as e:
+            _tell(e)
+            model.Session.remove()
+            archiving.stopping(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+        else:
+            return
+
+
+def _tell(error: Exception) -> None:
+    """Once a minute for all threads."""
+    global _told
+    if time.monotonic() - _told > TELL_SECONDS:
+        _told = time.monotonic()
+        log.warning("The database is away, trying again: %s", str(error).splitlines()[0])
 
 
 def request_package(package_id: str, queue: str) -> None:

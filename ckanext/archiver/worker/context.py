@@ -6,11 +6,11 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+import ckan.plugins.toolkit as tk
 from celery import Task
 from ckan import model
 from flask import Flask, has_app_context
 
-import ckan.plugins.toolkit as tk
 from ckanext.archiver.errors import ConfigError
 
 _flask_app: Flask | None = None

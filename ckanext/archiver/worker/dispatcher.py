@@ -1,13 +1,15 @@
-"""The thread in every worker that keeps things going: it dispatches, schedules the round, sweeps and tells that
-the worker is alive. All workers run it; an advisory lock in the database lets one dispatch at a time.
+"""The threads in every worker that keep things going: they tell that the worker is alive, dispatch, schedule the
+round, sweep. All workers run them; advisory locks in the database let one dispatch at a time.
 
-It is a thread of its own and not a Celery timer, because a tick waits for the database and must never keep the
-loop that reads the broker from reading.
+They are threads of their own and not Celery timers, because a tick waits for the database and must never keep the
+loop that reads the broker from reading. There are three, because a slow one must not keep the others: a worker that
+could not tell that it lives would lose all it holds, and delivering notices or indexing may take any time.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -16,21 +18,22 @@ from typing import Any
 import sqlalchemy as sa
 from ckan import model
 
-from ckanext.archiver import dispatch, housekeeping, indexing, notices
+from ckanext.archiver import config, dispatch, housekeeping, indexing, leases, notices, rounds
 from ckanext.archiver.errors import BrokerError
-from ckanext.archiver.worker import consumer
 
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.2
-IDLE_SECONDS = 1.0
 
 
 class Job:
-    """Something done every so often. A failure is told once a minute, with growing pauses between the tries."""
+    """Something done every so often. A failure is told once a minute, with growing pauses between the tries.
 
-    def __init__(self, name: str, seconds: float, work: Callable[[], Any]) -> None:
-        self.name, self.seconds, self.work = name, seconds, work
+    :param longest: seconds between two tries, at most
+    """
+
+    def __init__(self, name: str, seconds: float, work: Callable[[], Any], *, longest: float = 30) -> None:
+        self.name, self.seconds, self.work, self.longest = name, seconds, work, longest
         self.due = 0.0
         self.failures = 0
         self.told = float("-inf")
@@ -59,49 +62,105 @@ class Job:
 
     def _failed(self, error: Exception | None) -> None:
         self.failures += 1
-        self.due = time.monotonic() + min(2**self.failures, 30)
+        self.due = time.monotonic() + min(2.0**self.failures, self.longest)
         if error is not None and time.monotonic() - self.told > 60:
             self.told = time.monotonic()
             log.warning("%s does not work, trying again: %s", self.name, str(error).splitlines()[0])
 
 
-class Dispatcher(threading.Thread):
+class Jobs(threading.Thread):
+    """Runs some jobs, one after the other, until it is told to end.
+
+    :ivar at_work: held while a job runs
+    """
+
+    def __init__(self, name: str, pause: float, jobs: list[Job]) -> None:
+        super().__init__(name=f"archiver-{name}", daemon=True)
+        self.pause = pause
+        self.jobs = jobs
+        self.at_work = threading.Lock()
+        self.ended = threading.Event()
+
+    def run(self) -> None:
+        while not self.ended.wait(self.pause):
+            for job in self.jobs:
+                with self.at_work:
+                    job.run()
+
+
+def keep_quiet_while_forking(threads: list[Jobs]) -> None:
+    """Have this process fork only between two jobs: a child would have the connection that a job is using.
+
+    Where a job takes long, the fork waits for some seconds and then goes on, as it would have.
+    """
+    held: list[threading.Lock] = []
+
+    def wait() -> None:
+        held.extend(thread.at_work for thread in threads if thread.at_work.acquire(timeout=5))
+
+    def go_on() -> None:
+        while held:
+            held.pop().release()
+
+    os.register_at_fork(before=wait, after_in_parent=go_on, after_in_child=threads.clear)
+
+
+def alive(queues: list[str]) -> Jobs:
+    """What every process that archives needs, pool processes too: a sign of life, and a look at what it forgot."""
+    return Jobs("alive", 0.2, [
+        Job("The sign of life", config.worker_dead_seconds() / 6,
+            lambda: housekeeping.show_alive(leases.worker_id(), queues), longest=1),
+        Job("Looking for forgotten leases", 2, lambda: housekeeping.return_forgotten(leases.worker_id())),
+    ])  # fmt: skip
+
+
+class Dispatcher:
     """See the module's text.
 
     :param queues: the queues this worker reads
     """
 
     def __init__(self, queues: list[str]) -> None:
-        super().__init__(name="archiver-dispatcher", daemon=True)
-        self.queues = queues
-        self.ended = threading.Event()
-        self.dispatching = Job("Dispatching", TICK_SECONDS, dispatch.tick)
-        self.others = [
-            Job("The sign of life", 5, lambda: housekeeping.show_alive(consumer.WORKER_ID, self.queues)),
-            Job("Looking for dead workers", 10, housekeeping.take_from_the_dead),
-            Job("Looking for lost messages", 10, housekeeping.find_lost_messages),
-            Job("Delivering left notices", 10, notices.deliver_left),
-            Job("Refreshing the index", 2, indexing.refresh_left),
-            Job("The regular round", 60, housekeeping.put_due),
-            Job("Sweeping", 600, housekeeping.sweep),
-        ]
+        a_while = min(10.0, config.worker_dead_seconds() / 3)
+        self.threads = [
+            alive(queues),
+            Jobs("dispatcher", TICK_SECONDS, [
+                Job("Sending edits", TICK_SECONDS, dispatch.tick_priority, longest=4),
+                Job("Sending the round", TICK_SECONDS, dispatch.tick_bulk, longest=4),
+                Job("Looking for forgotten hosts", 60, dispatch.find_lost_hosts),
+                Job("Looking for lost messages", 10, housekeeping.find_lost_messages),
+            ]),
+            Jobs("housekeeper", 0.5, [
+                Job("Looking for dead workers", a_while, housekeeping.take_from_the_dead),
+                Job("Delivering left notices", a_while, notices.deliver_left),
+                Job("Refreshing the index", 2, indexing.refresh_left),
+                Job("Sweeping", a_while, housekeeping.sweep),
+                Job("The regular round", 20, rounds.put_due),
+                Job("Looking for links in no schedule", 60, rounds.put_never_planned),
+                Job("Looking for the end of the round", 5, rounds.note_end),
+                Job("Forgetting old checks", 600, housekeeping.forget_old_checks),
+            ]),
+        ]  # fmt: skip
 
-    def run(self) -> None:
-        housekeeping_now = self.others
-        while not self.ended.is_set():
-            for job in housekeeping_now:
-                job.run()
-            sent = self.dispatching.run()
-            self.ended.wait(TICK_SECONDS if sent else IDLE_SECONDS / 2)
+    def start(self) -> None:
+        for thread in self.threads:
+            thread.start()
 
     def stop(self) -> None:
-        """End the thread and say good-bye."""
-        self.ended.set()
-        self.join(timeout=10)
-        try:
-            housekeeping.say_goodbye(consumer.WORKER_ID)
-        except sa.exc.SQLAlchemyError as e:
-            # Then the others find out by our silence.
-            log.warning("Could not sign off: %s", str(e).splitlines()[0])
-        finally:
-            model.Session.remove()
+        """End the threads and say good-bye."""
+        stop(self.threads)
+
+
+def stop(threads: list[Jobs]) -> None:
+    """End the threads, and take this worker off the list."""
+    for thread in threads:
+        thread.ended.set()
+    for thread in threads:
+        thread.join(timeout=3)
+    try:
+        housekeeping.say_goodbye(leases.worker_id())
+    except sa.exc.SQLAlchemyError as e:
+        # Then the others find out by our silence.
+        log.warning("Could not sign off: %s", str(e).splitlines()[0])
+    finally:
+        model.Session.remove()

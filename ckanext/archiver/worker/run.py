@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import logging
 import os
 import signal
@@ -11,10 +13,12 @@ import threading
 from typing import Any
 
 from celery import signals
+from celery.concurrency.prefork import TaskPool as PreforkPool
+from ckan import model
 
-from ckanext.archiver import archiving
+from ckanext.archiver import archiving, leases
+from ckanext.archiver.worker import dispatcher
 from ckanext.archiver.worker.app import QUEUE_NAMES, app
-from ckanext.archiver.worker.dispatcher import Dispatcher
 
 log = logging.getLogger(__name__)
 
@@ -23,23 +27,53 @@ STOP_SECONDS = 15
 
 DEFAULT_CONCURRENCY = {"threads": 16, "prefork": 2}
 
-_dispatcher: Dispatcher | None = None
+QUIET_LOGGERS = ("celery.worker.strategy", "celery.app.trace")
+"""They tell of every message that comes and every task that ends; our own line per resource says more."""
+
+_dispatcher: dispatcher.Dispatcher | None = None
+_lifeline: tuple[int, int] | None = None
+"""A pipe to the processes of the prefork pool. Nothing is ever written: it ends when the parent closes its end, to
+have them stop, or when the parent is dead."""
+
+
+# -- a worker's life -----------------------------------------------------------------------------------------------
+
+
+@signals.worker_init.connect
+def _prepare(sender: Any = None, **kwargs: Any) -> None:
+    global _lifeline
+    for name in QUIET_LOGGERS:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    _lifeline = os.pipe()
+    # What is open here would be shared by the processes of the pool.
+    model.Session.remove()
+    model.meta.engine.dispose()
 
 
 @signals.worker_ready.connect
 def _start(sender: Any = None, **kwargs: Any) -> None:
     global _dispatcher
-    queues = sorted(sender.app.amqp.queues.consume_from) if sender is not None else list(QUEUE_NAMES)
-    _dispatcher = Dispatcher(queues)
+    queues = sorted(sender.app.amqp.queues.consume_from)
+    _dispatcher = dispatcher.Dispatcher(queues)
+    if isinstance(sender.pool, PreforkPool):
+        dispatcher.keep_quiet_while_forking(list(_dispatcher.threads))
     _dispatcher.start()
     log.info("Worker ready for %s", ", ".join(queues))
 
 
 @signals.worker_shutting_down.connect
 def _shut_down(**kwargs: Any) -> None:
-    timer = threading.Timer(STOP_SECONDS, archiving.stop)
+    timer = threading.Timer(STOP_SECONDS, _stop_transfers)
     timer.daemon = True
     timer.start()
+
+
+def _stop_transfers() -> None:
+    global _lifeline
+    archiving.stop()
+    if _lifeline is not None:
+        os.close(_lifeline[1])
+        _lifeline = None
 
 
 @signals.worker_shutdown.connect
@@ -48,13 +82,36 @@ def _stop(**kwargs: Any) -> None:
         _dispatcher.stop()
 
 
+# -- a process of the prefork pool -----------------------------------------------------------------------------------
+
+
 @signals.worker_process_init.connect
 def _forked(**kwargs: Any) -> None:
-    # A forked child must not share its parent's connections.
-    from ckan import model
-
-    model.Session.remove()
+    global _dispatcher
+    # A forked child must not use its parent's connections, nor live under its name: it may be killed alone.
     model.meta.engine.dispose(close=False)
+    model.Session.remove()
+    leases.renew()
+    _dispatcher = None
+    life = dispatcher.alive(sorted(app.amqp.queues.consume_from))
+    life.start()
+    signals.worker_process_shutdown.connect(lambda **kwargs: dispatcher.stop([life]), weak=False)
+    if _lifeline is not None:
+        os.close(_lifeline[1])
+        threading.Thread(target=_hold_on, args=(_lifeline[0], os.getppid()), daemon=True).start()
+
+
+def _hold_on(lifeline: int, parent: int) -> None:
+    os.read(lifeline, 1)
+    archiving.stop()
+    if os.getppid() != parent:
+        # Killed: nobody gives us work any more, nor ends us.
+        log.warning("The worker process %s is gone; so am I", parent)
+        threading.Event().wait(2)  # for what was in flight to be given back
+        os._exit(1)
+
+
+# -- starting ------------------------------------------------------------------------------------------------------
 
 
 def run(queue: str, concurrency: int | None, pool: str) -> int:
@@ -77,9 +134,14 @@ def run(queue: str, concurrency: int | None, pool: str) -> int:
 
 def run_all(concurrency: int | None, pool: str) -> int:
     """Run one worker process per queue, so that the round can never fill the places that edits need."""
-    children = [subprocess.Popen(_command(queue, concurrency, pool)) for queue in QUEUE_NAMES]
+    children = [
+        subprocess.Popen(_command(queue, concurrency, pool), preexec_fn=_end_with_parent)
+        for queue in QUEUE_NAMES
+    ]
 
     def pass_on(number: int, frame: Any) -> None:
+        # From a terminal the children have had the INT themselves; a second one would not let them finish.
+        number = signal.SIGTERM if number == signal.SIGINT else number
         for child in children:
             if child.poll() is None:
                 child.send_signal(number)
@@ -94,6 +156,13 @@ def run_all(concurrency: int | None, pool: str) -> int:
     pass_on(signal.SIGTERM, None)
     codes = [child.wait() for child in children]
     return max(codes, key=abs)
+
+
+def _end_with_parent() -> None:
+    """Have the kernel tell us to stop when the process that started us is killed (Linux): else its successor's
+    workers would run beside us."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def _command(queue: str, concurrency: int | None, pool: str) -> list[str]:
