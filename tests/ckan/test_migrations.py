@@ -20,6 +20,8 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.script import ScriptDirectory
 from ckan import model as core
 from ckan.cli.cli import ckan
 from sqlalchemy.engine import Engine
@@ -78,6 +80,9 @@ class Scratch:
 
     def stamp(self, revision: str) -> None:
         command.stamp(self._config(), revision)
+
+    def head(self) -> str | None:
+        return ScriptDirectory.from_config(self._config()).get_current_head()
 
     def differences(self) -> list[Any]:
         """What Alembic would change to get from this database to the model."""
@@ -182,7 +187,8 @@ def test_from_everywhere_to_what_the_model_says(db: Scratch, start: Any) -> None
     db.upgrade()
 
     assert db.differences() == []
-    assert db.rows("SELECT version_num FROM archiver_alembic_version") == [{"version_num": "archiver_005"}]
+    newest = ScriptDirectory(str(ALEMBIC_INI.parent)).get_current_head()
+    assert db.rows("SELECT version_num FROM archiver_alembic_version") == [{"version_num": db.head()}]
 
 
 def test_down_to_nothing_and_up_again(db: Scratch) -> None:
