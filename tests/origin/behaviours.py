@@ -125,6 +125,14 @@ good("http-1.0-until-close", b"HTTP/1.0 200 OK\r\nContent-Type: text/csv\r\n\r\n
 good("until-close", ok(length=None))
 good("chunked", chunked(CSV[:10], CSV[10:]))
 good("chunked-one-by-one", chunked(*(bytes([byte]) for byte in CSV[:300])), CSV[:300])
+row(
+    "chunked-one-by-one-for-ever",
+    lambda talk: _endless(talk, chunked(b"x", end=b""), b"1\r\nx\r\n" * 5_000),
+    "server-error bad-framing",
+    "failing",
+    1,
+    (1, 90_000),
+)
 good("chunked-extension", chunked(CSV, extension=b";name=value"))
 good("chunked-upper-hex", chunked(CSV).replace(b"%x" % len(CSV), b"%X" % len(CSV)))
 good("chunked-padded-size", chunked(CSV).replace(b"%x" % len(CSV), b"0000%x " % len(CSV)))

@@ -119,6 +119,8 @@ class Session(ftplib.FTP):
     def ntransfercmd(self, cmd: str, rest: int | str | None = None) -> tuple[socket.socket, int | None]:
         """As ftplib's, with the guard in the way."""
         host, port = self.makepasv()
+        if not 0 < port < 65_536:
+            raise ftplib.error_proto(str(port))  # noqa: S321 - see above
         if port in urls.BAD_PORTS:
             raise Failure(Cause.REFUSED_BY_POLICY, "port-refused", port=port)
         if not dial.guard_of(self._policy.allowed_addresses).allows(self._target.host, host):

@@ -282,7 +282,10 @@ class _Visit:
         limit = self.limits.max_content_length
         if announced is not None and announced > limit:
             raise Failure(Cause.TOO_LARGE, "too-large-announced", size=announced, limit=limit)
-        body = Body(talk.retrieve(), b"", Framing())
+        stream = talk.retrieve()
+        if self.request.check_only:
+            stream.at_once = CHECK_RECEIVE_BYTES
+        body = Body(stream, b"", Framing())
         self.bodies.append(body)
         answer = replace(answer, body=body)
         if self.request.check_only:

@@ -361,46 +361,24 @@ class Body:
             yield data
 
     def _chunks(self) -> Iterator[bytes]:
-        buffer = bytearray(self._ahead)
-        overhead = 0
+        chunks = Dechunker(self._stream.patience.limits.max_header_bytes)
+        data = self._ahead
         while True:
-            line = self._line(buffer)
-            overhead += len(line) + 2
-            size = _chunk_size(line)
-            if size == 0:
-                self._trailers(buffer)
+            content = chunks.feed(data)
+            if content:
+                yield content
+            if chunks.broken:
+                raise server_error("bad-framing")
+            if chunks.ended:
+                self._trailers(chunks.rest)
                 return
-            yield from self._chunk(buffer, size)
-            # Whoever sends more framing than content is not sending a file.
-            if overhead > self._stream.patience.limits.max_header_bytes + 16 * (self.read + size):
-                raise server_error("bad-framing")
+            data = self._stream.receive()
+            if not data:
+                raise server_error("truncated-chunked", received=self.read)
 
-    def _chunk(self, buffer: bytearray, size: int) -> Iterator[bytes]:
-        left = size
-        while left:
-            if not buffer:
-                buffer += self._more()
-            part = bytes(buffer[:left])
-            del buffer[: len(part)]
-            left -= len(part)
-            yield part
-        end = self._line(buffer)
-        if end:
-            raise server_error("bad-framing")
-
-    def _line(self, buffer: bytearray) -> bytes:
-        while True:
-            at = buffer.find(b"\n", 0, CHUNK_LINE_BYTES)
-            if at >= 0:
-                line = bytes(buffer[:at])
-                del buffer[: at + 1]
-                return line[:-1] if line.endswith(b"\r") else line
-            if len(buffer) >= CHUNK_LINE_BYTES:
-                raise server_error("bad-framing")
-            buffer += self._more()
-
-    def _trailers(self, buffer: bytearray) -> None:
+    def _trailers(self, rest: bytes) -> None:
         """Read over them. The content is complete without, so a stream that ends in them is forgiven."""
+        buffer = bytearray(rest)
         seen = 0
         limits = self._stream.patience.limits
         while True:
@@ -418,18 +396,66 @@ class Body:
                 return
             buffer += data
 
-    def _more(self) -> bytes:
-        data = self._stream.receive()
-        if not data:
-            raise server_error("truncated-chunked", received=self.read)
-        return data
+
+class Dechunker:
+    """Takes the framing off chunked content (RFC 9112 §7.1), as much at once as has come.
+
+    :ivar ended: the last chunk was read; ``rest`` is what follows it
+    :ivar broken: what came is not chunked; ``feed`` has given out what was good before
+    """
+
+    def __init__(self, overhead_allowed: int) -> None:
+        self.ended = False
+        self.broken = False
+        self.rest = b""
+        self._left = 0
+        self._at_end_of_chunk = False
+        # Whoever keeps sending more framing than content is not sending a file.
+        self._credit = overhead_allowed
+
+    def feed(self, data: bytes) -> bytes:
+        """The content in ``data`` and what was left of earlier data."""
+        data = self.rest + data
+        at = 0
+        parts = []
+        while not self.ended and not self.broken:
+            if self._left:
+                part = data[at : at + self._left]
+                if not part:
+                    break
+                parts.append(part)
+                at += len(part)
+                self._left -= len(part)
+                self._credit += 2 * len(part)
+                self._at_end_of_chunk = not self._left
+                continue
+            end = data.find(b"\n", at, at + CHUNK_LINE_BYTES)
+            if end < 0:
+                self.broken = len(data) - at >= CHUNK_LINE_BYTES
+                break
+            self._line(data[at:end].rstrip(b"\r"))
+            at = end + 1
+        self.rest = data[at:]
+        return b"".join(parts)
+
+    def _line(self, line: bytes) -> None:
+        if self._at_end_of_chunk:
+            self._at_end_of_chunk = False
+            self.broken = bool(line)
+            return
+        self._credit -= len(line) + 2
+        size = _chunk_size(line)
+        self.broken = size is None or self._credit < 0
+        self.ended = size == 0
+        self._left = size or 0
 
 
-def _chunk_size(line: bytes) -> int:
-    digits = line.partition(b";")[0].strip()
-    if not re.fullmatch(rb"[0-9A-Fa-f]{1,16}", digits):
-        raise server_error("bad-framing")
-    return int(digits, 16)
+_CHUNK_SIZE = re.compile(rb"[ \t]*([0-9A-Fa-f]{1,16})[ \t]*(?:;|$)")
+
+
+def _chunk_size(line: bytes) -> int | None:
+    found = _CHUNK_SIZE.match(line)
+    return int(found[1], 16) if found else None
 
 
 # -- codings -----------------------------------------------------------------------------------------------
