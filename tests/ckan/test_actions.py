@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import ckan.plugins.toolkit as tk
 import pytest
 from ckan import model
 from ckan.tests import factories, helpers
 
-import ckan.plugins.toolkit as tk
 from ckanext.archiver import clock
 from ckanext.archiver.model import Archival
 

@@ -7,11 +7,11 @@ import io
 import json
 from typing import Any
 
+import ckan.plugins.toolkit as tk
 import pytest
 from ckan import model
 from ckan.tests import factories, helpers
 
-import ckan.plugins.toolkit as tk
 from ckanext.archiver import clock, reports
 from ckanext.archiver.model import Archival
 
@@ -271,7 +271,10 @@ def test_remote_words_are_no_markup(app: Any, organizations: dict[str, Dict]) ->
     evil = "<script>alert(1)</script>"
     dataset = dataset_with([""], organizations["agency"], title=f"Rain {evil}")
     archive(
-        dataset["resources"][0], "broken", facts={"status": 404, "phrase": evil}, url_redirected_to=f"x:{evil}"
+        dataset["resources"][0],
+        "broken",
+        facts={"status": 404, "phrase": evil},
+        url_redirected_to=f"x:{evil}",
     )
     model.Session.commit()
 
@@ -316,7 +319,11 @@ def test_no_cell_is_a_formula(organizations: dict[str, Dict], start: str) -> Non
     ("path", "status", "text"),
     [
         ("/report/broken-links?format=xlsx", 400, "The format can be html, csv or json."),
-        ("/report/broken-links?include_sub_organizations=maybe", 400, "include_sub_organizations can be 1 or 0."),
+        (
+            "/report/broken-links?include_sub_organizations=maybe",
+            400,
+            "include_sub_organizations can be 1 or 0.",
+        ),
         ("/report/broken-links/nobody", 404, "There is no such organization."),
         ("/report/broken-links/nobody?format=json", 404, "There is no such organization."),
     ],

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import ckan.plugins.toolkit as tk
 import pytest
 import sqlalchemy as sa
 from ckan import model
 from ckan.lib import search as index
 from ckan.tests import factories
 
-import ckan.plugins.toolkit as tk
 from ckanext.archiver import clock, compat, search
 from ckanext.archiver.model import Archival
 
@@ -297,7 +297,9 @@ def test_the_facet_is_the_worst_link(verdicts: list[str], value: str) -> None:
     assert found({"ok": "broken"}.get(value, "ok")) == []
 
 
-@pytest.mark.parametrize(("is_broken", "status_id", "value"), [(True, 11, "broken"), (False, 0, "ok"), (None, 22, "not-sure")])
+@pytest.mark.parametrize(
+    ("is_broken", "status_id", "value"), [(True, 11, "broken"), (False, 0, "ok"), (None, 22, "not-sure")]
+)
 def test_rows_of_earlier_releases_have_a_facet(is_broken: bool | None, status_id: int, value: str) -> None:
     dataset = two_resources()
     archive(dataset["resources"][0], None, is_broken=is_broken, status_id=status_id)

@@ -9,6 +9,7 @@ from typing import Any
 from ckan import model
 from ckan.lib import search
 from ckan.tests import factories
+
 from ckanext.archiver import clock, config
 from ckanext.archiver.model import Archival, ArchivalCheck, ArchiverRequest
 
@@ -148,8 +149,8 @@ def _moved(resource: dict[str, Any]) -> None:
 def _failing(resource: dict[str, Any]) -> None:
     archival = _archival(
         resource, "o" * 28 + "ff", verdict="failing", cause="unreachable", detail="first-byte-timeout",
-        facts={"seconds": 30}, reason="The server did not begin to answer within 30 seconds.", status_id=12, is_broken=None,
-        failure_count=2, first_failure=clock.naive_utc() - DAY, failing_since=clock.naive_utc() - DAY,
+        facts={"seconds": 30}, reason="The server did not begin to answer within 30 seconds.", status_id=12,
+        is_broken=None, failure_count=2, first_failure=clock.naive_utc() - DAY, failing_since=clock.naive_utc() - DAY,
         last_success=clock.naive_utc() - 2 * DAY,
     )  # fmt: skip
     _copy(archival)

@@ -1,0 +1,160 @@
+"""The pages in a real browser, at the width of a desk and of a hand."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import example_portal
+import pytest
+
+pytest.importorskip("playwright.sync_api", reason="playwright is not installed (dev-requirements.txt)")
+
+from playwright.sync_api import Page, Route, sync_playwright
+
+WIDTHS = (1280, 390)
+
+CHROMIUM = os.environ.get("ARCHIVER_CHROMIUM") or next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
+)
+
+pytestmark = [
+    pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium; ARCHIVER_CHROMIUM may name one"),
+    pytest.mark.usefixtures("clean_site"),
+    pytest.mark.slow,
+]
+
+OPTIONS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+]  # fmt: skip
+
+# What of ours reaches beyond the window. CKAN's own page is six pixels wider than 390, so the page is no measure.
+BEYOND = """() => [...document.querySelectorAll('[class*="archiver-"], [class*="archiver-"] *')]
+    .filter(e => e.getClientRects().length && !e.closest('thead, .visually-hidden'))
+    .filter(e => e.getBoundingClientRect().right > innerWidth || e.getBoundingClientRect().left < 0)
+    .map(e => `${e.tagName}.${e.className} at ${e.getBoundingClientRect().right}`)"""
+
+# Text of ours whose contrast with what is behind it is below 4.5 (WCAG 2.2, 1.4.3).
+FAINT = """() => {
+    const channels = colour => colour.match(/[\\d.]+/g).map(Number);
+    const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
+        .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+    const behind = e => {
+        for (; e; e = e.parentElement) {
+            const colour = channels(getComputedStyle(e).backgroundColor);
+            if (colour.length < 4 || colour[3] === 1) return colour;
+        }
+        return [255, 255, 255];
+    };
+    const contrast = (a, b) => (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    return [...document.querySelectorAll('[class*="archiver-"], [class*="archiver-"] *')]
+        .filter(e => e.getClientRects().length && [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim()))
+        .map(e => [e, contrast(light(channels(getComputedStyle(e).color)), light(behind(e)))])
+        .filter(([e, value]) => value < 4.5)
+        .map(([e, value]) => `${e.className || e.tagName}: ${value.toFixed(2)} "${e.textContent.trim()}"`);
+}"""
+
+
+class Visit:
+    """A browser at a site, that notes every complaint."""
+
+    def __init__(self, page: Page, site: str) -> None:
+        self.page = page
+        self.site = site
+        self.complaints: list[str] = []
+        page.on("console", lambda message: message.type == "error" and self.complaints.append(message.text))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.route(lambda url: not url.startswith(site), self._keep_in)
+
+    def _keep_in(self, route: Route) -> None:
+        # Pictures that CKAN's own pages have from elsewhere.
+        route.fulfill(status=204)
+
+    def go(self, path: str) -> None:
+        answer = self.page.goto(self.site + path)
+        assert answer is not None
+        assert answer.status == 200, path
+
+
+@pytest.fixture
+def pages() -> dict[str, str]:
+    return example_portal.make()
+
+
+@pytest.fixture
+def visit(pages: dict[str, str], web: Callable[..., str]) -> Iterator[Callable[[int], Visit]]:
+    """``visit(width)``: a browser window of that width at a portal with a link in every state."""
+    site = web()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
+
+        def open_window(width: int) -> Visit:
+            return Visit(browser.new_page(viewport={"width": width, "height": 900}), site)
+
+        yield open_window
+        browser.close()
+
+
+def test_every_page_is_sound(visit: Callable[[int], Visit], pages: dict[str, str]) -> None:
+    faults: dict[str, Any] = {}
+    for width in WIDTHS:
+        window = visit(width)
+        for name, path in pages.items():
+            window.go(path)
+            found = {
+                "complaints": window.complaints[:],
+                "beyond": window.page.evaluate(BEYOND),
+                "faint": window.page.evaluate(FAINT),
+                "hacked": window.page.evaluate("window.archiverHacked || 0"),
+            }
+            window.complaints.clear()
+            if any(found.values()):
+                faults[f"{name} at {width}"] = {key: value for key, value in found.items() if value}
+    assert not faults
+
+
+def test_the_panel_says_the_state_at_both_widths(
+    visit: Callable[[int], Visit], pages: dict[str, str]
+) -> None:
+    for width in WIDTHS:
+        window = visit(width)
+        for state, heading in (
+            ("ok", "This link works"),
+            ("failing", "This link has been failing since"),
+            ("broken", "This link has been broken since"),
+            ("not-sure", "We cannot tell whether this link works"),
+            ("never", "This link has not been checked yet"),
+            ("waiting", "This link is waiting to be checked"),
+        ):
+            window.go(pages[state])
+            panel = window.page.locator(".archiver-panel")
+            assert panel.get_attribute("data-archiver-verdict") == state
+            assert panel.get_by_role("heading").inner_text().strip().startswith(heading)
+            assert panel.is_visible()
+
+
+def test_the_keyboard_reaches_the_cached_copy(
+    visit: Callable[[int], Visit], pages: dict[str, str], tmp_path: Path
+) -> None:
+    window = visit(1280)
+    window.go(pages["broken"])
+    focused = "document.activeElement.className"
+    for _ in range(40):
+        window.page.keyboard.press("Tab")
+        if "archiver-download" in window.page.evaluate(focused):
+            break
+    assert "archiver-download" in window.page.evaluate(focused)
+    assert window.page.evaluate("getComputedStyle(document.activeElement).outlineStyle !== 'none' || "
+                                "getComputedStyle(document.activeElement).boxShadow !== 'none'")  # fmt: skip
+
+    with window.page.expect_download() as download:
+        window.page.keyboard.press("Enter")
+
+    assert download.value.suggested_filename == "stops.csv"
+    download.value.save_as(tmp_path / "copy.csv")
+    assert (tmp_path / "copy.csv").read_text() == "stop,name\n1,Station\n"
