@@ -141,6 +141,16 @@ class Broker:
             self._process.wait()
             self._process = None
 
+    def pause(self) -> None:
+        """Let it hang: connections are taken, nothing is answered (STOP)."""
+        assert self._process
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on after :meth:`pause`."""
+        assert self._process
+        self._process.send_signal(signal.SIGCONT)
+
 
 def _pings(port: int) -> bool:
     with redis.Redis(port=port) as client:
