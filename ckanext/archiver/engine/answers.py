@@ -79,9 +79,9 @@ def _challenged(head: Head) -> bool:
 
 def retry_after(head: Head, now: datetime) -> int | None:
     """Seconds to wait as the server asks (RFC 9110 §10.2.3: seconds or a date), 0 to ``MAX_RETRY_AFTER``."""
-    value = head.get("retry-after")
+    value = head.get("retry-after")[:64]
     if value.isascii() and value.isdigit():
-        return min(int(value[:12]), MAX_RETRY_AFTER)
+        return min(int(value), MAX_RETRY_AFTER)
     try:
         when = email.utils.parsedate_to_datetime(value)
     except (TypeError, ValueError, IndexError, OverflowError):

@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 NETWORK_MEMORY = 900.0
 """Seconds for which one connection that was made shows that our own network works."""
 
+_ANYWHERE = addresses.Guard(("0.0.0.0/0", "::/0"))
+"""For the proxy alone: the operator named it."""
+
 _OUT_OF_SOCKETS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
 _OWN_FIREWALL = {errno.EACCES, errno.EPERM, errno.ENETDOWN}
 
@@ -185,8 +188,8 @@ def _by_proxy(target: urls.Target, proxy: str, patience: Patience) -> socket.soc
         raise Failure(Cause.OWN_FAULT, "proxy-down")
     wait = patience.left(patience.limits.connect_timeout)
     try:
-        sock = socket.create_connection((parts.hostname, parts.port or 80), wait)
-    except OSError as e:
+        sock = addresses.create_connection(parts.hostname, parts.port or 80, _ANYWHERE, wait)
+    except (OSError, addresses.HostNotFound, addresses.ResolverFailed) as e:
         raise Failure(Cause.OWN_FAULT, "proxy-down") from e
     if target.scheme == "https":
         try:

@@ -53,7 +53,8 @@ def fetch(
     Never raises for what a URL or a remote does; every wait ends by ``limits`` whatever the remote does.
 
     :param spool: directory for the downloaded file (``Outcome.temp_path``); None keeps nothing on disk
-    :param stop: once set, the fetch ends within a second (cause own-fault, detail "stopped")
+    :param stop: once set, the fetch ends (cause own-fault, detail "stopped"): within a second, but for a connection
+        that is being set up, which has its own short limit
     """
     visit = _Visit(request, limits, policy, None if request.check_only else spool, stop)
     try:
@@ -113,14 +114,15 @@ class _Visit:
         self.bodies: list[Body] = []
         self.hints: dict[str, bool] = {}
         self.cookies = Cookies()
-        self.trail = _Trail(urls.redact(request.url))
+        self.asked_url = urls.redact(request.url)
+        self.trail = _Trail(self.asked_url)
 
     def run(self) -> Outcome:
         """:raises Failure: anything but a good end"""
         target = urls.normalise(self.request.url)
         if isinstance(target, urls.BadUrl):
             raise Failure(target.cause, target.detail, **target.facts)
-        self.trail.final_url = target.url
+        self.asked_url = self.trail.final_url = target.url
         if target.scheme == "ftp":
             return self._ftp(target)
         if self.request.check_only:
@@ -295,7 +297,7 @@ class _Visit:
         return self._ok("ok", answer, first, size=sink.size, sha256=sink.sha256, sha1=sink.sha1)
 
     def _fail_if_soft(self, answer: _Answer, first: bytes, whole: bool) -> None:
-        failure = soft.trouble(first, whole, self.request.url, answer.target.url, self.request.format)
+        failure = soft.trouble(first, whole, self.asked_url, answer.target.url, self.request.format)
         if failure:
             raise failure
 
@@ -416,6 +418,9 @@ class _Visit:
         self.requests += 1
         line.stream.send(f"{text}\r\n".encode("latin-1"))
         head, ahead = wire.read_head(line.stream)
+        if line.absolute and head.status == 407:
+            # Said by our own proxy: it wants another password of its operator.
+            raise Failure(Cause.OWN_FAULT, "proxy-down")
         trail.head = head
         frame = wire.framing(head, method)
         body = Body(line.stream, ahead, frame)

@@ -37,11 +37,14 @@ DATA_FORMATS = frozenset(
     "txt"] + ["jpg", "jpeg", "png", "gif", "svg", "mp3", "mp4", "wav"]
 )  # fmt: skip
 
+# Byte order mark, blanks, comments, processing instructions. Each can be read in one way only: with ".*?" a thousand
+# comments could be read in 2**1000 ways, and whoever serves them would hold a worker for ever.
+_PROLOGUE = rb"(?:\xef\xbb\xbf)?(?:\s|<!--(?:(?!-->).)*-->|<\?(?:(?!\?>).)*\?>)*"
 _HTML_START = re.compile(
-    rb"(?:\xef\xbb\xbf)?(?:\s|<!--.*?-->|<\?xml[^>]*\?>)*<(?:!doctype\s+html\b|html[\s>]|head[\s>]|body[\s>]|title[\s>])",
+    _PROLOGUE + rb"<(?:!doctype\s+html\b|html[\s>]|head[\s>]|body[\s>]|title[\s>])",
     re.IGNORECASE | re.DOTALL,
 )
-_TITLE = re.compile(rb"<(title|h1)\b[^>]*>(.*?)</\1\s*>", re.IGNORECASE | re.DOTALL)
+_TITLE = re.compile(rb"<(title|h1)\b[^>]{0,300}>(.{0,300}?)</\1\s{0,9}>", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r"<[^>]*>")
 
 # What pages call themselves when a file is not there: whole phrases, because "404" alone is also a bus line
@@ -65,12 +68,13 @@ _NOT_FOUND = re.compile(
 # OGC: WMS 1.1.1 annex A.3 (ServiceExceptionReport), OWS Common 06-121r9 §8 (ExceptionReport); older servers
 # send a bare ServiceException. Certain: no data begins so.
 _EXCEPTION_ROOT = re.compile(
-    rb"(?:\xef\xbb\xbf)?(?:\s|<!--.*?-->|<\?.*?\?>|<!DOCTYPE[^>\[]*(?:\[.*?\])?\s*>)*"
+    _PROLOGUE + rb"(?:<!DOCTYPE[^>\[]*(?:\[[^\]]*\])?\s*>" + _PROLOGUE + rb")?"
     rb"<(?:[A-Za-z_][\w.-]*:)?(?:ServiceExceptionReport|ExceptionReport|ServiceException)\b",
     re.DOTALL,
 )
 _EXCEPTION_TEXT = re.compile(
-    rb"<(?:[\w.-]+:)?(?:ServiceException|ExceptionText)\b[^>]*>(?:\s*<!\[CDATA\[)?(.*?)(?:\]\]>\s*)?</",
+    rb"<(?:[\w.-]{1,40}:)?(?:ServiceException|ExceptionText)\b[^>]{0,300}>"
+    rb"(?:\s{0,99}<!\[CDATA\[)?(.{0,3000}?)(?:\]\]>\s{0,99})?</",
     re.DOTALL,
 )
 _EXCEPTION_CODE = re.compile(rb"\b(?:exceptionCode|code)\s*=\s*[\"']([^\"']*)[\"']")
@@ -102,7 +106,7 @@ def trouble(first: bytes, whole: bool, url: str, final_url: str, format: str) ->
 
     :param first: the beginning of the body, decoded
     :param whole: that is all of it
-    :param url: the link
+    :param url: the link, normalised
     :param final_url: where its redirects led
     :param format: as the publisher declared it, may be empty
     """
@@ -124,7 +128,7 @@ def _service_exception(first: bytes) -> Failure | None:
     if not _EXCEPTION_ROOT.match(first):
         return None
     text = _EXCEPTION_TEXT.search(first)
-    message = _shown(html.unescape(_TAG.sub(" ", text[1].decode("utf-8", "replace")))) if text else ""
+    message = _plain(text[1]) if text else ""
     code = _EXCEPTION_CODE.search(first)
     message = message or (_shown(code[1].decode("utf-8", "replace")) if code else "") or "no reason given"
     return Failure(Cause.SOFT_404, "soft-service-exception", message=message)
@@ -153,7 +157,7 @@ def _led_to_root(url: str, final_url: str) -> bool:
 
     A short word on another site is left alone: that is how URL shorteners work.
     """
-    old, new = urlsplit(url.strip()), urlsplit(final_url)
+    old, new = urlsplit(url), urlsplit(final_url)
     if new.path not in ("", "/") or new.query:
         return False
     path = old.path.strip("/")
@@ -167,10 +171,15 @@ def _site(host: str | None) -> str:
 
 def _not_found_page(first: bytes) -> Failure | None:
     for _, raw in _TITLE.findall(first):
-        title = _shown(html.unescape(_TAG.sub(" ", raw.decode("utf-8", "replace"))))
+        title = _plain(raw)
         if _NOT_FOUND.search(title):
             return Failure(Cause.SOFT_404, "soft-not-found-page", title=title)
     return None
+
+
+def _plain(markup: bytes) -> str:
+    """The text of a piece of markup; the size is bound first, because the patterns are not linear."""
+    return _shown(html.unescape(_TAG.sub(" ", markup[: 10 * MAX_TEXT].decode("utf-8", "replace"))))
 
 
 def _shown(text: str) -> str:

@@ -30,6 +30,9 @@ MAX_NAME = 100
 _OP_LEGACY_SERVER_CONNECT = 0x4  # ssl.OP_LEGACY_SERVER_CONNECT, which has a name only from Python 3.12
 _HANDSHAKE_READS = 100
 
+# What cryptography raises for certificates that are not well-formed.
+_UNREADABLE = (ValueError, x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType)
+
 # X509_V_ERR_* of openssl/x509_vfy.h, as SSLCertVerificationError.verify_code has them.
 _NOT_YET_VALID = 9
 _EXPIRED = 10
@@ -107,7 +110,11 @@ def _alert(error: ssl.SSLError) -> str:
 def certificate(sock: ssl.SSLSocket) -> Certificate | None:
     """The certificate a server showed, verified or not; None when it cannot be read."""
     shown = sock.getpeercert(binary_form=True)
-    return described(x509.load_der_x509_certificate(shown)) if shown else None
+    try:
+        return described(x509.load_der_x509_certificate(shown)) if shown else None
+    except _UNREADABLE as e:
+        log.debug("A certificate cannot be read: %s", e)
+        return None
 
 
 def described(leaf: x509.Certificate) -> Certificate | None:
@@ -122,7 +129,7 @@ def described(leaf: x509.Certificate) -> Certificate | None:
             names=tuple(_names(leaf)),
             expires_soon=timedelta(0) <= not_after - datetime.now(timezone.utc) < EXPIRES_SOON,
         )
-    except ValueError as e:
+    except _UNREADABLE as e:
         log.debug("A certificate cannot be read: %s", e)
         return None
 
@@ -146,7 +153,7 @@ def read_chain(sock: socket.socket, host: str, patience: Patience) -> list[x509.
         _shake_hands(connection, Stream(sock, patience))
         chain = connection.get_peer_cert_chain() or []
         return [shown.to_cryptography() for shown in chain]
-    except (SSL.Error, Failure, ValueError) as e:
+    except (SSL.Error, Failure, *_UNREADABLE) as e:
         log.debug("The chain of %s cannot be read: %r", host, e)
         return []
 
@@ -250,7 +257,7 @@ def _top(chain: Sequence[x509.Certificate]) -> x509.Certificate:
 def _names_issuer_url(shown: x509.Certificate) -> bool:
     try:
         found = shown.extensions.get_extension_for_class(x509.AuthorityInformationAccess)
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+    except (x509.ExtensionNotFound, *_UNREADABLE):
         return False
     return any(entry.access_method == AuthorityInformationAccessOID.CA_ISSUERS for entry in found.value)
 
@@ -258,7 +265,7 @@ def _names_issuer_url(shown: x509.Certificate) -> bool:
 def _names(leaf: x509.Certificate) -> list[str]:
     try:
         found = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+    except (x509.ExtensionNotFound, *_UNREADABLE):
         return []
     names = found.get_values_for_type(x509.DNSName)
     return [_plain(name) for name in (*names, *map(str, found.get_values_for_type(x509.IPAddress)))]

@@ -33,14 +33,6 @@ async def _echo(talk: Conversation) -> None:
     await talk.send(ok(talk.raw))
 
 
-async def _forward(talk: Conversation) -> None:
-    """A proxy that has the file itself."""
-    if "proxy-authorization" not in talk.headers:
-        await talk.send(answer("407 Proxy Authentication Required"))
-        return
-    await talk.send(ok(talk.raw))
-
-
 CASES: dict[str, Any] = {
     "plain": ok(),
     "echo": _echo,
@@ -422,6 +414,13 @@ def test_what_a_proxy_refuses(fetch: Fetch, says: str, cause: Cause, detail: str
     outcome = fetch(f"https://{HOST}:{{good}}/echo/x", policy={"proxy": proxy.url})
     proxy.close()
     assert (outcome.cause, outcome.detail) == (cause, detail)
+
+
+def test_a_proxy_that_wants_another_password(fetch: Fetch) -> None:
+    proxy = Proxy(refuse="407 Proxy Authentication Required")
+    outcome = fetch("http://data.example:{http}/plain/x", policy={"proxy": proxy.url})
+    proxy.close()
+    assert (outcome.cause, outcome.detail) == (Cause.OWN_FAULT, "proxy-down")
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:{refused}", "https://127.0.0.1:{good}", "http://"])
