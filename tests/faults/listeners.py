@@ -1,0 +1,48 @@
+"""Plugins that are loaded into the workers of these tests: one that hears, two that do not behave."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import ckan.plugins as p
+import sqlalchemy as sa
+from ckan import model
+
+from ckanext.archiver.interfaces import IPipe
+
+FILE = "ARCHIVER_TEST_HEARD"
+
+
+class Hears(p.SingletonPlugin):
+    """Writes down what it hears, a line of JSON for each event."""
+
+    p.implements(IPipe, inherit=True)
+
+    def receive_data(self, operation: str, queue: str, **params: Any) -> None:
+        line = json.dumps({"operation": operation, "queue": queue, **params})
+        # One write of a short line to a file opened for appending: lines of several processes do not mix.
+        with open(os.environ[FILE], "ab", buffering=0) as file:
+            file.write(line.encode() + b"\n")
+
+
+class Raises(p.SingletonPlugin):
+    """Fails on everything."""
+
+    p.implements(IPipe, inherit=True)
+
+    def receive_data(self, operation: str, queue: str, **params: Any) -> None:
+        raise RuntimeError("a subscriber with a defect")
+
+
+class BreaksTheSession(p.SingletonPlugin):
+    """Leaves the database session in a failed transaction, and says nothing about it."""
+
+    p.implements(IPipe, inherit=True)
+
+    def receive_data(self, operation: str, queue: str, **params: Any) -> None:
+        try:
+            model.Session.execute(sa.text("SELECT * FROM there_is_no_such_table"))
+        except sa.exc.ProgrammingError:
+            return
