@@ -100,42 +100,25 @@ def put_changed(session: Any, resource_id: str, *, is_new: bool, url_changed: bo
 
 def put_resource(resource_id: str, queue: str, reason: str) -> bool:
     """Put a request for one resource and commit. False when there is no such active resource."""
+    if not model.Session.query(model.Resource.id).filter_by(id=resource_id, state="active").first():
+        return False
+    params = {"resource_id": resource_id, "queue": queue, "reason": reason}
     if queue == PRIORITY:
-        params = {"resource_id": resource_id, "queue": queue, "reason": reason}
-        statement = sa.text(f"{_INSERT} AND r.id = :resource_id {_PROMOTE}")
-        exists = bool(model.Session.connection().execute(statement, params).rowcount)
-        if exists:
-            model.Session.info.setdefault(_PENDING, set()).add(resource_id)
+        model.Session.connection().execute(sa.text(f"{_INSERT} AND r.id = :resource_id {_PROMOTE}"), params)
+        model.Session.info.setdefault(_PENDING, set()).add(resource_id)
     else:
-        exists = bool(put_batch("r.id = :resource_id", {"resource_id": resource_id}, queue, reason).selected)
+        put_selection("r.id = :resource_id", {"resource_id": resource_id}, queue, reason)
     model.Session.commit()
-    return exists
+    return True
 
 
-@dataclass(frozen=True)
-class Batch:
-    """What :func:`put_batch` did.
-
-    :ivar selected: resources that were looked at
-    :ivar put: requests that are new, or were promoted
-    :ivar last_id: the last of the resources; the next batch comes after it
-    """
-
-    selected: int
-    put: int
-    last_id: str
-
-
-_BATCH = """
-    WITH selected AS (
-        SELECT r.id, r.package_id, {host} AS host {from_resources} AND p.state IN ('active', 'draft')
-          AND r.id > :after AND ({where}) ORDER BY r.id LIMIT :limit
-    ), put AS (
+_PUT = """
+    WITH put AS (
         INSERT INTO archiver_request (resource_id, package_id, queue, host, reason)
-        SELECT id, package_id, :queue, host, :reason FROM selected ORDER BY id {conflict}
-        RETURNING resource_id, host
+        SELECT id, package_id, :queue, host, :reason FROM ({source}) AS source ORDER BY id {conflict}
+        RETURNING host
     ){wake}
-    SELECT (SELECT count(*) FROM selected), (SELECT count(*) FROM put), (SELECT max(id) FROM selected)
+    SELECT count(*) FROM put
 """
 
 # Tells the dispatcher of the hosts, in an order, so that two who do it do not wait for each other.
@@ -145,35 +128,38 @@ _WAKE = """, woken AS (
     )"""
 
 
-def put_batch(where: str, params: Mapping[str, Any], queue: str, reason: str, *,
-              after: str = "", limit: int | None = None) -> Batch:  # fmt: skip
-    """Put requests for the active resources that a condition selects, in one statement; the caller commits.
+def selection_sql(where: str) -> str:
+    """The statement that reads ``id``, ``package_id`` and ``host`` of the active resources that a condition selects.
 
     :param where: SQL over ``r`` (resource), ``p`` (package) and ``a`` (archival, may be missing)
-    :param after: only resources whose id is larger
-    :param limit: how many resources at most, in the order of their ids
+    """
+    return f"""
+        SELECT r.id, r.package_id, {HOST_SQL} AS host {FROM_RESOURCES} AND p.state IN ('active', 'draft') AND ({where})
+    """  # noqa: S608 - constants only
+
+
+def put_selected(connection: Any, source: str, params: Mapping[str, Any], queue: str, reason: str) -> int:
+    """Put requests for what a statement reads, in one statement; the caller commits.
+
+    :param source: SQL that reads ``id``, ``package_id`` and ``host`` of resources
+    :returns: how many requests were put or promoted
     """
     if queue == PRIORITY:
         # Promote what waits for the round; what is on its way already stays as it is.
         conflict, wake = _PROMOTE + " WHERE archiver_request.queue <> 'priority'", ""
     else:
         conflict, wake = "ON CONFLICT (resource_id) DO NOTHING", _WAKE
-    statement = _BATCH.format(
-        host=HOST_SQL, from_resources=FROM_RESOURCES, where=where, conflict=conflict, wake=wake
-    )
-    row = model.Session.connection().execute(
-        sa.text(statement), {**params, "queue": queue, "reason": reason, "after": after, "limit": limit}
-    )
-    selected, put, last_id = row.one()
-    return Batch(selected, put, last_id or after)
+    statement = sa.text(_PUT.format(source=source, conflict=conflict, wake=wake))
+    return int(connection.execute(statement, {**params, "queue": queue, "reason": reason}).scalar_one())
 
 
 def put_selection(where: str, params: Mapping[str, Any], queue: str, reason: str) -> int:
-    """As :func:`put_batch`, for all at once.
+    """Put requests for all active resources that a condition selects, in one statement; the caller commits.
 
+    :param where: see :func:`selection_sql`
     :returns: how many requests were put or promoted
     """
-    return put_batch(where, params, queue, reason).put
+    return put_selected(model.Session.connection(), selection_sql(where), params, queue, reason)
 
 
 def cancel_resource(session: Any, resource_id: str) -> None:

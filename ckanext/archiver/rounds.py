@@ -41,27 +41,81 @@ _NEVER_PLANNED = """
 """
 
 
-def put(where: str, params: Mapping[str, Any], queue: str, reason: str, *,
-        limit: int | None = None) -> Iterator[outbox.Batch]:  # fmt: skip
-    """Put requests for what a condition selects, in set-based statements of ``BATCH`` resources, each its own commit.
+class Wanted:
+    """Resources that a condition selects, however many, and putting requests for them with flat memory.
 
-    Memory stays flat whatever the number, and each batch that was yielded is safe.
+    What is selected is read once, into a temporary table, which keeps nobody from anything; the requests are put in
+    set-based statements of ``BATCH`` resources, each its own commit. ::
 
-    :param where: see :func:`outbox.put_batch`
-    :param limit: how many resources at most
+        with Wanted("a.resource_id IS NULL", {}) as wanted:
+            print(wanted.count)
+            for put in wanted.put(outbox.BULK, "command"):
+                ...
+
+    :param where: see :func:`outbox.selection_sql`
+    :param limit: how many resources at most: those that were looked at longest ago
+    :ivar count: how many resources
     """
-    after, left = "", limit
-    while left is None or left > 0:
-        size = BATCH if left is None else min(BATCH, left)
-        batch = outbox.put_batch(where, params, queue, reason, after=after, limit=size)
-        if batch.put and queue == outbox.BULK:
-            _begin()
-        model.Session.commit()
-        yield batch
-        if batch.selected < size:
-            return
-        after = batch.last_id
-        left = None if left is None else left - batch.selected
+
+    def __init__(self, where: str, params: Mapping[str, Any], limit: int | None = None) -> None:
+        self.where, self.params, self.limit = where, params, limit
+        self.count = 0
+
+    def __enter__(self) -> Wanted:
+        # A connection of our own, since the table belongs to it.
+        self._connection = model.meta.engine.connect()
+        try:
+            with self._connection.begin():
+                self.count = self._read()
+        except BaseException:
+            self._connection.close()
+            raise
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        with self._connection.begin():
+            self._connection.execute(sa.text("DROP TABLE archiver_wanted"))
+        self._connection.close()
+
+    def _read(self) -> int:
+        order = "ORDER BY a.checked_at NULLS FIRST, r.id LIMIT :limit"
+        # A connection comes from a pool: whoever had it before may have been interrupted.
+        self._connection.execute(sa.text("DROP TABLE IF EXISTS pg_temp.archiver_wanted"))
+        self._connection.execute(
+            sa.text(f"""
+                CREATE TEMPORARY TABLE archiver_wanted AS
+                SELECT row_number() OVER (ORDER BY id) AS number, selected.*
+                FROM ({outbox.selection_sql(self.where)} {order}) selected
+            """),
+            {**self.params, "limit": self.limit},
+        )
+        self._connection.execute(sa.text("CREATE UNIQUE INDEX ON archiver_wanted (number)"))
+        return int(self._connection.execute(sa.text("SELECT count(*) FROM archiver_wanted")).scalar_one())
+
+    def hosts(self) -> int:
+        """How many hosts the resources are on."""
+        with self._connection.begin():
+            found = self._connection.execute(sa.text("SELECT count(DISTINCT host) FROM archiver_wanted WHERE host <> ''"))
+            return int(found.scalar_one())
+
+    def put(self, queue: str, reason: str) -> Iterator[int]:
+        """Put requests, batch by batch; each that was yielded is safe.
+
+        :returns: how many were put or promoted, of each batch
+        """
+        source = "SELECT * FROM archiver_wanted WHERE number > :start AND number <= :start + :batch"
+        for start in range(0, self.count, BATCH):
+            with self._connection.begin():
+                put = outbox.put_selected(
+                    self._connection, source, {"start": start, "batch": BATCH}, queue, reason
+                )  # fmt: skip
+                if put and queue == outbox.BULK:
+                    _begin(self._connection)
+            yield put
+        if self.count > BATCH:
+            # The dispatcher's plans rest on this, and autovacuum may come a minute later.
+            with self._connection.begin():
+                self._connection.execute(sa.text("ANALYZE archiver_request"))
 
 
 def put_due() -> int:
@@ -74,7 +128,11 @@ def put_due() -> int:
     """
     if config.recheck() == "off" or not my_turn("due", 60):
         return 0
-    return sum(batch.put for batch in put(_DUE, {"due_at_once": DUE_AT_ONCE}, outbox.BULK, "round"))
+    put = outbox.put_selection(_DUE, {"due_at_once": DUE_AT_ONCE}, outbox.BULK, "round")
+    if put:
+        _begin(model.Session.connection())
+    model.Session.commit()
+    return put
 
 
 def put_never_planned() -> int:
@@ -84,7 +142,8 @@ def put_never_planned() -> int:
     """
     if config.recheck() == "off" or not my_turn("never-planned", 3600):
         return 0
-    count = sum(batch.put for batch in put(_NEVER_PLANNED, {}, outbox.BULK, "round"))
+    with Wanted(_NEVER_PLANNED, {}) as wanted:
+        count = sum(wanted.put(outbox.BULK, "round"))
     if count:
         log.info("%s resources were not in the schedule; they are requested now", count)
     return count
@@ -110,9 +169,9 @@ def my_turn(job: str, seconds: float) -> bool:
 # -- bookkeeping -------------------------------------------------------------------------------------------
 
 
-def _begin() -> None:
+def _begin(connection: Any) -> None:
     """Note that a round is going on, in the caller's transaction."""
-    model.Session.connection().execute(
+    connection.execute(
         sa.text("""
             INSERT INTO archiver_state AS s (key, value)
             VALUES ('round', jsonb_build_object('started_at', now()))

@@ -125,8 +125,7 @@ class Dispatcher:
         self.threads = [
             alive(queues),
             Jobs("dispatcher", TICK_SECONDS, [
-                Job("Sending edits", TICK_SECONDS, dispatch.tick_priority, longest=4),
-                Job("Sending the round", TICK_SECONDS, dispatch.tick_bulk, longest=4),
+                Job("Dispatching", TICK_SECONDS, dispatch.tick, longest=4),
                 Job("Looking for forgotten hosts", 60, dispatch.find_lost_hosts),
                 Job("Looking for lost messages", 10, housekeeping.find_lost_messages),
             ]),
