@@ -62,7 +62,13 @@ def _open(resource_id: str) -> Iterator[Any]:
 
     data = file_keeper.FileData(file_keeper.Location(upload.get_path(resource_id)))
     try:
-        yield _Chunks(storage.stream(data))
+        chunks = storage.stream(data)
+        try:
+            # A file on disk is its own stream; as an iterator it would give lines, as long as they may be.
+            yield chunks if hasattr(chunks, "read") else _Chunks(chunks)
+        finally:
+            if hasattr(chunks, "close"):
+                chunks.close()
     except file_keeper.exc.MissingFileError as e:
         raise FileNotFoundError(str(e)) from e
     except file_keeper.exc.FilesError as e:
@@ -76,7 +82,7 @@ class _Chunks:
         self._chunks = iter(chunks)
 
     def read(self, size: int) -> bytes:
-        return next(self._chunks, b"")
+        return next(filter(None, self._chunks), b"")
 
 
 def _copy(stream: IO[bytes], filename: str, sink: store.Sink, limits: Limits) -> Outcome:
@@ -88,8 +94,9 @@ def _copy(stream: IO[bytes], filename: str, sink: store.Sink, limits: Limits) ->
             return Outcome(Cause.TOO_LARGE, "too-large", facts, url=filename, final_url=filename)
         head = head or chunk[:4096]
         sink.write(chunk)
+    mimetype = names.mimetype(None, head, filename)
     return Outcome(
         Cause.OK, "ok-upload", url=filename, final_url=filename, temp_path=sink.finish(), size=sink.size,
-        sha256=sink.sha256, sha1=sink.sha1, filename=names.filename(None, filename, None),
-        mimetype=names.mimetype(None, head, filename), bytes_read=sink.size,
+        sha256=sink.sha256, sha1=sink.sha1, filename=names.upload_filename(filename, mimetype),
+        mimetype=mimetype, bytes_read=sink.size,
     )  # fmt: skip

@@ -269,6 +269,12 @@ def filename(content_disposition: str | None, url: str, mimetype: str | None = N
     return "resource" + extension
 
 
+def upload_filename(name: str, mimetype: str | None = None) -> str:
+    """The same for a file that somebody uploaded under this name."""
+    extension = _extension_of_type(mimetype or "")
+    return _with_extension(safe(name) or "resource", extension)
+
+
 def _with_extension(name: str, extension: str) -> str:
     """``export``, ``v1.2`` and ``export.php`` get the type's extension; others are the publisher's choice."""
     stem, _, last = name.rpartition(".")
