@@ -7,6 +7,7 @@ learnt in one commit that presents its lease. Then other extensions are told.
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import threading
@@ -18,12 +19,11 @@ from typing import Any
 
 import sqlalchemy as sa
 from ckan import model
-from sqlalchemy.dialects.postgresql import insert
 
 from ckanext.archiver import clock, config, hosts, indexing, leases, notices, outbox, schedule, uploads
 from ckanext.archiver.engine import http, store, words
 from ckanext.archiver.engine.outcome import Cause, FetchRequest, Outcome, Verdict
-from ckanext.archiver.model import Archival, ArchivalCheck, Status
+from ckanext.archiver.model import Archival, Status
 from ckanext.archiver.verdict import History, Judgement, judge, status_text
 
 log = logging.getLogger(__name__)
@@ -108,7 +108,8 @@ def archive_resource(resource_id: str, queue: str = "", *, worker_id: str = leas
         result = _look_and_write(job)
         if result is None:
             return None
-        notices.deliver(job.claim.token)
+        if notices.wanted():
+            notices.deliver(job.claim.token)
     finally:
         leases.drop(job.claim.token)
     if queue != outbox.BULK:
@@ -152,25 +153,24 @@ def archive_package(package_id: str, queue: str = "") -> int:
 
 # -- claiming ----------------------------------------------------------------------------------------------
 
-_LINK = sa.text("""
+_KNOWN = [column.name for column in Archival.__table__.columns]
+
+_LINK = sa.text(f"""
     SELECT r.id AS resource_id, r.package_id, p.name AS package_name, coalesce(g.name, '') AS organization,
            coalesce(r.url, '') AS url, coalesce(r.url_type, '') AS url_type, coalesce(r.format, '') AS format,
-           r.last_modified AS timestamp
+           r.last_modified AS timestamp, {", ".join(f"a.{name} AS a_{name}" for name in _KNOWN)}
     FROM resource r JOIN package p ON p.id = r.package_id LEFT JOIN "group" g ON g.id = p.owner_org
+    LEFT JOIN archival a ON a.resource_id = r.id
     WHERE r.id = :id AND r.state = 'active' AND p.state IN ('active', 'draft')
-""")
+""")  # noqa: S608 - constants only
 
 
 def _load(resource_id: str) -> Link | None:
-    connection = model.Session.connection()
-    row = connection.execute(_LINK, {"id": resource_id}).mappings().first()
+    row = model.Session.connection().execute(_LINK, {"id": resource_id}).mappings().first()
     if row is None:
         return None
-    table = Archival.__table__
-    archival = (
-        connection.execute(sa.select(*table.c).where(table.c.resource_id == resource_id)).mappings().first()
-    )
-    return Link(**row, archival=archival)
+    archival = {name: row[f"a_{name}"] for name in _KNOWN} if row["a_id"] else None
+    return Link(**{name: row[name] for name in row if not name.startswith("a_")}, archival=archival)
 
 
 def _claim(resource_id: str, queue: str, worker_id: str, at_once: bool) -> Job | None:
@@ -276,13 +276,14 @@ def _write(job: Job, outcome: Outcome) -> Result | None:
     :returns: None when nothing was judged
     """
     claim, link = job.claim, job.link
-    now = outbox.still_ours(claim)
-    if now is None:
+    held_now = outbox.still_ours(claim)
+    if held_now is None:
         log.info(
             "Nothing is written about resource %s: its request is withdrawn or another's", link.resource_id
         )
         return None
-    if not _still_wanted(link):
+    now, wanted = held_now
+    if wanted != (link.url, link.url_type, link.timestamp):
         # Edited meanwhile: this run says nothing about the new URL.
         hosts.leave(claim.host, outcome)
         outbox.give_back(claim, 0, attempts=0)
@@ -297,9 +298,12 @@ def _write(job: Job, outcome: Outcome) -> Result | None:
         return None
     delays = config.retry_delays()
     if outcome.transient and claim.attempts < len(delays) and not job.at_once:
-        if not link.known:
-            # Somebody who just typed this URL sees at once that it fails; the retries decide what it counts.
-            _save(link, outcome, _provisional(now), now)
+        history = _history(link)
+        if not link.known or (
+            claim.reason == outbox.CONFIRM and history.verdict not in (Verdict.FAILING, Verdict.BROKEN)
+        ):
+            # Somebody who just typed this URL, or asked, sees at once that it fails; the retries decide what it counts.
+            _save(link, outcome, _provisional(history, now), now)
         outbox.give_back(claim, delays[claim.attempts], attempts=claim.attempts + 1)
         model.Session.commit()
         return None
@@ -376,15 +380,6 @@ def _keep(link: Link, outcome: Outcome, now: datetime) -> Outcome:
     return replace(outcome, temp_path=path)
 
 
-def _still_wanted(link: Link) -> bool:
-    now = _load(link.resource_id)
-    return now is not None and (now.url, now.url_type, now.timestamp) == (
-        link.url,
-        link.url_type,
-        link.timestamp,
-    )
-
-
 def _own_fault(job: Job, outcome: Outcome) -> str:
     """Why this failure may be ours, empty when it is the link's."""
     if outcome.cause is Cause.OWN_FAULT:
@@ -410,21 +405,25 @@ def _history(link: Link) -> History:
     )
 
 
-def _provisional(now: datetime) -> Judgement:
-    return Judgement(Verdict.FAILING, failure_count=0, first_failure=now)
+def _provisional(history: History, now: datetime) -> Judgement:
+    return Judgement(
+        Verdict.FAILING, history.failure_count, history.first_failure or now, history.last_success
+    )
+
+
+# Made once: a statement that SQLAlchemy builds has to be compiled each time when it has an ON CONFLICT.
+_SAVE = sa.text(f"""
+    INSERT INTO archival ({", ".join(_KNOWN)})
+    VALUES ({", ".join("CAST(:facts AS jsonb)" if name == "facts" else f":{name}" for name in _KNOWN)})
+    ON CONFLICT (resource_id) DO UPDATE SET
+        {", ".join(f"{name} = EXCLUDED.{name}" for name in _KNOWN if name not in ("id", "created", "resource_id"))}
+""")  # noqa: S608 - constants only
 
 
 def _save(link: Link, outcome: Outcome, judgement: Judgement, now: datetime) -> dict[str, Any]:
     """Insert or update the archival, in the caller's transaction; move the file to its place."""
-    table = Archival.__table__
     values = _values(link, outcome, judgement, now)
-    statement = insert(table).values(**values)
-    keep = {"id", "created", "resource_id"}
-    statement = statement.on_conflict_do_update(
-        index_elements=[table.c.resource_id],
-        set_={name: statement.excluded[name] for name in values if name not in keep},
-    )
-    model.Session.connection().execute(statement)
+    model.Session.connection().execute(_SAVE, {**values, "facts": json.dumps(values["facts"])})
     return values
 
 
@@ -433,7 +432,7 @@ def _values(link: Link, outcome: Outcome, judgement: Judgement, now: datetime) -
     old, known = link.archival or {}, link.known
     moment = clock.naive(now)
     verdict = judgement.verdict
-    assert verdict is not None  # a run that is held never comes here
+    assert verdict is not None  # noqa: S101 - a run that is held never comes here
     not_changed = outcome.not_modified or (bool(outcome.sha256) and outcome.sha256 == known.get("sha256"))
     status = status_text(outcome.cause, verdict, not_changed=not_changed)
     failing = verdict in (Verdict.FAILING, Verdict.BROKEN)
@@ -544,18 +543,25 @@ def cache_url(package_id: str, resource_id: str, filename: str) -> str:
     return f"{config.site_url()}/dataset/{package_id}/resource/{resource_id}/cached"
 
 
+_CHECKED = sa.text("""
+    INSERT INTO archival_check (resource_id, checked_at, verdict, cause, detail, http_status, size, seconds)
+    VALUES (:resource_id, :checked_at, :verdict, :cause, :detail, :http_status, :size, :seconds)
+""")
+
+
 def _remember_check(link: Link, outcome: Outcome, judgement: Judgement, now: datetime) -> None:
     model.Session.connection().execute(
-        sa.insert(ArchivalCheck.__table__).values(
-            resource_id=link.resource_id,
-            checked_at=clock.naive(now),
-            verdict=str(judgement.verdict),
-            cause=str(outcome.cause),
-            detail=outcome.detail,
-            http_status=outcome.http_status,
-            size=outcome.size,
-            seconds=outcome.seconds,
-        )
+        _CHECKED,
+        {
+            "resource_id": link.resource_id,
+            "checked_at": clock.naive(now),
+            "verdict": str(judgement.verdict),
+            "cause": str(outcome.cause),
+            "detail": outcome.detail,
+            "http_status": outcome.http_status,
+            "size": outcome.size,
+            "seconds": outcome.seconds,
+        },
     )
 
 
@@ -579,9 +585,10 @@ def set_aside(resource_id: str, times: int) -> None:
 
 
 def _write_set_aside(claim: outbox.Claim, times: int) -> None:
-    link, now = _load(claim.resource_id), outbox.still_ours(claim)
-    if link is None or now is None:
+    link, held_now = _load(claim.resource_id), outbox.still_ours(claim)
+    if link is None or held_now is None:
         return
+    now, _ = held_now
     outcome = Outcome(Cause.OWN_FAULT, "poison", {"times": times}, url=link.url)
     history = _history(link)
     judgement = replace(judge(outcome.cause, outcome.detail, history, config.rules(), now),

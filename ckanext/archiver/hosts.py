@@ -141,6 +141,9 @@ _ONLY_NEWS = """
 """
 
 
+_LEAVE_HOST = sa.text(_LEAVE.format(opens=_OPENS) + _ONLY_NEWS)
+
+
 def leave(host: str, outcome: Outcome, *, held: bool = False) -> None:
     """Write down what a visit told about the host, in the caller's transaction.
 
@@ -168,7 +171,7 @@ def leave(host: str, outcome: Outcome, *, held: bool = False) -> None:
         "seconds": outcome.seconds,
         "polite": bool(interval or concurrency or outcome.retry_after),
     }
-    model.Session.connection().execute(sa.text(_LEAVE.format(opens=_OPENS) + _ONLY_NEWS), params)
+    model.Session.connection().execute(_LEAVE_HOST, params)
 
 
 @dataclass(frozen=True)

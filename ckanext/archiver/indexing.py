@@ -28,7 +28,7 @@ FAILED_SECONDS = 3600
 _failed: dict[str, float] = {}
 """Datasets that the index did not take → when to try again (``time.monotonic``)."""
 
-_NOTE = """
+_NOTE = sa.text("""
     INSERT INTO archiver_dataset AS d (package_id, facet)
     SELECT :id, CASE max(CASE a.verdict WHEN 'broken' THEN 3 WHEN 'failing' THEN 2 WHEN 'not-sure' THEN 1
                          WHEN 'ok' THEN 0 END)
@@ -37,12 +37,12 @@ _NOTE = """
     WHERE a.package_id = :id AND r.state = 'active'
     ON CONFLICT (package_id) DO UPDATE SET facet = EXCLUDED.facet
     WHERE d.facet IS DISTINCT FROM EXCLUDED.facet
-"""
+""")
 
 
 def note_facet(package_id: str) -> None:
     """Note what a dataset's links say now, in the caller's transaction."""
-    model.Session.connection().execute(sa.text(_NOTE), {"id": package_id})
+    model.Session.connection().execute(_NOTE, {"id": package_id})
 
 
 def indexes_itself() -> bool:

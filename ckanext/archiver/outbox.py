@@ -27,6 +27,9 @@ PRIORITY = "priority"
 BULK = "bulk"
 QUEUES = (PRIORITY, BULK)
 
+CONFIRM = "confirm"
+"""Reason of a request whose first failure is to be shown at once (``ckan archiver update --confirm-now``)."""
+
 _PENDING = "archiver_requests_to_send"
 _COMMITTED = "archiver_root_committed"
 
@@ -257,7 +260,7 @@ class Claim:
     worker_id: str
 
 
-_CLAIM = """
+_CLAIM = sa.text("""
     UPDATE archiver_request SET
         lease_token = :token, leased_by = :worker, leased_until = now() + :lease * interval '1 second',
         sent_until = NULL, again = false
@@ -266,7 +269,7 @@ _CLAIM = """
         AND (lease_token IS NULL OR leased_until < now())
         AND (:at_once OR not_before <= now())
     RETURNING package_id, queue, host, reason, attempts, holds, deaths
-"""
+""")
 
 
 def claim(resource_id: str, queue: str, worker_id: str, *, at_once: bool = False) -> Claim | None:
@@ -283,7 +286,7 @@ def claim(resource_id: str, queue: str, worker_id: str, *, at_once: bool = False
               "lease": config.lease_seconds()}  # fmt: skip
     claimed = None
     try:
-        row = model.Session.connection().execute(sa.text(_CLAIM), params).mappings().first()
+        row = model.Session.connection().execute(_CLAIM, params).mappings().first()
         if row is not None:
             claimed = Claim(resource_id=resource_id, token=token, worker_id=worker_id, **row)
     finally:
@@ -292,10 +295,10 @@ def claim(resource_id: str, queue: str, worker_id: str, *, at_once: bool = False
     return claimed
 
 
-_FINISH = """
+_FINISH = sa.text("""
     DELETE FROM archiver_request
     WHERE resource_id = :resource_id AND lease_token = :token AND NOT again
-"""
+""")
 _RUN_AGAIN = """
     UPDATE archiver_request SET
         lease_token = NULL, leased_by = NULL, leased_until = NULL, sent_until = NULL, again = false,
@@ -311,7 +314,7 @@ def finish(claim: Claim) -> bool:
     """
     connection = model.Session.connection()
     params = {"resource_id": claim.resource_id, "token": claim.token}
-    if connection.execute(sa.text(_FINISH), params).rowcount:
+    if connection.execute(_FINISH, params).rowcount:
         return True
     return bool(connection.execute(sa.text(_RUN_AGAIN), params).rowcount)
 
@@ -345,19 +348,28 @@ def give_back(claim: Claim, delay: float, *, attempts: int | None = None, held: 
     return bool(result.rowcount)
 
 
-def still_ours(claim: Claim) -> datetime | None:
+_STILL_OURS = sa.text("""
+    SELECT now() AS now, coalesce(r.url, '') AS url, coalesce(r.url_type, '') AS url_type, r.last_modified
+    FROM archiver_request q
+    LEFT JOIN (resource r JOIN package p ON p.id = r.package_id)
+        ON r.id = q.resource_id AND r.state = 'active' AND p.state IN ('active', 'draft')
+    WHERE q.resource_id = :id AND q.lease_token = :token FOR UPDATE OF q
+""")
+
+Wanted = tuple[str, str, "datetime | None"]
+
+
+def still_ours(claim: Claim) -> tuple[datetime, Wanted] | None:
     """Whether the request is still ours. Locks its row until the transaction ends.
 
-    :returns: the time now by the database's clock, which all workers share (aware, UTC); None when the lease was lost
+    :returns: the time now by the database's clock, which all workers share (aware, UTC), and what the resource is by
+        now: its URL, URL type and ``last_modified`` (empty where it is gone). None when the lease was lost
     """
-    row = model.Session.connection().execute(
-        sa.text(
-            "SELECT now() FROM archiver_request WHERE resource_id = :id AND lease_token = :token FOR UPDATE"
-        ),
-        {"id": claim.resource_id, "token": claim.token},
-    )
-    now = row.scalar()
-    return None if now is None else now.astimezone(timezone.utc)
+    params = {"id": claim.resource_id, "token": claim.token}
+    row = model.Session.connection().execute(_STILL_OURS, params).first()
+    if row is None:
+        return None
+    return row.now.astimezone(timezone.utc), (row.url, row.url_type, row.last_modified)
 
 
 def another_suspect_runs(claim: Claim) -> bool:
