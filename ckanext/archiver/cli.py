@@ -14,16 +14,12 @@ import click
 import sqlalchemy as sa
 from ckan import model
 
-from ckanext.archiver import checking, config, dispatch, outbox, reports
+from ckanext.archiver import checking, config, outbox, reports
 from ckanext.archiver.cli_maintenance import maintenance_commands
+from ckanext.archiver.cli_queue import queue_commands
 from ckanext.archiver.engine import addresses
-from ckanext.archiver.errors import BrokerError, ConfigError
+from ckanext.archiver.errors import ConfigError
 from ckanext.archiver.model import Archival
-
-QUEUE = click.option(
-    "--queue", type=click.Choice(outbox.QUEUES), help="priority (before everything else) or bulk."
-)
-
 
 @click.group(short_help="Check and archive the links of resources.")
 def archiver() -> None:
@@ -48,106 +44,6 @@ def _upgrade() -> None:
     from ckan.cli.db import _run_migrations
 
     _run_migrations("archiver", None)
-
-
-@archiver.command()
-@click.argument("names", nargs=-1)
-@QUEUE
-@click.option("--wait", is_flag=True, help="Wait until the archivals are done, showing progress.")
-def update(names: tuple[str, ...], queue: str | None, wait: bool) -> None:
-    """Request archivals.
-
-    NAMES are names or ids of datasets, resources, organizations and groups; without any, all resources are
-    requested. The queue is priority when names are given, else bulk.
-    """
-    queue = queue or (outbox.PRIORITY if names else outbox.BULK)
-    selections, unknown = _selections(names)
-    count = sum(outbox.put_selection(where, params, queue, "command") for where, params in selections)
-    model.Session.commit()
-    for name in unknown:
-        click.secho(f"There is no dataset, resource, organization or group {name!r}.", fg="red", err=True)
-    if selections:
-        click.echo(f"{count:,} archivals requested on queue {queue}.")
-        _dispatch(queue)
-    if wait and selections:
-        _wait(selections)
-    if unknown:
-        raise click.exceptions.Exit(1)
-
-
-Selection = tuple[str, dict[str, Any]]
-
-
-def _selections(names: tuple[str, ...]) -> tuple[list[Selection], list[str]]:
-    """The conditions that select what is named, and the names that are nothing."""
-    if not names:
-        return [("true", {})], []
-    selections, unknown = [], []
-    for name in names:
-        found = _selection(name)
-        if found is None:
-            unknown.append(name)
-        else:
-            selections.append(found)
-    return selections, unknown
-
-
-def _selection(name: str) -> Selection | None:
-    package = model.Package.get(name)
-    if package is not None and package.state == "active":
-        return "p.id = :id", {"id": package.id}
-    resource = model.Resource.get(name)
-    if resource is not None and resource.state == "active":
-        return "r.id = :id", {"id": resource.id}
-    group = model.Group.get(name)
-    if group is None or group.state != "active":
-        return None
-    if group.is_organization:
-        return "p.owner_org = :id", {"id": group.id}
-    members = (
-        "SELECT table_id FROM member WHERE group_id = :id AND table_name = 'package' AND state = 'active'"
-    )
-    return f"p.id IN ({members})", {"id": group.id}
-
-
-def _dispatch(queue: str) -> None:
-    """Start at once instead of waiting for a worker's dispatcher, so that the queue can be looked at."""
-    seen = dispatch.worker_seen(queue)
-    try:
-        dispatch.tick(fill=not seen)
-    except BrokerError as e:
-        click.secho(f"{e}. The requests are kept in the database.", fg="yellow", err=True)
-        return
-    if not seen:
-        click.secho(
-            f"No worker reads queue {queue}. Start one: ckan archiver worker --queue {queue}",
-            fg="yellow",
-            err=True,
-        )
-
-
-def _wait(selections: list[Selection]) -> None:
-    total = _open(selections)
-    with click.progressbar(length=total, label="Archiving", show_eta=True, show_pos=True) as bar:
-        left = total
-        while left:
-            time.sleep(0.5)
-            now = _open(selections)
-            bar.update(max(left - now, 0))
-            left = now
-
-
-def _open(selections: list[Selection]) -> int:
-    """Requests of the selected resources that are not done."""
-    count = 0
-    for where, params in selections:
-        statement = sa.text(f"""
-            SELECT count(*) FROM archiver_request q JOIN resource r ON r.id = q.resource_id
-            JOIN package p ON p.id = r.package_id WHERE {where}
-        """)  # noqa: S608 - constants only
-        count += int(model.Session.connection().execute(statement, params).scalar() or 0)
-    model.Session.rollback()
-    return count
 
 
 @archiver.command()
@@ -370,7 +266,7 @@ def _run_worker(ctx: click.Context, queue: str, concurrency: int | None, pool: s
     ctx.exit(run.run(queue, concurrency, pool))
 
 
-for _command in maintenance_commands:
+for _command in [*queue_commands, *maintenance_commands]:
     archiver.add_command(_command)
 
 

@@ -98,6 +98,14 @@ class Wanted:
             found = self._connection.execute(sa.text("SELECT count(DISTINCT host) FROM archiver_wanted WHERE host <> ''"))
             return int(found.scalar_one())
 
+    def open(self) -> int:
+        """For how many of the resources a request is open."""
+        with self._connection.begin():
+            found = self._connection.execute(
+                sa.text("SELECT count(*) FROM archiver_wanted JOIN archiver_request ON resource_id = id")
+            )
+            return int(found.scalar_one())
+
     def put(self, queue: str, reason: str) -> Iterator[int]:
         """Put requests, batch by batch; each that was yielded is safe.
 

@@ -13,7 +13,7 @@ import ckan.plugins.toolkit as tk
 from ckan import model
 from flask import Blueprint, Response, make_response, send_file
 
-from ckanext.archiver import config, reports
+from ckanext.archiver import config, reports, status
 from ckanext.archiver.model import Archival
 
 log = logging.getLogger(__name__)
@@ -102,6 +102,22 @@ def _safe_mimetype(mimetype: str | None, path: Path) -> str:
     if not re.fullmatch(r"[a-z]+/[a-z0-9][a-z0-9.+-]{0,80}", type_) or _ACTIVE_TYPE.search(type_):
         return "application/octet-stream"
     return type_
+
+
+# -- monitoring --------------------------------------------------------------------------------------------
+
+
+@archiver.route("/archiver/metrics")
+def metrics() -> Response:
+    """The state of the queues as Prometheus' text, for sysadmins: with an API token in the header Authorization."""
+    try:
+        found = tk.get_action("archiver_status_show")({}, {})
+    except tk.NotAuthorized:
+        return tk.abort(403, tk._("Only sysadmins may see the state of the archiver."))
+    response = make_response(status.prometheus(found))
+    response.headers["Content-Type"] = "text/plain; version=0.0.4; charset=utf-8"
+    tk.request.environ["__no_cache__"] = True
+    return response
 
 
 # -- report ------------------------------------------------------------------------------------------------

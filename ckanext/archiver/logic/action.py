@@ -13,11 +13,11 @@ from typing import Any
 import ckan.plugins.toolkit as tk
 from ckan import model
 
-from ckanext.archiver import compat, search
+from ckanext.archiver import compat, search, status
 from ckanext.archiver.logic import schema
 from ckanext.archiver.model import Archival, aggregate_archivals_for_a_dataset
 
-__all__ = ["archiver_dataset_show", "archiver_resource_show", "package_create", "package_update"]
+__all__ = ["archiver_dataset_show", "archiver_resource_show", "archiver_status_show", "package_create", "package_update"]
 
 Action = Callable[[Any, dict[str, Any]], Any]
 
@@ -72,6 +72,20 @@ def archiver_dataset_show(context: Any, data_dict: dict[str, Any]) -> dict[str, 
             tk._("No resource of the dataset {id} has been looked at yet.").format(id=id_)
         )
     return aggregate_archivals_for_a_dataset(archivals)
+
+
+@tk.side_effect_free
+def archiver_status_show(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
+    """The state of the queues, the round, the hosts, the workers and the disk. For sysadmins.
+
+    :returns: what ``ckan archiver status --json`` prints: ``queues`` (``waiting``, ``running``, ``in_broker`` and
+        ``oldest_wait_seconds`` of each), ``rate_per_second``, ``round`` (``started_at``, ``eta_seconds``, ``last``),
+        ``hosts_paused``, ``workers``, ``queues_without_worker``, ``held``, ``set_aside``, ``links`` (by verdict),
+        ``disk``, ``notices_waiting`` and ``datasets_to_index``. Times are ISO 8601 with an offset
+    :rtype: dictionary
+    """
+    tk.check_access("archiver_status_show", context, data_dict)
+    return status.collect()
 
 
 def _id(context: Any, data_dict: dict[str, Any]) -> str:

@@ -1,0 +1,188 @@
+"""``ckan archiver update``: what is selected, how it is put, and what it says."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from ckan import model
+from ckan.cli.cli import ckan
+from ckan.tests import factories
+from ckanext.archiver import outbox, rounds
+
+pytestmark = pytest.mark.usefixtures("clean_site")
+
+
+def run(sql: str, **values: Any) -> Any:
+    result = model.Session.connection().execute(sa.text(sql), values)
+    rows = result.all() if result.returns_rows else None
+    model.Session.commit()
+    return rows
+
+
+@pytest.fixture
+def update(cli: Any) -> Any:
+    def invoke(*words: str, exit_code: int = 0) -> Any:
+        result = cli.invoke(ckan, ["archiver", "update", *words])
+        assert result.exit_code == exit_code, result.output
+        return result
+
+    return invoke
+
+
+def requested(queue: str = "") -> set[str]:
+    rows = run("SELECT resource_id FROM archiver_request WHERE :queue IN ('', queue)", queue=queue)
+    return {row[0] for row in rows}
+
+
+@pytest.fixture
+def resources() -> dict[str, str]:
+    """Resources by name, of three datasets; nothing is requested."""
+    organization, group = factories.Organization(name="city"), factories.Group(name="maps")
+    datasets = {
+        "alpha": factories.Dataset(name="alpha", owner_org=organization["id"]),
+        "beta": factories.Dataset(name="beta", groups=[{"name": group["name"]}]),
+        "gamma": factories.Dataset(name="gamma"),
+    }
+    urls = {"alpha": ["http://One.Example/1", "http://two.example/2"], "beta": ["http://one.example:8080/3"],
+            "gamma": ["http://user:secret@one.example./4", "no url"]}  # fmt: skip
+    found = {
+        f"{name}{number}": factories.Resource(package_id=datasets[name]["id"], url=url)["id"]
+        for name, of_one in urls.items()
+        for number, url in enumerate(of_one, 1)
+    }
+    run("DELETE FROM archiver_request")
+    return found
+
+
+def archival(resource_id: str, **columns: Any) -> None:
+    names = "".join(f", {name}" for name in columns)
+    values = "".join(f", :{name}" for name in columns)
+    run(f"INSERT INTO archival (id, package_id, resource_id{names}) VALUES (:id, 'p', :id{values})",
+        id=resource_id, **columns)  # fmt: skip
+
+
+def test_everything(update: Any, resources: dict[str, str]) -> None:
+    result = update()
+    assert requested("bulk") == set(resources.values())
+    assert "5 archivals requested on queue bulk." in result.output
+    assert "No worker reads queue bulk" in result.output
+
+
+def test_again_nothing_is_requested_twice(update: Any, resources: dict[str, str]) -> None:
+    update()
+    before = run("SELECT resource_id, requested_at FROM archiver_request ORDER BY 1")
+    result = update()
+    assert "0 archivals requested on queue bulk. 5 were requested already." in result.output
+    assert run("SELECT resource_id, requested_at FROM archiver_request ORDER BY 1") == before
+
+
+def test_names_mix(update: Any, resources: dict[str, str]) -> None:
+    result = update("city", "maps", resources["gamma2"], "nothing", exit_code=1)
+    assert requested("priority") == {resources[name] for name in ("alpha1", "alpha2", "beta1", "gamma2")}
+    assert "There is no dataset, resource, organization or group 'nothing'" in result.output
+
+
+def test_only_unknown_names_request_nothing(update: Any, resources: dict[str, str]) -> None:
+    update("nothing", exit_code=1)
+    assert requested() == set()
+
+
+def test_a_named_dataset_is_promoted_and_its_bulk_message_does_nothing(update: Any, resources: dict[str, str]) -> None:
+    update()
+    update("alpha")
+    assert requested("priority") == {resources["alpha1"], resources["alpha2"]}
+    assert outbox.claim(resources["alpha1"], "bulk", "w") is None, "the message of the round comes to nothing"
+    assert outbox.claim(resources["alpha1"], "priority", "w") is not None
+
+
+def test_the_round_does_not_demote(update: Any, resources: dict[str, str]) -> None:
+    update("alpha")
+    update()
+    assert requested("priority") == {resources["alpha1"], resources["alpha2"]}
+
+
+def test_states(update: Any, resources: dict[str, str]) -> None:
+    archival(resources["alpha1"], verdict="broken", checked_at="2020-01-01", next_check_at="2999-01-01")
+    archival(resources["alpha2"], verdict="ok", checked_at="2020-01-01", next_check_at="2020-02-01")
+    archival(resources["beta1"], verdict="ok", checked_at="2020-01-01", next_check_at="2999-01-01")
+    archival(resources["gamma1"], verdict="failing", checked_at="2020-01-01", next_check_at="2999-01-01")
+    for options, expected in (
+        (["--broken"], {"alpha1", "gamma1"}),
+        (["--stale"], {"alpha2", "gamma2"}),
+        (["--never"], {"gamma2"}),
+        (["--broken", "--never"], {"alpha1", "gamma1", "gamma2"}),
+        (["--broken", "alpha"], {"alpha1"}),
+    ):
+        update(*options)
+        assert requested() == {resources[name] for name in expected}, options
+        run("DELETE FROM archiver_request")
+
+
+def test_a_host(update: Any, resources: dict[str, str]) -> None:
+    update("--host", "ONE.example")
+    assert requested() == {resources[name] for name in ("alpha1", "beta1", "gamma1")}
+
+
+def test_since(update: Any, resources: dict[str, str]) -> None:
+    run("UPDATE resource SET created = '2020-01-01', last_modified = NULL, metadata_modified = '2020-01-01' "
+        "WHERE id <> :id", id=resources["beta1"])  # fmt: skip
+    update("--since", "2021-06-01")
+    assert requested() == {resources["beta1"]}
+
+
+def test_a_limit_takes_those_that_were_looked_at_longest_ago(update: Any, resources: dict[str, str]) -> None:
+    for year, name in enumerate(("beta1", "alpha1", "gamma1", "alpha2"), 2001):
+        archival(resources[name], checked_at=f"{year}-01-01")
+    update("--limit", "3")
+    assert requested() == {resources[name] for name in ("gamma2", "beta1", "alpha1")}
+
+
+def test_a_dry_run_requests_nothing(update: Any, resources: dict[str, str]) -> None:
+    result = update("--dry-run")
+    assert "5 archivals on 2 hosts would be requested on queue bulk." in result.output
+    assert requested() == set()
+    assert run("SELECT count(*) FROM archiver_host") == [(0,)]
+
+
+def test_numbers_for_scripts(update: Any, resources: dict[str, str]) -> None:
+    result = update("--json", "alpha", "nothing", exit_code=1)
+    (line,) = [line for line in result.output.splitlines() if line.startswith("{")]
+    assert json.loads(line) == {
+        "queue": "priority", "selected": 2, "hosts": 2, "requested": 2, "unknown": ["nothing"], "dry_run": False,
+    }  # fmt: skip
+
+
+def test_batches_with_progress(update: Any, resources: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rounds, "BATCH", 2)
+    result = update()
+    assert requested() == set(resources.values())
+    assert "4 of 5 looked at, 4 requested" in result.output
+    assert "5 of 5 looked at, 5 requested" in result.output
+
+
+def test_an_edit_does_not_wait_for_the_command(update: Any, resources: dict[str, str]) -> None:
+    """What the command has selected and not yet put is locked by nobody."""
+    with rounds.Wanted("true", {}) as wanted:
+        with model.meta.engine.begin() as other:
+            other.execute(sa.text("SET LOCAL lock_timeout = '1s'"))
+            other.execute(sa.text("UPDATE resource SET name = 'x'"))
+            other.execute(sa.text("INSERT INTO archiver_request (resource_id, package_id, queue, host, reason) "
+                                  "VALUES (:id, 'p', 'priority', 'h', 'changed')"), {"id": resources["alpha1"]})  # fmt: skip
+        assert sum(wanted.put("bulk", "command")) == 4
+    assert requested("priority") == {resources["alpha1"]}
+
+
+def test_confirm_now_goes_with_the_request(update: Any, resources: dict[str, str]) -> None:
+    update("alpha", "--confirm-now")
+    assert run("SELECT DISTINCT reason FROM archiver_request") == [(outbox.CONFIRM,)]
+
+
+def test_hosts_of_any_length_do_not_keep_anybody_from_saving() -> None:
+    # As long as CKAN's own index of URLs takes it, and too long for an index with other columns.
+    host = "".join(f"{i:x}" for i in range(1000))[:2660]
+    factories.Resource(url=f"http://{host}.example/")
+    assert run("SELECT length(host) FROM archiver_request") == [(255,)]
