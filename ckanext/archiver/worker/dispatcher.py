@@ -30,10 +30,13 @@ class Job:
     """Something done every so often. A failure is told once a minute, with growing pauses between the tries.
 
     :param longest: seconds between two tries, at most
+    :param rest: how many times longer it rests than it worked, so that it leaves the processor to the archivals
     """
 
-    def __init__(self, name: str, seconds: float, work: Callable[[], Any], *, longest: float = 30) -> None:
-        self.name, self.seconds, self.work, self.longest = name, seconds, work, longest
+    def __init__(
+        self, name: str, seconds: float, work: Callable[[], Any], *, longest: float = 30, rest: float = 0
+    ) -> None:
+        self.name, self.seconds, self.work, self.longest, self.rest = name, seconds, work, longest, rest
         self.due = 0.0
         self.failures = 0
         self.told = float("-inf")
@@ -55,6 +58,8 @@ class Job:
             return None
         finally:
             model.Session.remove()
+        ended = time.monotonic()
+        self.due = max(self.due, ended + self.rest * (ended - now))
         if self.failures:
             log.warning("%s works again", self.name)
         self.failures = 0
@@ -132,7 +137,7 @@ class Dispatcher:
             Jobs("housekeeper", 0.5, [
                 Job("Looking for dead workers", a_while, housekeeping.take_from_the_dead),
                 Job("Delivering left notices", a_while, notices.deliver_left),
-                Job("Refreshing the index", 2, indexing.refresh_left),
+                Job("Refreshing the index", 2, indexing.refresh_left, rest=9),
                 Job("Sweeping", a_while, housekeeping.sweep),
                 Job("The regular round", 20, rounds.put_due),
                 Job("Looking for links in no schedule", 60, rounds.put_never_planned),
