@@ -55,7 +55,7 @@ def refresh_dataset(package_id: str) -> None:
     _refresh("AND package_id = :id", {"id": package_id})
 
 
-def refresh_left(limit: int = 20) -> int:
+def refresh_left(limit: int = 50) -> int:
     """Index a batch of the datasets whose facet changed, if no other worker is at it.
 
     :returns: how many were indexed
