@@ -171,7 +171,7 @@ def _archive(site: Site, portal: Portal) -> tuple[list[Result], datetime]:
     :returns: what is known then, and the moment since which it must be known
     """
     changed = portal.make()
-    say("the datasets are made" if changed else "the datasets are as they should be")
+    say("the datasets are made, or put right" if changed else "the datasets are as they should be")
     progress = Progress(
         "archived because of the edits" if changed else "archived before", len(the_portal.links())
     )
@@ -179,7 +179,8 @@ def _archive(site: Site, portal: Portal) -> tuple[list[Result], datetime]:
     if not all(result.is_done(_LONG_AGO) for result in results):
         return results, _LONG_AGO
     since = datetime.now(timezone.utc)
-    say(f"ckan archiver update: {site.run('archiver', 'update')}")
+    said = site.run("archiver", "update").splitlines()
+    say("ckan archiver update: " + " ".join(said[:1]))
     progress = Progress("archived once more", len(results))
     return watching.wait(portal, since, progress, site.check), since
 
