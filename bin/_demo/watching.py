@@ -15,7 +15,7 @@ from .portal import DATASETS, Link
 from .progress import Progress
 
 POLL = 0.25  # seconds between two looks
-PATIENCE = 60  # seconds until a link that was not looked at is a failure
+PATIENCE = 120  # seconds until a link that was not looked at is a failure
 
 
 @dataclass(frozen=True)
