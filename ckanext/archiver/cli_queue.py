@@ -20,6 +20,8 @@ QUEUE = click.option(
     "--queue", type=click.Choice(outbox.QUEUES), help="priority (before everything else) or bulk."
 )
 
+WATCH_SECONDS = 2
+
 Params = dict[str, Any]
 
 _STATES = {
@@ -196,21 +198,16 @@ def _wait(wanted: rounds.Wanted) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 @click.option("--prometheus", "as_prometheus", is_flag=True, help="Print it as Prometheus' text format.")
 @click.option("--watch", is_flag=True, help="Print it anew every two seconds, until interrupted.")
-@click.option("--times", type=click.IntRange(1), hidden=True)
-def status(as_json: bool, as_prometheus: bool, watch: bool, times: int | None) -> None:
+def status(as_json: bool, as_prometheus: bool, watch: bool) -> None:
     """Show the queues, the round, the workers, the paused hosts, what is held, and the disk.
 
     The exit code is 1 when somebody should do something: a queue without a worker, verdicts that are held because
     everything fails, a full disk.
     """
-    alarming = False
-    left = times or (None if watch else 1)
-    while left is None or left > 0:
-        found = status_.collect()
-        alarming = _show(found, as_json, as_prometheus, clear=watch)
-        left = None if left is None else left - 1
-        if left is None or left > 0:
-            time.sleep(2)
+    alarming = _show(status_.collect(), as_json, as_prometheus, clear=watch)
+    while watch:
+        time.sleep(WATCH_SECONDS)
+        _show(status_.collect(), as_json, as_prometheus, clear=True)
     if alarming and not (as_json or as_prometheus):
         raise click.exceptions.Exit(1)
 

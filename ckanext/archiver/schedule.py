@@ -36,7 +36,9 @@ def next_check(
     if recheck == "off":
         return None
     pause = WEEK if recheck == "weekly" else _adaptive(verdict, now, stable_since, broken_since)
-    pause *= 1 + JITTER * (random.uniform(-1, 1) if jitter is None else jitter)  # noqa: S311 - not a secret
+    spread = random.uniform(-1, 1) if jitter is None else jitter  # noqa: S311 - not a secret
+    # The weekly round comes later, never sooner: a line in a crontab that requests everything each week is first.
+    pause *= 1 + JITTER * (abs(spread) if recheck == "weekly" else spread)
     return now + max(pause, timedelta(seconds=retry_after or 0))
 
 

@@ -1,0 +1,201 @@
+"""Politeness and the breaker: what a worker may do with a host, and what it learns there."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from origin_server import Answer, Origin, Request
+
+from ckan import model
+from ckan.tests import factories
+from ckanext.archiver import archiving, hosts, leases, outbox, rounds
+from ckanext.archiver.engine.outcome import Cause, Outcome
+from ckanext.archiver.model import Archival
+
+pytestmark = [pytest.mark.usefixtures("clean_site"), pytest.mark.ckan_config("ckanext-archiver.host_interval", 1)]
+
+OK = Outcome(Cause.OK, "ok", requests=1)
+DOWN = Outcome(Cause.UNREACHABLE, "connect-refused", requests=1)
+
+
+def run(sql: str, **values: Any) -> None:
+    model.Session.connection().execute(sa.text(sql), values)
+    model.Session.commit()
+
+
+def leave(outcome: Outcome, *, held: bool = False) -> None:
+    hosts.leave("h.example", outcome, held=held)
+    model.Session.commit()
+
+
+def host() -> Any:
+    found = model.Session.connection().execute(
+        sa.text("SELECT *, extract(epoch FROM open_until - now()) AS pause, "
+                "extract(epoch FROM next_at - now()) AS wait FROM archiver_host WHERE host = 'h.example'")
+    ).mappings().one()  # fmt: skip
+    model.Session.rollback()
+    return found
+
+
+def enter(*, urgent: bool = False) -> hosts.Gate:
+    gate = hosts.enter("h.example", urgent=urgent)
+    model.Session.commit()
+    return gate
+
+
+def fail(times: int) -> None:
+    for _ in range(times):
+        leave(DOWN)
+
+
+def test_one_visit_an_interval() -> None:
+    assert enter().wait == 0
+    assert 0.5 < enter().wait <= 1
+
+
+def test_somebody_elses_visit_counts() -> None:
+    ids = [factories.Resource(url=f"http://h.example/{n}")["id"] for n in range(2)]
+    run("UPDATE archiver_host SET next_at = now()")
+    assert outbox.claim(ids[0], "priority", "a")
+    assert enter().wait == 0
+    model.Session.commit()
+    run("UPDATE archiver_host SET next_at = now()")
+    assert outbox.claim(ids[1], "priority", "b")
+    assert enter().wait == 1, "the interval is over, and the first is still there"
+
+
+def test_retry_after_holds_for_the_host_also_without_an_interval(ckan_config: Any) -> None:
+    ckan_config["ckanext-archiver.host_interval"] = 0
+    ckan_config["ckanext-archiver.host_concurrency"] = 0
+    leave(Outcome(Cause.BLOCKED, "http-status", requests=1, retry_after=120))
+    assert 115 < enter().wait <= 120
+
+
+def test_five_failures_in_a_row_open_the_breaker() -> None:
+    fail(4)
+    assert host()["pause"] is None
+    leave(OK)
+    fail(4)
+    assert host()["pause"] is None, "in a row"
+    fail(1)
+    assert host()["pause"] == pytest.approx(900, abs=5)
+    assert enter().down_since is not None
+
+
+def test_the_pause_doubles_up_to_a_day_and_a_success_ends_it() -> None:
+    fail(5)
+    pauses = []
+    for _ in range(9):
+        run("UPDATE archiver_host SET open_until = now(), opened_at = opened_at - interval '1 minute', next_at = now()")
+        gate = enter()
+        assert gate.wait == 0
+        assert gate.down_since is None, "one tries it"
+        assert enter().down_since is not None, "and only one"
+        fail(1)
+        pauses.append(round(host()["pause"] / 60))
+    assert pauses == [30, 60, 120, 240, 480, 960, 1440, 1440, 1440]
+    leave(OK)
+    assert (host()["pause"], host()["network_failures"], host()["opened"]) == (None, 0, 0)
+
+
+def test_visits_that_were_under_way_do_not_double_the_pause() -> None:
+    fail(5)
+    for _ in range(10):
+        leave(Outcome(Cause.UNREACHABLE, "read-timeout", requests=1, seconds=30))
+    assert host()["pause"] == pytest.approx(900, abs=5)
+
+
+def test_only_fresh_evidence_speaks_for_other_links() -> None:
+    fail(5)
+    run("UPDATE archiver_host SET open_until = now() + interval '10 hours'")
+    assert enter().down_since is not None
+    run("UPDATE archiver_host SET last_checked_at = now() - interval '61 minutes', next_at = now()")
+    assert enter().wait == pytest.approx(36000, abs=5), "the round waits for the next try"
+    gate = enter(urgent=True)
+    assert (gate.wait, gate.down_since) == (0, None), "an edit goes and sees"
+
+
+def test_what_may_be_our_own_fault_opens_nothing() -> None:
+    for _ in range(10):
+        leave(DOWN, held=True)
+    assert (host()["network_failures"], host()["pause"]) == (0, None)
+
+
+def test_a_host_that_was_not_visited_lets_the_next_go() -> None:
+    run("INSERT INTO archiver_host (host, bulk_at) VALUES ('h.example', now() + interval '5 seconds')")
+    leave(Outcome(Cause.GONE, "dns-not-found"))
+    run("SELECT 1")
+    assert model.Session.connection().execute(sa.text("SELECT bulk_at <= now() FROM archiver_host")).scalar()
+
+
+def test_leaving_wakes_the_host_when_it_may_be_visited_again() -> None:
+    run("INSERT INTO archiver_host (host, bulk_at) VALUES ('h.example', now() + interval '1 hour')")
+    leave(OK)
+    row = host()
+    assert row["bulk_at"] == row["next_at"]
+    assert 0.5 < row["wait"] <= 1
+    run("UPDATE archiver_host SET bulk_at = NULL")
+    leave(OK)
+    assert host()["bulk_at"] is None, "nothing waits there"
+
+
+@pytest.mark.ckan_config("ckanext-archiver.retry_delays", "")
+@pytest.mark.ckan_config("ckanext-archiver.breaker_failures", 1)
+def test_links_of_a_host_that_is_down_are_told_so_without_a_visit(origin: Origin) -> None:
+    url = origin.serve("/data.csv", b"a,b\n")
+    resource = factories.Resource(url=url)
+    run("INSERT INTO archiver_host (host, open_until, network_failures, failing_since, last_failed, last_checked_at) "
+        "VALUES ('127.0.0.1', now() + interval '10 minutes', 5, now() - interval '3 days', true, now())")  # fmt: skip
+    archiving.archive_resource(resource["id"], "priority", worker_id=leases.worker_id())
+    archival = Archival.get_for_resource(resource["id"])
+    assert (archival.detail, archival.verdict, archival.failure_count) == ("host-down", "failing", 1)
+    assert "has not answered since" in archival.reason
+    assert origin.requests == []
+
+
+@pytest.mark.slow
+def test_two_workers_and_edits_are_polite_together(
+    origin: Origin, worker: Callable[..., Any], wait_until: Callable[..., None]
+) -> None:
+    """Two real processes for the round and one for edits; the origin writes down who is there when."""
+    lock, inside, overlaps, came = threading.Lock(), [0], [], []
+
+    def slow(request: Request) -> Answer:
+        with lock:
+            inside[0] += 1
+            overlaps.append(inside[0])
+            came.append(time.monotonic())
+        threading.Event().wait(0.3)
+        with lock:
+            inside[0] -= 1
+        return Answer(b"a,b\n1,2\n", 200, {"Content-Type": "text/csv"})
+
+    package = factories.Dataset()
+    of_the_round = [
+        factories.Resource(package_id=package["id"], url=origin.answer(f"/round{n}.csv", slow))["id"] for n in range(6)
+    ]
+    run("DELETE FROM archiver_request")
+    worker("bulk")
+    worker("bulk")
+    worker("priority")
+    with rounds.Wanted("true", {}) as wanted:
+        assert sum(wanted.put("bulk", "command")) == 6
+    edits = [
+        factories.Resource(package_id=package["id"], url=origin.answer(f"/edit{n}.csv", slow))["id"] for n in range(3)
+    ]
+
+    def done() -> bool:
+        model.Session.rollback()
+        return model.Session.query(Archival).filter(Archival.verdict == "ok").count() == len(of_the_round + edits)
+
+    wait_until(done, 60, "all archived")
+    assert max(overlaps) == 1
+    assert min(later - sooner for sooner, later in zip(came, came[1:], strict=False)) >= 0.99
+    paths = [request.path for request in origin.requests]
+    assert len(paths) == len(set(paths)) == 9, f"each once: {paths}"
+    assert max(paths.index(f"/edit{n}.csv") for n in range(3)) < 8, "edits do not wait for the whole round"
