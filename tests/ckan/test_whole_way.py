@@ -27,7 +27,7 @@ from ckanext.archiver.model import Archival, ArchiverNotice, ArchiverRequest
 from origin_server import Origin
 from site_fixtures import Broker, Process
 
-pytestmark = pytest.mark.usefixtures("clean_site")
+pytestmark = [pytest.mark.usefixtures("clean_site"), pytest.mark.slow]
 
 Dict = dict[str, Any]
 Fresh = Callable[[], Any]
