@@ -159,6 +159,7 @@ def test_links_of_a_host_that_is_down_are_told_so_without_a_visit(origin: Origin
 
 
 @pytest.mark.slow
+@pytest.mark.ckan_config("ckanext-archiver.recheck", "off")
 def test_two_workers_and_edits_are_polite_together(
     origin: Origin, worker: Callable[..., Any], wait_until: Callable[..., None]
 ) -> None:
