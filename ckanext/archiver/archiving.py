@@ -189,6 +189,9 @@ def _claim(resource_id: str, queue: str, worker_id: str, at_once: bool) -> Job |
 
 
 def _enter(claim: outbox.Claim, at_once: bool) -> Job | None:
+    if claim.deaths >= config.poison_deaths() and not at_once:
+        _set_aside(claim)
+        return None
     link = _load(claim.resource_id)
     if link is None:
         # Deleted since it was requested.
@@ -565,23 +568,15 @@ def _remember_check(link: Link, outcome: Outcome, judgement: Judgement, now: dat
     )
 
 
-def set_aside(resource_id: str, times: int) -> None:
-    """Write that a resource killed its workers, so that it is not tried for ever, and tell other extensions.
-
-    :param times: workers that died
-    """
-    claim = outbox.claim(resource_id, "", leases.worker_id(), at_once=True)
-    if claim is None:
-        model.Session.rollback()
-        return
-    try:
-        _write_set_aside(claim, times)
-        _finish(claim, archived=True)
-        model.Session.commit()
-        notices.deliver(claim.token)
-    finally:
-        leases.drop(claim.token)
-    log.error("Resource %s is set aside: %s workers died while they archived it", resource_id, times)
+def _set_aside(claim: outbox.Claim) -> None:
+    """Write that a resource killed its workers, so that it is not tried for ever, and tell other extensions."""
+    _write_set_aside(claim, claim.deaths)
+    _finish(claim, archived=True)
+    model.Session.commit()
+    notices.deliver(claim.token)
+    log.error(
+        "Resource %s is set aside: %s workers died while they archived it", claim.resource_id, claim.deaths
+    )
 
 
 def _write_set_aside(claim: outbox.Claim, times: int) -> None:

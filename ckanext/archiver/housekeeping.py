@@ -10,7 +10,7 @@ import time
 import sqlalchemy as sa
 from ckan import model
 
-from ckanext.archiver import archiving, config, dispatch, leases, outbox
+from ckanext.archiver import config, dispatch, leases, outbox
 from ckanext.archiver.engine import store
 from ckanext.archiver.worker import broker
 
@@ -104,7 +104,7 @@ _DEAD = """
 
 
 def take_from_the_dead() -> int:
-    """Make what dead workers held available again; set aside what has killed too many.
+    """Make what dead workers held available again. What has killed too many is set aside by who claims it next.
 
     :returns: how many requests were taken back
     """
@@ -119,9 +119,6 @@ def take_from_the_dead() -> int:
     model.Session.commit()
     if taken:
         log.warning("%s requests were taken from workers that died", len(taken))
-    for resource_id, deaths in taken:
-        if deaths >= config.poison_deaths():
-            archiving.set_aside(resource_id, deaths)
     return len(taken)
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,10 +15,15 @@ from typing import Any
 
 import ckan.plugins.toolkit as tk
 import pytest
+import sqlalchemy as sa
 from ckan import model
 from faults import listeners
 from faults.world import World
+from sqlalchemy.pool import NullPool
 
+from _stack import postgres
+from _stack.layout import Stack
+from _stack.process import running, stop, wait_until
 from origin_server import Origin
 
 SETTINGS = {
@@ -47,6 +56,7 @@ def plugins_for_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         "archiver_hears = listeners:Hears\n"
         "archiver_raises = listeners:Raises\n"
         "archiver_breaks_the_session = listeners:BreaksTheSession\n"
+        "archiver_has_no_clock = listeners:HasNoClock\n"
     )
     heard = tmp_path / "heard.jsonl"
     monkeypatch.setenv("PYTHONPATH", f"{folder.parent}:{Path(__file__).parent}")
@@ -67,10 +77,14 @@ def world(clean_site: None, archive_dir: Path, plugins_for_workers: Path, origin
 def start(worker: Callable[..., Any]) -> Callable[..., Any]:
     """``start("bulk", "--concurrency=4", lease_seconds=90)``: a worker with the settings of these tests."""
 
-    def run(queue: str = "bulk", *options: str, plugins: str = "", **changed: object) -> Any:
+    def run(
+        queue: str = "bulk", *options: str, plugins: str = "", database_url: str = "", **changed: object
+    ) -> Any:
         settings = {**SETTINGS, **{f"ckanext-archiver.{name}": str(value) for name, value in changed.items()}}
         if plugins:
             settings["ckan.plugins"] = plugins
+        if database_url:
+            settings["sqlalchemy.url"] = database_url
         return worker(queue, *options, settings=settings)
 
     return run
@@ -106,8 +120,6 @@ def murderer() -> type[Murderer]:
 @pytest.fixture
 def paused() -> Iterator[Callable[[Any], None]]:
     """``paused(process)``: stop it in its tracks (SIGSTOP); it goes on at the end of the test at the latest."""
-    import os
-
     pids: list[int] = []
 
     def pause(process: Any) -> None:
@@ -116,5 +128,56 @@ def paused() -> Iterator[Callable[[Any], None]]:
 
     yield pause
     for pid in pids:
-        with __import__("contextlib").suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)
+
+
+class Database:
+    """A PostgreSQL server of the test's own, with the tests' database in it, to be killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self._stack = Stack.at("2.12", folder)
+        self._stack.make()
+        # The programs are those of the stack that runs the tests.
+        self._stack.venv.symlink_to(sys.prefix)
+        postgres._up(self._stack)
+        self.url = postgres.url(self._stack, "test")
+        postgres.make_database(self._stack, self.url)
+        dump = self._tool("pg_dump", "--no-owner", tk.config["sqlalchemy.url"])
+        self._tool("psql", "--quiet", "-v", "ON_ERROR_STOP=1", self.url, input=dump)
+        self.engine = sa.create_engine(self.url, poolclass=NullPool)
+
+    def _tool(self, name: str, *arguments: str, input: bytes | None = None) -> bytes:
+        command = [postgres._tool(self._stack, name), *arguments]
+        return subprocess.run(command, input=input, check=True, stdout=subprocess.PIPE).stdout
+
+    def stop(self, how: signal.Signals) -> None:
+        """``SIGINT`` is what a restart does, ``SIGKILL`` what the kernel does when memory is short."""
+        pid = running(self._stack, postgres.NAME)
+        assert pid is not None
+        os.kill(pid, how)
+        assert wait_until(lambda: running(self._stack, postgres.NAME) is None, 20)
+
+    def start(self) -> None:
+        postgres._up(self._stack)
+        assert postgres.url(self._stack, "test") == self.url, "the port was taken meanwhile"
+
+    def close(self) -> None:
+        self.engine.dispose()
+        stop(self._stack, postgres.NAME, signal.SIGKILL)
+
+
+@pytest.fixture
+def database(clean_site: None, tmp_path: Path) -> Iterator[Database]:
+    server = Database(tmp_path / "postgres")
+    yield server
+    server.close()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The long variants run when they are asked for: ``bin/test tests/faults -m slow``."""
+    if config.option.markexpr:
+        return
+    for item in items:
+        if item.get_closest_marker("slow") and Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.skip(reason="long; run it with -m slow"))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+from datetime import timedelta
 from typing import Any
 
 import ckan.plugins as p
 import sqlalchemy as sa
 from ckan import model
 
+from ckanext.archiver import clock
 from ckanext.archiver.interfaces import IPipe
 
 FILE = "ARCHIVER_TEST_HEARD"
@@ -46,3 +49,11 @@ class BreaksTheSession(p.SingletonPlugin):
             model.Session.execute(sa.text("SELECT * FROM there_is_no_such_table"))
         except sa.exc.ProgrammingError:
             return
+
+
+class HasNoClock(p.SingletonPlugin):
+    """The worker's clock jumps two days ahead and back, again and again."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        real, jumps = clock.utc, itertools.cycle((timedelta(days=2), timedelta(days=-2), timedelta()))
+        clock.utc = lambda: real() + next(jumps)

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 from faults.world import World, check_invariants
+
+from _stack.process import birth
+from origin_server import Answer, Request
+
+
+def children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 @pytest.mark.parametrize("pool", ["threads", "prefork"])
@@ -23,3 +36,101 @@ def test_workers_are_killed_at_random(
 
     assert bad_day.killed >= 2
     check_invariants(world)
+
+
+@pytest.mark.timeout(120)
+def test_a_resource_that_kills_its_worker_is_set_aside(world: World, start: Callable[..., Any]) -> None:
+    workers: list[Any] = []
+
+    def kill(request: Request) -> Answer:
+        os.kill(workers[-1].pid, signal.SIGKILL)
+        return Answer(b"too late")
+
+    world.add(8, delay=0.5, broken_every=100)
+    (poison,) = world.add_urls([world.origin.answer("/poison.csv", kill)])
+    world.verdicts[poison] = "not-sure"
+    world.request()
+
+    def keep_one_running() -> None:
+        if not workers or not workers[-1].runs:
+            workers.append(start("bulk", "--concurrency=9", poison_deaths=2, worker_dead_seconds=2))
+
+    keep_one_running()
+    world.settle(90, meanwhile=keep_one_running)
+
+    assert world.origin.asked("/poison.csv") == 2
+    assert len(workers) == 3
+    assert world.scalar("SELECT detail FROM archival WHERE resource_id = :id", id=poison) == "poison"
+    # What ran beside it was interrupted, and is not blamed.
+    check_invariants(world)
+
+
+@pytest.mark.timeout(120)
+def test_a_worker_that_was_paused_writes_nothing_when_it_goes_on(
+    world: World, start: Callable[..., Any], paused: Callable[[Any], None], wait_until: Callable[..., None]
+) -> None:
+    gate = threading.Event()
+    answers = iter([Answer(b"what the first worker gets", gate=gate), Answer(b"what the second worker gets")])
+    url = world.origin.answer("/a.csv", lambda request: next(answers))
+    world.bodies[url] = b"what the second worker gets"
+    world.add_urls([url])
+    world.request()
+    first = start("bulk")
+    wait_until(lambda: world.origin.asked("/a.csv") == 1)
+    paused(first)
+
+    start("bulk")
+    world.settle(60)
+    gate.set()
+    os.kill(first.pid, signal.SIGCONT)
+
+    wait_until(lambda: "Nothing is written about resource" in first.log)
+    wait_until(lambda: not list((world.archive_dir / ".tmp").rglob("fetch-*")))
+    assert world.origin.asked("/a.csv") == 2
+    check_invariants(world)
+
+
+@pytest.mark.timeout(120)
+def test_workers_that_are_told_to_stop_return_what_they_do(
+    world: World, start: Callable[..., Any], wait_until: Callable[..., None]
+) -> None:
+    gate = threading.Event()
+    urls = [world.file(f"/{number}.csv", gate=gate) for number in range(8)]
+    ids = world.add_urls(urls)
+    workers = [start("all", "--concurrency=2"), start("bulk", "--pool=prefork", "--concurrency=2")]
+    world.request("priority", ids[:2])
+    wait_until(lambda: len(world.origin.requests) == 2)
+    world.request("bulk")
+    wait_until(lambda: len(world.origin.requests) == 6, timeout=20)
+
+    began = time.monotonic()
+    with ThreadPoolExecutor() as both:
+        codes = list(both.map(lambda worker: worker.stop(), workers))
+
+    assert time.monotonic() - began < 30
+    assert codes == [0, 0]
+    rows = world.rows("SELECT * FROM archiver_request")
+    assert len(rows) == 8
+    assert [row for row in rows if row["lease_token"] or row["attempts"] or row["deaths"]] == []
+    assert world.scalar("SELECT count(*) FROM archiver_worker") == 0
+    gate.set()
+    start("all")
+    world.settle(30)
+    check_invariants(world)
+
+
+@pytest.mark.timeout(120)
+def test_nobody_is_left_when_the_heads_are_killed(
+    world: World, start: Callable[..., Any], wait_until: Callable[..., None]
+) -> None:
+    head = start("all", "--pool=prefork", "--concurrency=2")
+    workers = children(head.pid)
+    pool = [pid for worker in workers for pid in children(worker)]
+    assert (len(workers), len(pool)) == (2, 4)
+    wait_until(lambda: world.scalar("SELECT count(*) FROM archiver_worker") == 6)
+
+    # The head of all, and the parent of a pool.
+    os.kill(head.pid, signal.SIGKILL)
+    os.kill(workers[0], signal.SIGKILL)
+
+    wait_until(lambda: [pid for pid in [*workers, *pool] if birth(pid)] == [], timeout=30)

@@ -7,6 +7,7 @@ from typing import Any
 
 from celery import Celery
 from celery.loaders.app import AppLoader
+from celery.worker.consumer import Consumer
 from kombu import Exchange, Queue
 
 from ckanext.archiver import config
@@ -37,6 +38,7 @@ def settings() -> dict[str, Any]:
         "task_serializer": "json",
         "accept_content": ["json"],
         "task_ignore_result": True,
+        "worker_consumer": "ckanext.archiver.worker.app:PatientConsumer",
         "worker_prefetch_multiplier": 1,
         "worker_send_task_events": False,
         # CKAN's ini file configures logging.
@@ -54,6 +56,17 @@ def _other_modules() -> list[str]:
     for entry in entry_points(group="ckan.celery_task"):
         modules += entry.load()()
     return sorted({module for module in modules if module != "ckanext.archiver.tasks"})
+
+
+class PatientConsumer(Consumer):
+    """Waits for a broker that answers with errors (its memory is full, it is read-only) as for one that is away.
+
+    Celery's own ends the worker process then.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.connection_errors = (*self.connection_errors, *self.conninfo.channel_errors)
 
 
 class CkanLoader(AppLoader):

@@ -25,12 +25,16 @@ log = logging.getLogger(__name__)
 STOP_SECONDS = 15
 """What is in flight when a worker is told to stop has this long to finish; then it goes back to the table."""
 
+ANEW_SECONDS = 5
+"""Pause before a worker that ended by itself begins anew."""
+
 DEFAULT_CONCURRENCY = {"threads": 16, "prefork": 2}
 
 QUIET_LOGGERS = ("celery.worker.strategy", "celery.app.trace")
 """They tell of every message that comes and every task that ends; our own line per resource says more."""
 
 _dispatcher: dispatcher.Dispatcher | None = None
+_told_to_stop = threading.Event()
 _lifeline: tuple[int, int] | None = None
 """A pipe to the processes of the prefork pool. Nothing is ever written: it ends when the parent closes its end, to
 have them stop, or when the parent is dead."""
@@ -63,6 +67,7 @@ def _start(sender: Any = None, **kwargs: Any) -> None:
 
 @signals.worker_shutting_down.connect
 def _shut_down(**kwargs: Any) -> None:
+    _told_to_stop.set()
     timer = threading.Timer(STOP_SECONDS, _stop_transfers)
     timer.daemon = True
     timer.start()
@@ -125,11 +130,26 @@ def run(queue: str, concurrency: int | None, pool: str) -> int:
     if queue == "all":
         return run_all(concurrency, pool)
     number = concurrency or DEFAULT_CONCURRENCY[pool]
-    app.worker_main([
-        "worker", f"--queues={queue}", f"--concurrency={number}", f"--pool={pool}", "--loglevel=INFO",
-        "--without-gossip", "--without-mingle", "--without-heartbeat", f"--hostname={queue}-{os.getpid()}@%h",
-    ])  # fmt: skip
+    arguments = ["worker", f"--queues={queue}", f"--concurrency={number}", f"--pool={pool}", "--loglevel=INFO",
+                 "--without-gossip", "--without-mingle", "--without-heartbeat",
+                 f"--hostname={queue}-{os.getpid()}@%h"]  # fmt: skip
+    with contextlib.suppress(SystemExit):
+        app.worker_main(arguments)
+    if not _told_to_stop.is_set():
+        _begin_anew()
     return 0
+
+
+def _begin_anew() -> None:
+    """Become a new worker, under the same process id.
+
+    Celery ends its worker on an error that it takes for unrecoverable, some of which a broker causes that goes away at
+    an unlucky moment. Ours waits for ever instead.
+    """
+    log.error("The worker ended without being told to; it begins anew in %s s", ANEW_SECONDS)
+    _told_to_stop.wait(ANEW_SECONDS)
+    if not _told_to_stop.is_set():
+        os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606 - our own command line
 
 
 def run_all(concurrency: int | None, pool: str) -> int:
@@ -139,11 +159,15 @@ def run_all(concurrency: int | None, pool: str) -> int:
         for queue in QUEUE_NAMES
     ]
 
+    told = set()
+
     def pass_on(number: int, frame: Any) -> None:
         # From a terminal the children have had the INT themselves; a second one would not let them finish.
         number = signal.SIGTERM if number == signal.SIGINT else number
         for child in children:
-            if child.poll() is None:
+            # Nor would a second TERM, when it comes at the very end.
+            if child.poll() is None and (child.pid, number) not in told:
+                told.add((child.pid, number))
                 child.send_signal(number)
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
@@ -154,8 +178,7 @@ def run_all(concurrency: int | None, pool: str) -> int:
         if child.pid == pid:
             child.returncode = os.waitstatus_to_exitcode(status)
     pass_on(signal.SIGTERM, None)
-    codes = [child.wait() for child in children]
-    return max(codes, key=abs)
+    return max((abs(child.wait()) for child in children), default=0)
 
 
 def _end_with_parent() -> None:

@@ -1,0 +1,34 @@
+"""PostgreSQL is restarted, and killed, while workers work."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from faults.world import World, check_invariants
+
+
+@pytest.mark.timeout(150)
+@pytest.mark.parametrize("pool", ["threads", pytest.param("prefork", marks=pytest.mark.slow)])
+def test_the_database_is_restarted_and_killed(
+    world: World, database: Any, start: Callable[..., Any], wait_until: Callable[..., None], pool: str
+) -> None:
+    world = replace(world, engine=database.engine)
+    world.add(80, delay=0.3)
+    worker = start("bulk", "--concurrency=4", f"--pool={pool}", database_url=database.url)
+    world.request()
+
+    for done, how in ((10, signal.SIGINT), (40, signal.SIGKILL)):
+        wait_until(lambda done=done: world.done() >= done, timeout=40)
+        database.stop(how)
+        asked = len(world.origin.requests)
+        # What was in flight finishes into the void.
+        wait_until(lambda: "The database is away" in worker.log)
+        assert len(world.origin.requests) <= asked + 8
+        database.start()
+
+    world.settle(90)
+    check_invariants(world)

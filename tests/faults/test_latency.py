@@ -1,0 +1,86 @@
+"""Somebody who edits does not wait for the round."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from ckan import model
+from faults.world import World
+
+from origin_server import Answer, Request
+
+EDITS = 100
+BACKLOG = 100_000
+
+_BACKLOG = """
+    INSERT INTO resource (id, package_id, url, format, name, position, state, extras, url_type)
+    SELECT 'backlog-' || n, :package_id, :url || n, 'CSV', '', n, 'active', '{}', ''
+    FROM generate_series(1, :count) AS n
+"""
+
+
+@pytest.mark.timeout(150)
+@pytest.mark.parametrize(
+    "queues", [("all",), pytest.param(("priority", "bulk", "bulk"), marks=pytest.mark.slow)], ids="+".join
+)
+def test_an_edit_starts_within_a_second(
+    world: World, start: Callable[..., Any], wait_until: Callable[..., None], queues: tuple[str, ...]
+) -> None:
+    def slowly(request: Request) -> Answer:
+        time.sleep(2)
+        return Answer(b"a,b\n")
+
+    edited = world.add_urls([world.file(f"/first-{number}.csv") for number in range(EDITS)], per_dataset=1)
+    world.origin.answer("/round", slowly)
+    package_id = next(iter(world.datasets))
+    world.run(_BACKLOG, package_id=package_id, url=world.origin.url("/round?"), count=BACKLOG)
+    world.request("bulk", None)
+    world.run("DELETE FROM archiver_request WHERE resource_id = ANY(:ids)", ids=edited)
+    world.run("ANALYZE archiver_request")
+    for queue in queues:
+        start(queue)
+    busy = 16 * sum(queue != "priority" for queue in queues)
+    wait_until(lambda: _leased(world) >= busy, timeout=30)
+
+    waits = [_edit(world, resource_id) for resource_id in edited]
+
+    waits.sort()
+    p50, p99 = waits[EDITS // 2], waits[EDITS * 99 // 100 - 1]
+    print(  # noqa: T201 - a measurement, shown with -s
+        f"start after an edit: median {p50 * 1000:.0f} ms, p99 {p99 * 1000:.0f} ms, worst {waits[-1] * 1000:.0f} ms"
+    )
+    assert _leased(world) >= busy - 4, "the round went on meanwhile"
+    assert world.scalar("SELECT count(*) FROM archiver_request") > BACKLOG * 0.9
+    assert p99 < 1
+
+
+def _leased(world: World) -> int:
+    return int(
+        world.scalar("SELECT count(*) FROM archiver_request WHERE lease_token IS NOT NULL AND queue = 'bulk'")
+    )
+
+
+def _edit(world: World, resource_id: str) -> float:
+    """Give a resource a URL on another host; returns the seconds from the commit to the first byte asked of it."""
+    arrived: list[float] = []
+    path = f"/{uuid.uuid4().hex}.csv"
+
+    def answer(request: Request) -> Answer:
+        arrived.append(request.at)
+        return Answer(b"edited")
+
+    url = world.origin.answer(path, answer).replace("127.0.0.1", "localhost")
+    resource = model.Resource.get(resource_id)
+    resource.url = url
+    resource.url_changed = True  # as CKAN's actions do
+    model.Session.add(resource)
+    model.Session.commit()
+    committed = time.monotonic()
+    while not arrived and time.monotonic() < committed + 20:
+        time.sleep(0.002)
+    assert arrived, f"{resource_id} did not start within 20 s"
+    return arrived[0] - committed
