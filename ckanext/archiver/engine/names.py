@@ -339,8 +339,10 @@ def _header_text(value: str) -> str:
 
 def safe(name: str) -> str:
     """A name that is one plain file on any system, made of any text; "" if nothing is left of it."""
-    name = unicodedata.normalize("NFC", re.sub(r"\s+", " ", name))
+    name = re.sub(r"\s", " ", name)
+    # What cannot be seen goes first: it may stand between two spaces, or a letter and its accent.
     name = "".join(char for char in name if unicodedata.category(char) not in _INVISIBLE)
+    name = unicodedata.normalize("NFC", re.sub(" +", " ", name))
     name = re.split(r"[/\\]", name.rstrip("/\\ "))[-1]
     name = _FORBIDDEN.sub("_", name).lstrip(".- ~").rstrip(". ")
     if _DEVICES.match(name):

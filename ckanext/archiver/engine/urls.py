@@ -17,6 +17,7 @@ because that is what servers understand. What differs between the two is decided
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 import string
@@ -27,6 +28,9 @@ from urllib.parse import unquote_to_bytes
 import idna
 
 from .outcome import Cause
+
+SHORT = 2_000
+"""Characters of a link that is remembered for a while."""
 
 MAX_LENGTH = 65_536
 """Characters. RFC 9110 §4.1 asks for 8000 octets at least; no server is known to take more than this."""
@@ -198,10 +202,18 @@ def normalise(url: str) -> Target | BadUrl:
 
     :param url: what somebody typed or a server sent
     """
+    return _normalise_short(url) if len(url) <= SHORT else _normalise(url)
+
+
+def _normalise(url: str) -> Target | BadUrl:
     try:
         return _read(url)
     except _Bad as bad:
         return bad.found
+
+
+# One fetch asks for the same few links several times: on its way, for the file's name, for what is shown.
+_normalise_short = functools.lru_cache(maxsize=1024)(_normalise)
 
 
 def host_of(url: str) -> str:

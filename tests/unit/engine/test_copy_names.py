@@ -10,7 +10,7 @@ import unicodedata
 import zipfile
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ckanext.archiver.engine import names
@@ -210,6 +210,7 @@ kinds = st.sampled_from([None, "", "text/csv", "text/html", "application/octet-s
 
 @settings(max_examples=1000, deadline=None)
 @given(st.none() | strings | parts, strings | parts | parts.map("http://data.example/".__add__), kinds)
+@example(None, "HTTP://0/0 \x1b .:", None)
 def test_names_are_safe_whatever_is_sent(header: str | None, url: str, kind: str | None) -> None:
     name = names.filename(header, url, kind)
     is_safe(name)
