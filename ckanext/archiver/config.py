@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 import ckan.plugins.toolkit as tk
@@ -22,7 +23,32 @@ PREFIX = "ckanext-archiver."
 
 MODES = ("archive", "check")
 RECHECKS = ("adaptive", "weekly", "off")
+T = TypeVar("T")
+
 OVERRIDE_KINDS = ("dataset", "organization", "host", "format")
+
+
+_remembered: dict[str, Any] = {}
+
+
+def _option(reader: Callable[[], T]) -> Callable[[], T]:
+    """A reader whose value a worker remembers (see :func:`remember`)."""
+
+    @functools.wraps(reader)
+    def read() -> T:
+        if reader.__name__ in _remembered:
+            return cast("T", _remembered[reader.__name__])
+        return reader()
+
+    return read
+
+
+def remember() -> None:
+    """Read every option now and never again: for a worker, which uses most of them for each link.
+
+    :raises ConfigError: for the first bad value
+    """
+    _remembered.update({reader.__name__: reader() for reader in CHECKS})
 
 
 def _raw(name: str) -> Any:
@@ -72,6 +98,7 @@ def _choice(name: str, choices: tuple[str, ...]) -> str:
 # -- the archive -------------------------------------------------------------------------------------------
 
 
+@_option
 def archive_dir() -> str | None:
     """Absolute path of the directory of cached copies; None when no place was configured."""
     path = _text("archive_dir")
@@ -85,6 +112,7 @@ def archive_dir() -> str | None:
     return path
 
 
+@_option
 def cache_url_root() -> str | None:
     """URL under which the web server publishes the archive, without the last slash; None when CKAN serves it."""
     root = _text("cache_url_root").rstrip("/")
@@ -93,16 +121,19 @@ def cache_url_root() -> str | None:
     return root or None
 
 
+@_option
 def min_free_bytes() -> int:
     """Free bytes on the archive's disk below which nothing is downloaded."""
     return _integer("min_free_bytes", 0)
 
 
+@_option
 def mode() -> str:
     """Either "archive" or "check"."""
     return _choice("mode", MODES)
 
 
+@_option
 def mode_overrides() -> dict[tuple[str, str], str]:
     """``{(kind, lower-case name): mode}``; kinds are those of ``OVERRIDE_KINDS``."""
     overrides = {}
@@ -143,6 +174,7 @@ def user_agent() -> str:
     return text
 
 
+@_option
 def limits() -> Limits:
     """How much one fetch may cost."""
     return Limits(
@@ -160,6 +192,7 @@ def limits() -> Limits:
     )
 
 
+@_option
 def policy() -> Policy:
     """Where fetches may go and how they introduce themselves."""
     allowed = tuple(_text("allowed_addresses").replace(",", " ").split())
@@ -202,6 +235,7 @@ def site_url_internally() -> str:
 # -- verdicts ----------------------------------------------------------------------------------------------
 
 
+@_option
 def retry_delays() -> tuple[int, ...]:
     """Seconds before each retry within one run."""
     words = _text("retry_delays").split()
@@ -212,6 +246,7 @@ def retry_delays() -> tuple[int, ...]:
     return tuple(int(word) for word in words)
 
 
+@_option
 def rules() -> Rules:
     """When a failing link is called broken."""
     return Rules(
@@ -222,11 +257,13 @@ def rules() -> Rules:
     )
 
 
+@_option
 def outage() -> tuple[int, int, int]:
     """(hosts, percent, minutes) of the own-fault guard."""
     return _integer("outage_hosts"), _integer("outage_percent"), _integer("outage_minutes")
 
 
+@_option
 def history_days() -> int:
     """Days for which single checks are remembered."""
     return _integer("history_days", 1)
@@ -235,31 +272,37 @@ def history_days() -> int:
 # -- requests and queues -----------------------------------------------------------------------------------
 
 
+@_option
 def archive_on_change() -> bool:
     """Whether edits put requests."""
     return _boolean("archive_on_change")
 
 
+@_option
 def recheck() -> str:
     """Kind of the regular round: "adaptive", "weekly" or "off"."""
     return _choice("recheck", RECHECKS)
 
 
+@_option
 def dispatch_window() -> int:
     """Largest number of bulk messages in the broker."""
     return _integer("dispatch_window")
 
 
+@_option
 def host_interval() -> float:
     """Seconds between two requests to one host."""
     return _seconds("host_interval", 0, "none")
 
 
+@_option
 def host_concurrency() -> int:
     """Requests to one host at a time; 0 for no limit."""
     return _integer("host_concurrency", 0, "no limit")
 
 
+@_option
 def lease_seconds() -> int:
     """Seconds for which a worker owns a request."""
     seconds = _integer("lease_seconds")
@@ -271,26 +314,31 @@ def lease_seconds() -> int:
     return seconds
 
 
+@_option
 def breaker_failures() -> int:
     """Network failures in a row that open a host's breaker."""
     return _integer("breaker_failures")
 
 
+@_option
 def worker_dead_seconds() -> int:
     """Seconds of silence after which a worker is taken for dead."""
     return _integer("worker_dead_seconds", 2)
 
 
+@_option
 def hold_seconds() -> int:
     """Seconds that a request waits after a fault of our own."""
     return _integer("hold_seconds")
 
 
+@_option
 def poison_deaths() -> int:
     """Worker deaths after which a request is set aside."""
     return _integer("poison_deaths")
 
 
+@_option
 def broker_url() -> str:
     """The broker: our option, else the section [app:celery] of the ini file, else ``ckan.redis.url``.
 

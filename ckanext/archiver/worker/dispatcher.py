@@ -126,6 +126,7 @@ class Dispatcher:
     """
 
     def __init__(self, queues: list[str]) -> None:
+        config.remember()
         a_while = min(10.0, config.worker_dead_seconds() / 3)
         self.threads = [
             alive(queues),
