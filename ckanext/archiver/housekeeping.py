@@ -108,11 +108,15 @@ def take_from_the_dead() -> int:
 
     :returns: how many requests were taken back
     """
-    if not _may_judge():
-        return 0
     connection = model.Session.connection()
-    params = {"died": 1, "dead": config.worker_dead_seconds(), "lease": config.lease_seconds()}
-    taken = connection.execute(sa.text(_RELEASE.format(condition=_DEAD)), params).all()
+    taken = list(
+        connection.execute(
+            sa.text(_RELEASE.format(condition="leased_by = ANY(:gone)")), {"died": 1, "gone": _gone_neighbours()}
+        )
+    )
+    if _may_judge():
+        params = {"died": 1, "dead": config.worker_dead_seconds(), "lease": config.lease_seconds()}
+        taken += connection.execute(sa.text(_RELEASE.format(condition=_DEAD)), params).all()
     connection.execute(
         sa.text("DELETE FROM archiver_worker WHERE seen_at < now() - interval '1 day'"),
     )
@@ -120,6 +124,36 @@ def take_from_the_dead() -> int:
     if taken:
         log.warning("%s requests were taken from workers that died", len(taken))
     return len(taken)
+
+
+def _gone_neighbours() -> list[str]:
+    """Workers of this machine whose process is gone: they need not be waited for as long as silent ones elsewhere.
+
+    They must have missed a sign of life too, since two containers may share a name and not see each other's processes.
+    """
+    silent = model.Session.connection().execute(
+        sa.text("""
+            SELECT worker_id, pid FROM archiver_worker
+            WHERE hostname = :here AND seen_at < now() - :dead / 3.0 * interval '1 second'
+        """),
+        {"here": socket.gethostname(), "dead": config.worker_dead_seconds()},
+    )
+    gone = [worker_id for worker_id, pid in silent if not _runs(pid)]
+    if gone:
+        model.Session.connection().execute(
+            sa.text("DELETE FROM archiver_worker WHERE worker_id = ANY(:gone)"), {"gone": gone}
+        )
+    return gone
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def find_lost_messages() -> int:
