@@ -109,7 +109,7 @@ def _servers(stack: Stack) -> Iterator[None]:
     """The stack's servers; those that did not run before are stopped at the end."""
     ran = {server.NAME for server in stack_cli.SERVERS if running(stack, server.NAME)}
     try:
-        stack_cli.up(stack)
+        stack_cli.up(stack, for_tests=False)
         yield
     finally:
         with _undisturbed(), stack.locked():

@@ -96,11 +96,12 @@ def site_url(stack: Stack, which: str = "") -> str:
     return f"http://127.0.0.1:{stack.port(f'ckan{which}', usable=False)}"
 
 
-def prepare(stack: Stack) -> None:
+def prepare(stack: Stack, *, for_tests: bool) -> None:
     """Write the ini files; make the tables and the sysadmin when they are missing or migrations changed."""
     _write_inis(stack)
     _prepare_database(stack, "")
-    _prepare_database(stack, "test")
+    if for_tests:
+        _prepare_database(stack, "test")
 
 
 def is_prepared(stack: Stack) -> bool:

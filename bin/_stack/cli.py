@@ -30,13 +30,16 @@ System servers are used instead when the environment names them:
 """
 
 
-def up(stack: Stack) -> None:
-    """Make everything of the stack exist, run and answer. Harmless when it does already."""
+def up(stack: Stack, *, for_tests: bool = True) -> None:
+    """Make everything of the stack exist, run and answer. Harmless when it does already.
+
+    :param for_tests: the tests' database too
+    """
     with stack.locked():
         install_packages(stack)
         for server in SERVERS:
             server.up(stack)
-        ckan_site.prepare(stack)
+        ckan_site.prepare(stack, for_tests=for_tests)
 
 
 def install_packages(stack: Stack) -> None:
