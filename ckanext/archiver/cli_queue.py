@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Any
 
 import click
-import sqlalchemy as sa
 from ckan import model
 
 from ckanext.archiver import dispatch, outbox, rounds
@@ -43,9 +42,13 @@ _STATES = {
     type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]),
     help="Only resources that were created or changed since then (UTC).",
 )
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="N links at most: those checked longest ago.")
+@click.option(
+    "--limit", type=click.IntRange(1), metavar="N", help="N links at most: those checked longest ago."
+)
 @click.option("--dry-run", is_flag=True, help="Say how many, and request nothing.")
-@click.option("--confirm-now", is_flag=True, help="Show a link that fails as failing after its first failure.")
+@click.option(
+    "--confirm-now", is_flag=True, help="Show a link that fails as failing after its first failure."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
 @click.option("--wait", is_flag=True, help="Wait until the archivals are done, showing progress.")
 def update(
@@ -89,7 +92,9 @@ def update(
         with rounds.Wanted(condition, params, limit) as wanted:
             numbers.update(selected=wanted.count, hosts=wanted.hosts())
             if not dry_run:
-                numbers["requested"] = _put(wanted, queue, outbox.CONFIRM if confirm_now else "command", quiet=as_json)
+                numbers["requested"] = _put(
+                    wanted, queue, outbox.CONFIRM if confirm_now else "command", quiet=as_json
+                )
                 _dispatch(queue)
             _tell(numbers, dry_run=dry_run, as_json=as_json)
             if wait and not dry_run:

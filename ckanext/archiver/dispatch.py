@@ -337,5 +337,7 @@ def worker_seen(queue: str) -> bool:
         SELECT 1 FROM archiver_worker
         WHERE seen_at > now() - :dead * interval '1 second' AND :queue = ANY(string_to_array(queues, ','))
     """)
-    row = model.Session.connection().execute(statement, {"dead": config.worker_dead_seconds(), "queue": queue})
+    row = model.Session.connection().execute(
+        statement, {"dead": config.worker_dead_seconds(), "queue": queue}
+    )
     return row.first() is not None

@@ -111,7 +111,8 @@ def take_from_the_dead() -> int:
     connection = model.Session.connection()
     taken = list(
         connection.execute(
-            sa.text(_RELEASE.format(condition="leased_by = ANY(:gone)")), {"died": 1, "gone": _gone_neighbours()}
+            sa.text(_RELEASE.format(condition="leased_by = ANY(:gone)")),
+            {"died": 1, "gone": _gone_neighbours()},
         )
     )
     if _may_judge():

@@ -86,7 +86,7 @@ class Wanted:
                 CREATE TEMPORARY TABLE archiver_wanted AS
                 SELECT row_number() OVER (ORDER BY id) AS number, selected.*
                 FROM ({outbox.selection_sql(self.where)} {order}) selected
-            """),
+            """),  # noqa: S608 - constants only
             {**self.params, "limit": self.limit},
         )
         self._connection.execute(sa.text("CREATE UNIQUE INDEX ON archiver_wanted (number)"))
@@ -95,7 +95,9 @@ class Wanted:
     def hosts(self) -> int:
         """How many hosts the resources are on."""
         with self._connection.begin():
-            found = self._connection.execute(sa.text("SELECT count(DISTINCT host) FROM archiver_wanted WHERE host <> ''"))
+            found = self._connection.execute(
+                sa.text("SELECT count(DISTINCT host) FROM archiver_wanted WHERE host <> ''")
+            )
             return int(found.scalar_one())
 
     def open(self) -> int:
@@ -195,8 +197,10 @@ def note_end() -> bool:
 
     :returns: whether it was finished now
     """
-    ended = model.Session.connection().execute(
-        sa.text("""
+    ended = (
+        model.Session.connection()
+        .execute(
+            sa.text("""
             UPDATE archiver_state s SET updated_at = now(), value = jsonb_build_object('last', jsonb_build_object(
                 'started_at', s.value->'started_at', 'finished_at', now(),
                 'checks', (SELECT count(*) FROM archival_check
@@ -205,7 +209,9 @@ def note_end() -> bool:
               AND NOT EXISTS (SELECT 1 FROM archiver_request WHERE queue = 'bulk')
             RETURNING s.value->'last'
         """)
-    ).scalar()
+        )
+        .scalar()
+    )
     model.Session.commit()
     if ended is not None:
         ended = json.loads(ended) if isinstance(ended, str) else ended

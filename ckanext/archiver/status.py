@@ -170,7 +170,9 @@ def _workers() -> list[Status]:
 
 
 def _held() -> Status:
-    reasons = _rows("SELECT held, count(*) AS number FROM archiver_request WHERE held IS NOT NULL GROUP BY held")
+    reasons = _rows(
+        "SELECT held, count(*) AS number FROM archiver_request WHERE held IS NOT NULL GROUP BY held"
+    )
     weather = hosts.weather()
     return {
         "count": sum(row["number"] for row in reasons),
@@ -247,7 +249,8 @@ def alarms(status: Status) -> Iterator[str]:
             "Is our own network or name server down?"
         )
     if not status["disk"]["enough"]:
-        yield f"THE ARCHIVE'S DISK IS FULL OR BROKEN: {_size(status['disk']['free_bytes'])} free. Nothing is downloaded."
+        free = _size(status["disk"]["free_bytes"])
+        yield f"THE ARCHIVE'S DISK IS FULL OR BROKEN: {free} free. Nothing is downloaded."
 
 
 def lines(status: Status) -> Iterator[str]:
@@ -263,7 +266,9 @@ def lines(status: Status) -> Iterator[str]:
     paused = status["hosts_paused"]
     yield f"{'hosts':9} {paused['count']:,} paused"
     for host in paused["hosts"]:
-        why = f"not responding since {host['since']}" if host["why"] == "not-responding" else "asked us to wait"
+        why = (
+            f"not responding since {host['since']}" if host["why"] == "not-responding" else "asked us to wait"
+        )
         yield f"{'':9}   {host['host']}: {why}, until {host['until']}, {host['waiting']:,} waiting"
     held = status["held"]
     reasons = ", ".join(f"{reason} {number:,}" for reason, number in sorted(held["reasons"].items()))
@@ -277,7 +282,9 @@ def lines(status: Status) -> Iterator[str]:
 
 def _round(found: Status) -> str:
     last = found.get("last")
-    finished = f"last finished {last['finished_at']} ({last['checks']:,} checks)" if last else "none finished yet"
+    finished = (
+        f"last finished {last['finished_at']} ({last['checks']:,} checks)" if last else "none finished yet"
+    )
     if "started_at" not in found:
         return f"none is going on; {finished}"
     eta = found["eta_seconds"]
@@ -322,7 +329,8 @@ def prometheus(status: Status) -> str:
             ({"queue": queue}, numbers["oldest_wait_seconds"]) for queue, numbers in queues.items()
         ],
         "archiver_workers": [
-            ({"queue": queue}, sum(queue in worker["queues"] for worker in status["workers"])) for queue in queues
+            ({"queue": queue}, sum(queue in worker["queues"] for worker in status["workers"]))
+            for queue in queues
         ],
         "archiver_rate_per_second": [({}, status["rate_per_second"])],
         "archiver_round_eta_seconds": [({}, "NaN" if eta is None else eta)],
@@ -330,7 +338,9 @@ def prometheus(status: Status) -> str:
         "archiver_held": [({}, status["held"]["count"])],
         "archiver_guard": [({}, int(status["held"]["guard"]))],
         "archiver_set_aside": [({}, status["set_aside"])],
-        "archiver_links": [({"verdict": verdict}, number) for verdict, number in sorted(status["links"].items())],
+        "archiver_links": [
+            ({"verdict": verdict}, number) for verdict, number in sorted(status["links"].items())
+        ],
         "archiver_copies_bytes": [({}, status["disk"]["used_bytes"])],
         "archiver_disk_free_bytes": [({}, _or_nan(status["disk"]["free_bytes"]))],
         "archiver_notices_waiting": [({}, status["notices_waiting"])],

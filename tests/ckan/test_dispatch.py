@@ -50,7 +50,7 @@ def put(host: str, number: int = 1, queue: str = "bulk", **columns: str) -> list
 def sent() -> dict[str, int]:
     """Requests by host that the table says are in the broker."""
     rows = run("SELECT host, count(*) FROM archiver_request WHERE sent_until > now() GROUP BY host")
-    return {host: count for host, count in rows}
+    return dict(map(tuple, rows))
 
 
 def in_broker(queue: str = "bulk") -> int:
@@ -95,7 +95,7 @@ def visit(resource_ids: Iterable[str], outcome: Outcome = OK, queue: str = "bulk
 
 def host(name: str) -> Any:
     return model.Session.connection().execute(
-        sa.text("SELECT *, open_until - now() AS pause, bulk_at - now() AS next_look FROM archiver_host WHERE host = :h"),
+        sa.text("SELECT *, bulk_at - now() AS next_look FROM archiver_host WHERE host = :h"),
         {"h": name},
     ).mappings().one()  # fmt: skip
 
@@ -389,5 +389,3 @@ def test_when_what_we_know_is_old_they_wait_for_the_next_try() -> None:
     run("UPDATE archiver_host SET open_until = now(), bulk_at = now()")
     dispatch.tick()
     assert sent() == {"down.example": 1}, "one tries"
-
-

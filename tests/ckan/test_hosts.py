@@ -9,15 +9,18 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from origin_server import Answer, Origin, Request
-
 from ckan import model
 from ckan.tests import factories
+
 from ckanext.archiver import archiving, hosts, leases, outbox, rounds
 from ckanext.archiver.engine.outcome import Cause, Outcome
 from ckanext.archiver.model import Archival
+from origin_server import Answer, Origin, Request
 
-pytestmark = [pytest.mark.usefixtures("clean_site"), pytest.mark.ckan_config("ckanext-archiver.host_interval", 1)]
+pytestmark = [
+    pytest.mark.usefixtures("clean_site"),
+    pytest.mark.ckan_config("ckanext-archiver.host_interval", 1),
+]
 
 OK = Outcome(Cause.OK, "ok", requests=1)
 DOWN = Outcome(Cause.UNREACHABLE, "connect-refused", requests=1)
@@ -91,7 +94,9 @@ def test_the_pause_doubles_up_to_a_day_and_a_success_ends_it() -> None:
     fail(5)
     pauses = []
     for _ in range(9):
-        run("UPDATE archiver_host SET open_until = now(), opened_at = opened_at - interval '1 minute', next_at = now()")
+        run(
+            "UPDATE archiver_host SET open_until = now(), opened_at = opened_at - interval '1 minute', next_at = now()"
+        )
         gate = enter()
         assert gate.wait == 0
         assert gate.down_since is None, "one tries it"
@@ -178,7 +183,8 @@ def test_two_workers_and_edits_are_polite_together(
 
     package = factories.Dataset()
     of_the_round = [
-        factories.Resource(package_id=package["id"], url=origin.answer(f"/round{n}.csv", slow))["id"] for n in range(6)
+        factories.Resource(package_id=package["id"], url=origin.answer(f"/round{n}.csv", slow))["id"]
+        for n in range(6)
     ]
     run("DELETE FROM archiver_request")
     worker("bulk")
@@ -187,12 +193,15 @@ def test_two_workers_and_edits_are_polite_together(
     with rounds.Wanted("true", {}) as wanted:
         assert sum(wanted.put("bulk", "command")) == 6
     edits = [
-        factories.Resource(package_id=package["id"], url=origin.answer(f"/edit{n}.csv", slow))["id"] for n in range(3)
+        factories.Resource(package_id=package["id"], url=origin.answer(f"/edit{n}.csv", slow))["id"]
+        for n in range(3)
     ]
 
     def done() -> bool:
         model.Session.rollback()
-        return model.Session.query(Archival).filter(Archival.verdict == "ok").count() == len(of_the_round + edits)
+        return model.Session.query(Archival).filter(Archival.verdict == "ok").count() == len(
+            of_the_round + edits
+        )
 
     wait_until(done, 60, "all archived")
     assert max(overlaps) == 1

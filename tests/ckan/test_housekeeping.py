@@ -40,7 +40,10 @@ def worker(worker_id: str, pid: int, seen: int, hostname: str = "") -> None:
 
 def taken() -> set[str]:
     housekeeping.take_from_the_dead()
-    return {id_ for (id_,) in run("SELECT resource_id FROM archiver_request WHERE lease_token IS NULL AND deaths = 1")}
+    return {
+        id_
+        for (id_,) in run("SELECT resource_id FROM archiver_request WHERE lease_token IS NULL AND deaths = 1")
+    }
 
 
 @pytest.fixture
@@ -67,7 +70,11 @@ def test_a_worker_of_this_machine_whose_process_is_gone_is_not_waited_for(gone: 
     worker("slow", os.getpid(), 11)
     worker("elsewhere", gone, 11, "another machine")
     assert taken() == {"gone"}
-    assert {id_ for (id_,) in run("SELECT worker_id FROM archiver_worker")} == {"just-now", "slow", "elsewhere"}
+    assert {id_ for (id_,) in run("SELECT worker_id FROM archiver_worker")} == {
+        "just-now",
+        "slow",
+        "elsewhere",
+    }
 
 
 def test_a_worker_that_says_goodbye_gives_back_without_a_death() -> None:

@@ -6,13 +6,13 @@ import json
 import re
 from typing import Any
 
+import ckan.plugins.toolkit as tk
 import pytest
 import sqlalchemy as sa
-
-import ckan.plugins.toolkit as tk
 from ckan import model
 from ckan.cli.cli import ckan
 from ckan.tests import factories
+
 from ckanext.archiver import cli_queue, hosts, housekeeping, rounds, status
 
 pytestmark = pytest.mark.usefixtures("clean_site")
@@ -144,7 +144,10 @@ def test_the_disk(ckan_config: Any) -> None:
 
 
 def test_what_was_set_aside_is_counted() -> None:
-    run("INSERT INTO archival (id, package_id, resource_id, detail, verdict) VALUES ('a', 'p', 'r', 'poison', 'not-sure')")
+    run(
+        "INSERT INTO archival (id, package_id, resource_id, detail, verdict) "
+        "VALUES ('a', 'p', 'r', 'poison', 'not-sure')"
+    )
     assert status.collect()["set_aside"] == 1
 
 

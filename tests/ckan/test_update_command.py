@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-
 from ckan import model
 from ckan.cli.cli import ckan
 from ckan.tests import factories
+
 from ckanext.archiver import outbox, rounds
 
 pytestmark = pytest.mark.usefixtures("clean_site")
@@ -91,7 +91,9 @@ def test_only_unknown_names_request_nothing(update: Any, resources: dict[str, st
     assert requested() == set()
 
 
-def test_a_named_dataset_is_promoted_and_its_bulk_message_does_nothing(update: Any, resources: dict[str, str]) -> None:
+def test_a_named_dataset_is_promoted_and_its_bulk_message_does_nothing(
+    update: Any, resources: dict[str, str]
+) -> None:
     update()
     update("alpha")
     assert requested("priority") == {resources["alpha1"], resources["alpha2"]}
@@ -156,7 +158,9 @@ def test_numbers_for_scripts(update: Any, resources: dict[str, str]) -> None:
     }  # fmt: skip
 
 
-def test_batches_with_progress(update: Any, resources: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_with_progress(
+    update: Any, resources: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(rounds, "BATCH", 2)
     result = update()
     assert requested() == set(resources.values())
@@ -171,7 +175,8 @@ def test_an_edit_does_not_wait_for_the_command(update: Any, resources: dict[str,
             other.execute(sa.text("SET LOCAL lock_timeout = '1s'"))
             other.execute(sa.text("UPDATE resource SET name = 'x'"))
             other.execute(sa.text("INSERT INTO archiver_request (resource_id, package_id, queue, host, reason) "
-                                  "VALUES (:id, 'p', 'priority', 'h', 'changed')"), {"id": resources["alpha1"]})  # fmt: skip
+                                  "VALUES (:id, 'p', 'priority', 'h', 'changed')"),
+                          {"id": resources["alpha1"]})  # fmt: skip
         assert sum(wanted.put("bulk", "command")) == 4
     assert requested("priority") == {resources["alpha1"]}
 
