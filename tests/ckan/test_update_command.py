@@ -11,7 +11,9 @@ from ckan import model
 from ckan.cli.cli import ckan
 from ckan.tests import factories
 
-from ckanext.archiver import outbox, rounds
+from ckanext.archiver import archiving, leases, outbox, rounds
+from ckanext.archiver.model import Archival
+from origin_server import Origin
 
 pytestmark = pytest.mark.usefixtures("clean_site")
 
@@ -191,3 +193,22 @@ def test_hosts_of_any_length_do_not_keep_anybody_from_saving() -> None:
     host = "".join(f"{i:x}" for i in range(1000))[:2660]
     factories.Resource(url=f"http://{host}.example/")
     assert run("SELECT length(host) FROM archiver_request") == [(255,)]
+
+
+@pytest.mark.ckan_config("ckanext-archiver.retry_delays", "60 60")
+@pytest.mark.parametrize(("options", "verdict"), [((), "ok"), (("--confirm-now",), "failing")])
+def test_confirm_now_shows_the_first_failure(update: Any, origin: Origin, options: Any, verdict: str) -> None:
+    resource = factories.Resource(url=origin.serve("/data.csv", b"a,b\n1,2\n"))
+    archiving.archive_resource(resource["id"], "priority", worker_id=leases.worker_id())
+    archival = Archival.get_for_resource(resource["id"])
+    assert archival.verdict == "ok"
+    worked = archival.last_success
+    origin.serve("/data.csv", b"", status=500)
+    update(resource["package_id"], *options)
+    archiving.archive_resource(resource["id"], "priority", worker_id=leases.worker_id())
+    model.Session.expire_all()
+    archival = Archival.get_for_resource(resource["id"])
+    assert archival.verdict == verdict
+    assert archival.last_success == worked
+    assert archival.failure_count == 0, "the retries decide what counts"
+    assert requested("priority") == {resource["id"]}, "to be tried again"
