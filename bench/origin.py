@@ -59,5 +59,6 @@ def origin(hosts: int, size: int, delay: float = 0) -> Iterator[None]:
 
 def url_sql(hosts: int) -> str:
     """The SQL expression of resource n's URL, spread over the hosts."""
-    return (f"'http://127.' || 64 + n % {hosts} / 65000 || '.' || n % {hosts} / 250 % 250 || '.' || n % {hosts} % 250 + 1"
-            f" || '\\:{PORT}/file-' || n || '.csv'")  # fmt: skip
+    n = f"n % {hosts}"
+    address = f"'http://127.' || 64 + {n} / 65000 || '.' || {n} / 250 % 250 || '.' || {n} % 250 + 1"
+    return rf"{address} || '\:{PORT}/file-' || n || '.csv'"

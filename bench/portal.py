@@ -62,10 +62,15 @@ class Site:
             INSERT INTO package (id, name, title, type, state, private, metadata_created, metadata_modified)
             SELECT 'p' || n, 'dataset-' || n, 'Dataset ' || n, 'dataset', 'active', false, now(), now()
             FROM generate_series(0, :last) n""", last=datasets - 1)  # fmt: skip
-        self.sql(f"""
+        self.sql(
+            f"""
             INSERT INTO resource (id, package_id, url, format, state, position, metadata_modified, created)
-            SELECT CAST(CAST(md5('r' || n) AS uuid) AS text), 'p' || n / :per, {url}, '', 'active', n % :per, now(), now()
-            FROM generate_series(0, :last) n""", last=count - 1, per=per_dataset)  # noqa: S608 - our own expression
+            SELECT CAST(CAST(md5('r' || n) AS uuid) AS text), 'p' || n / :per, {url}, '', 'active', n % :per,
+                   now(), now()
+            FROM generate_series(0, :last) n""",
+            last=count - 1,
+            per=per_dataset,
+        )  # noqa: S608 - our own expression
         self.sql("ANALYZE package")
         self.sql("ANALYZE resource")
 

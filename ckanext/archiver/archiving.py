@@ -306,7 +306,7 @@ def _write(job: Job, outcome: Outcome) -> Result | None:
             claim.reason == outbox.CONFIRM and history.verdict not in (Verdict.FAILING, Verdict.BROKEN)
         ):
             # Somebody who just typed this URL, or asked, sees at once that it fails; the retries decide what it counts.
-            _save(link, outcome, _provisional(history, now), now)
+            _save(link, outcome, _provisional(history, now), now, remember=False)
         outbox.give_back(claim, delays[claim.attempts], attempts=claim.attempts + 1)
         model.Session.commit()
         return None
@@ -332,7 +332,6 @@ def _conclude(job: Job, outcome: Outcome, now: datetime) -> Result:
     claim, link = job.claim, job.link
     judgement = judge(outcome.cause, outcome.detail, _history(link), config.rules(), now)
     values = _save(link, outcome, judgement, now)
-    _remember_check(link, outcome, judgement, now)
     _finish(claim, archived=True, cache_filepath=values["cache_filepath"])
     model.Session.commit()
     _tidy(link, values["cache_filepath"])
@@ -415,18 +414,37 @@ def _provisional(history: History, now: datetime) -> Judgement:
 
 
 # Made once: a statement that SQLAlchemy builds has to be compiled each time when it has an ON CONFLICT.
-_SAVE = sa.text(f"""
+_UPSERT = f"""
     INSERT INTO archival ({", ".join(_KNOWN)})
     VALUES ({", ".join("CAST(:facts AS jsonb)" if name == "facts" else f":{name}" for name in _KNOWN)})
     ON CONFLICT (resource_id) DO UPDATE SET
         {", ".join(f"{name} = EXCLUDED.{name}" for name in _KNOWN if name not in ("id", "created", "resource_id"))}
+"""  # noqa: S608 - constants only
+_SAVE = sa.text(_UPSERT)
+_SAVE_AND_REMEMBER = sa.text(f"""
+    WITH remembered AS (
+        INSERT INTO archival_check (resource_id, checked_at, verdict, cause, detail, http_status, size, seconds)
+        VALUES (:resource_id, :checked_at, :verdict, :cause, :detail, :http_status, :seen_size, :seconds)
+    )
+    {_UPSERT}
 """)  # noqa: S608 - constants only
 
 
-def _save(link: Link, outcome: Outcome, judgement: Judgement, now: datetime) -> dict[str, Any]:
-    """Insert or update the archival, in the caller's transaction; move the file to its place."""
+def _save(
+    link: Link, outcome: Outcome, judgement: Judgement, now: datetime, *, remember: bool = True
+) -> dict[str, Any]:
+    """Insert or update the archival, in the caller's transaction.
+
+    :param remember: add the run to the link's history as well
+    """
     values = _values(link, outcome, judgement, now)
-    model.Session.connection().execute(_SAVE, {**values, "facts": json.dumps(values["facts"])})
+    params = {
+        **values,
+        "facts": json.dumps(values["facts"]),
+        "seen_size": outcome.size,
+        "seconds": outcome.seconds,
+    }
+    model.Session.connection().execute(_SAVE_AND_REMEMBER if remember else _SAVE, params)
     return values
 
 
@@ -546,28 +564,6 @@ def cache_url(package_id: str, resource_id: str, filename: str) -> str:
     return f"{config.site_url()}/dataset/{package_id}/resource/{resource_id}/cached"
 
 
-_CHECKED = sa.text("""
-    INSERT INTO archival_check (resource_id, checked_at, verdict, cause, detail, http_status, size, seconds)
-    VALUES (:resource_id, :checked_at, :verdict, :cause, :detail, :http_status, :size, :seconds)
-""")
-
-
-def _remember_check(link: Link, outcome: Outcome, judgement: Judgement, now: datetime) -> None:
-    model.Session.connection().execute(
-        _CHECKED,
-        {
-            "resource_id": link.resource_id,
-            "checked_at": clock.naive(now),
-            "verdict": str(judgement.verdict),
-            "cause": str(outcome.cause),
-            "detail": outcome.detail,
-            "http_status": outcome.http_status,
-            "size": outcome.size,
-            "seconds": outcome.seconds,
-        },
-    )
-
-
 def _set_aside(claim: outbox.Claim) -> None:
     """Write that a resource killed its workers, so that it is not tried for ever, and tell other extensions."""
     _write_set_aside(claim, claim.deaths)
@@ -589,4 +585,3 @@ def _write_set_aside(claim: outbox.Claim, times: int) -> None:
     judgement = replace(judge(outcome.cause, outcome.detail, history, config.rules(), now),
                         verdict=Verdict.NOT_SURE, held=False)  # fmt: skip
     _save(link, outcome, judgement, now)
-    _remember_check(link, outcome, judgement, now)

@@ -21,6 +21,7 @@ from ckanext.archiver.engine import addresses
 from ckanext.archiver.errors import ConfigError
 from ckanext.archiver.model import Archival
 
+
 @click.group(short_help="Check and archive the links of resources.")
 def archiver() -> None:
     """Check and archive the links of resources."""
@@ -122,6 +123,10 @@ def report(outputfile: str | None) -> None:
     click.echo(f"The report is in {outputfile}.")
 
 
+class _BadUsage(click.UsageError):
+    exit_code = checking.EXIT_USAGE
+
+
 class _CheckCommand(click.Command):
     """Bad usage exits with 3: 2 says that a link is not sure."""
 
@@ -129,15 +134,13 @@ class _CheckCommand(click.Command):
         try:
             return super().make_context(*args, **kwargs)
         except click.UsageError as e:
-            e.exit_code = checking.EXIT_USAGE
-            raise
+            raise _BadUsage(e.message, e.ctx) from e
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except click.UsageError as e:
-            e.exit_code = checking.EXIT_USAGE
-            raise
+            raise _BadUsage(e.message, e.ctx) from e
 
 
 @archiver.command(cls=_CheckCommand)

@@ -65,9 +65,8 @@ _PROMOTE = """
 """
 
 # What was last archived decides whether an edit matters (see changes.py for the rule in words).
-_CHANGED = (
-    _INSERT
-    + """
+_CHANGED = f"""
+    {_INSERT}
     AND r.id = :resource_id AND p.state IN ('active', 'draft')
     AND (CASE
         WHEN a.source_url IS NULL THEN :is_new OR :url_changed
@@ -75,10 +74,9 @@ _CHANGED = (
             OR (r.url_type = 'upload' AND r.last_modified IS DISTINCT FROM a.resource_timestamp)
             OR (:url_changed AND EXISTS (SELECT 1 FROM archiver_request q WHERE q.resource_id = r.id))
         END)
-"""
-    + _PROMOTE
-    + " RETURNING resource_id"
-)
+    {_PROMOTE}
+    RETURNING resource_id
+"""  # noqa: S608 - constants only
 
 
 # -- putting -----------------------------------------------------------------------------------------------
@@ -295,8 +293,10 @@ def claim(resource_id: str, queue: str, worker_id: str, *, at_once: bool = False
     return claimed
 
 
+# With the lock, of two workers that finish a dataset's last two resources one sees that it was the last.
 _FINISH = sa.text("""
-    DELETE FROM archiver_request
+    WITH locked AS MATERIALIZED (SELECT pg_advisory_xact_lock(hashtext('archiver'), hashtext(:package_id)))
+    DELETE FROM archiver_request USING locked
     WHERE resource_id = :resource_id AND lease_token = :token AND NOT again
 """)
 _RUN_AGAIN = """
@@ -313,7 +313,7 @@ def finish(claim: Claim) -> bool:
     :returns: False when the lease was lost: then the caller must roll back and write nothing
     """
     connection = model.Session.connection()
-    params = {"resource_id": claim.resource_id, "token": claim.token}
+    params = {"resource_id": claim.resource_id, "token": claim.token, "package_id": claim.package_id}
     if connection.execute(_FINISH, params).rowcount:
         return True
     return bool(connection.execute(sa.text(_RUN_AGAIN), params).rowcount)
@@ -393,16 +393,12 @@ def another_suspect_runs(claim: Claim) -> bool:
 
 
 def package_has_requests(package_id: str) -> bool:
-    """Whether any request of a dataset is open. Serialised per dataset until the transaction ends, so that of two
-    workers finishing its last two resources one sees that it was the last."""
-    connection = model.Session.connection()
-    connection.execute(
-        sa.text("SELECT pg_advisory_xact_lock(hashtext('archiver'), hashtext(:id))"), {"id": package_id}
-    )
-    row = connection.execute(
-        sa.text("SELECT 1 FROM archiver_request WHERE package_id = :id LIMIT 1"), {"id": package_id}
-    )
+    """Whether any request of a dataset is open; after :func:`finish`, which lets one worker at a time ask."""
+    row = model.Session.connection().execute(_OPEN_OF_PACKAGE, {"id": package_id})
     return row.first() is not None
+
+
+_OPEN_OF_PACKAGE = sa.text("SELECT 1 FROM archiver_request WHERE package_id = :id LIMIT 1")
 
 
 def waiting(resource_ids: Iterable[str]) -> set[str]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ckan.exceptions import CkanConfigurationException
-
 import ckan.plugins as p
 import ckan.plugins.toolkit as tk
+from ckan.exceptions import CkanConfigurationException
 
 from ckanext.archiver import changes, cli, config, outbox, reports, search, views
 from ckanext.archiver.errors import ConfigError

@@ -82,7 +82,13 @@ def test_lines_of_standard_input_give_lines_of_json(check):
 
 @pytest.mark.parametrize(
     "args",
-    [(), ("--mode", "look", "x"), ("--allow", "10.0.0.0/99", "x"), ("--ca-bundle", "/no/file", "x"), ("-", "x")],
+    [
+        (),
+        ("--mode", "look", "x"),
+        ("--allow", "10.0.0.0/99", "x"),
+        ("--ca-bundle", "/no/file", "x"),
+        ("-", "x"),
+    ],
 )
 def test_bad_usage_exits_with_3(check, args):
     result = check(*args)

@@ -21,7 +21,6 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from alembic.script import ScriptDirectory
 from ckan import model as core
 from ckan.cli.cli import ckan
 from sqlalchemy.engine import Engine
@@ -187,7 +186,6 @@ def test_from_everywhere_to_what_the_model_says(db: Scratch, start: Any) -> None
     db.upgrade()
 
     assert db.differences() == []
-    newest = ScriptDirectory(str(ALEMBIC_INI.parent)).get_current_head()
     assert db.rows("SELECT version_num FROM archiver_alembic_version") == [{"version_num": db.head()}]
 
 

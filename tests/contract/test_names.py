@@ -6,9 +6,8 @@ import importlib
 import inspect
 from importlib.metadata import entry_points
 
-import pytest
-
 import ckan.plugins as p
+import pytest
 
 NAMES = {
     "ckanext.archiver.interfaces": ["IPipe"],

@@ -17,7 +17,13 @@ from ckanext.archiver import compat, search, status
 from ckanext.archiver.logic import schema
 from ckanext.archiver.model import Archival, aggregate_archivals_for_a_dataset
 
-__all__ = ["archiver_dataset_show", "archiver_resource_show", "archiver_status_show", "package_create", "package_update"]
+__all__ = [
+    "archiver_dataset_show",
+    "archiver_resource_show",
+    "archiver_status_show",
+    "package_create",
+    "package_update",
+]
 
 Action = Callable[[Any, dict[str, Any]], Any]
 

@@ -66,7 +66,10 @@ class PatientConsumer(Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.connection_errors = (*self.connection_errors, *self.conninfo.channel_errors)
+        self.connection_errors: tuple[type[Exception], ...] = (
+            *self.connection_errors,
+            *self.conninfo.channel_errors,
+        )
 
 
 class CkanLoader(AppLoader):
