@@ -22,7 +22,7 @@ def children(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-@pytest.mark.parametrize("pool", ["threads", "prefork"])
+@pytest.mark.parametrize("pool", ["threads", pytest.param("prefork", marks=pytest.mark.slow)])
 @pytest.mark.timeout(180)
 def test_workers_are_killed_at_random(
     world: World, start: Callable[..., Any], murderer: Callable[..., Any], pool: str
@@ -46,14 +46,14 @@ def test_a_resource_that_kills_its_worker_is_set_aside(world: World, start: Call
         os.kill(workers[-1].pid, signal.SIGKILL)
         return Answer(b"too late")
 
-    world.add(8, delay=0.5, broken_every=100)
+    world.add(5, delay=0.5, broken_every=100)
     (poison,) = world.add_urls([world.origin.answer("/poison.csv", kill)])
     world.verdicts[poison] = "not-sure"
     world.request()
 
     def keep_one_running() -> None:
         if not workers or not workers[-1].runs:
-            workers.append(start("bulk", "--concurrency=9", poison_deaths=2, worker_dead_seconds=2))
+            workers.append(start("bulk", "--concurrency=6", poison_deaths=2, worker_dead_seconds=2))
 
     keep_one_running()
     world.settle(90, meanwhile=keep_one_running)
