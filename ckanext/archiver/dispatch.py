@@ -45,10 +45,10 @@ PRIORITY_GRACE = 2
 BUSY_SECONDS = 5
 """How often a host is looked at that has a request in flight; it is woken when that is done."""
 
-MOST = 100
+MOST = 50
 """Messages of the round that one tick sends: it is short, and the next one follows at once."""
 
-LONGEST_RUN = 20
+LONGEST_RUN = 40
 """Ticks of the round that follow each other without a pause."""
 
 AT_ONCE = 50
