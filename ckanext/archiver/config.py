@@ -216,8 +216,8 @@ def policy() -> Policy:
 def proxy() -> str | None:
     """``ckan.download_proxy``: the operator's own proxy, which then decides where one may go."""
     url = _text("ckan.download_proxy")
-    if url and urlsplit(url).scheme not in ("http", "https"):
-        raise ConfigError(f"ckan.download_proxy must start with http:// or https://, not {url!r}.")
+    if url and urlsplit(url).scheme != "http":
+        raise ConfigError(f"ckan.download_proxy must start with http://, not {url!r}.")
     return url or None
 
 

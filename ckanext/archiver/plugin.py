@@ -7,6 +7,7 @@ from typing import Any
 import ckan.plugins as p
 import ckan.plugins.toolkit as tk
 from ckan.exceptions import CkanConfigurationException
+from ckan.lib.plugins import DefaultTranslation
 
 from ckanext.archiver import changes, cli, config, outbox, reports, search, views
 from ckanext.archiver.errors import ConfigError
@@ -22,7 +23,7 @@ except Exception:  # noqa: BLE001 - on CKAN 2.12 ckanext-report fails while it i
 @tk.blanket.actions
 @tk.blanket.auth_functions
 @tk.blanket.helpers
-class ArchiverPlugin(p.SingletonPlugin):
+class ArchiverPlugin(p.SingletonPlugin, DefaultTranslation):
     """Archives the files of resources and tells whether their links work."""
 
     # -- IConfigurer ----------------------------------------------------------------------------------
@@ -31,6 +32,9 @@ class ArchiverPlugin(p.SingletonPlugin):
     def update_config(self, config_: Any) -> None:
         tk.add_template_directory(config_, "templates")
         tk.add_resource("assets", "ckanext-archiver")
+
+    # -- ITranslation ---------------------------------------------------------------------------------
+    p.implements(p.ITranslation)
 
     # -- IConfigurable --------------------------------------------------------------------------------
     p.implements(p.IConfigurable)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -41,6 +42,11 @@ def connect(timeout: float = TIMEOUT) -> Connection:
     return Connection(url, connect_timeout=timeout, transport_options=options)
 
 
+def _batch(producer: Any) -> Any:
+    """Many messages in one go, where kombu can (since 5.7, with Redis)."""
+    return producer.batch() if hasattr(producer, "batch") else contextlib.nullcontext()
+
+
 def send(connection: Connection, resource_ids: Iterable[str], queue: str) -> int:
     """Put one message per resource on a queue.
 
@@ -49,7 +55,8 @@ def send(connection: Connection, resource_ids: Iterable[str], queue: str) -> int
     """
     sent = 0
     try:
-        with app.amqp.Producer(connection.default_channel, auto_declare=False) as producer:
+        producer = app.amqp.Producer(connection.default_channel, auto_declare=False)
+        with producer, _batch(producer):
             for resource_id in resource_ids:
                 app.send_task(TASK, (resource_id, queue), queue=queue, producer=producer, retry=False)
                 sent += 1
