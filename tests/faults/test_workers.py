@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import threading
@@ -12,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults.world import World, check_invariants
+import sqlalchemy as sa
+from faults.world import BROKEN, World, check_invariants
 
 from _stack.process import birth
 from origin_server import Answer, Request
@@ -27,7 +29,7 @@ def children(pid: int) -> list[int]:
 def test_workers_are_killed_at_random(
     world: World, start: Callable[..., Any], murderer: Callable[..., Any], pool: str
 ) -> None:
-    world.add(200 if pool == "threads" else 80, delay=0.4)
+    world.add(200, delay=0.4)
     options = ("--concurrency=4", f"--pool={pool}")
     bad_day = murderer(lambda: start("bulk", *options), 2, (0.2, 0.8))
     world.request()
@@ -134,3 +136,40 @@ def test_nobody_is_left_when_the_heads_are_killed(
     os.kill(workers[0], signal.SIGKILL)
 
     wait_until(lambda: [pid for pid in [*workers, *pool] if birth(pid)] == [], timeout=30)
+
+
+@pytest.mark.timeout(120)
+def test_a_worker_dies_between_the_copy_and_the_row(
+    world: World, start: Callable[..., Any], wait_until: Callable[..., None]
+) -> None:
+    known, new = world.add_urls([world.file("/known.csv", b"first"), world.origin.url("/new.csv")])
+    worker = start("bulk")
+    world.request("bulk", [known])
+    world.settle(30)
+    world.file("/known.csv", b"second")
+    world.file("/new.csv", b"new")
+    with world.engine.connect() as connection, connection.begin():
+        connection.execute(sa.text("LOCK TABLE archival IN SHARE MODE"))
+        world.request("bulk")
+        wait_until(lambda: {file.read_bytes() for file in copies(world)} == {b"second", b"new"}, timeout=20)
+        worker.kill()
+    for path in ("/known.csv", "/new.csv"):
+        world.origin.serve(path, status=404)
+
+    start("bulk")
+    world.settle(40)
+
+    # The copy that is there is whole, and the row tells of it; the one that no row ever told of is gone.
+    (copy,) = copies(world)
+    rows = world.rows(
+        "SELECT resource_id, verdict, cache_filepath, sha256, size FROM archival ORDER BY cache_filepath"
+    )
+    digest = hashlib.sha256(b"second").hexdigest()
+    assert rows == [
+        {"resource_id": known, "verdict": BROKEN, "cache_filepath": str(copy), "sha256": digest, "size": 6},
+        {"resource_id": new, "verdict": BROKEN, "cache_filepath": None, "sha256": None, "size": None},
+    ]
+
+
+def copies(world: World) -> list[Path]:
+    return [path for path in world.archive_dir.rglob("*.csv") if path.is_file()]
