@@ -51,6 +51,9 @@ MOST = 50
 LONGEST_RUN = 40
 """Ticks of the round that follow each other without a pause."""
 
+TOGETHER = 5
+"""Resources that share a message while many are due. They are archived one after the other, so they are few."""
+
 AT_ONCE = 50
 """Most messages a tick sends at once for what needs no visit: uploads, links without a host, hosts that are down."""
 
@@ -98,7 +101,7 @@ def _begin(queue: str) -> bool:
     )
 
 
-def _send(resource_ids: list[str], queue: str) -> int:
+def _send(resource_ids: list[str], queue: str, *, together: int = 1) -> int:
     """Commit that messages are sent, then send them: one that arrives earlier would find its request all the same,
     and one that is lost is sent again."""
     if not resource_ids:
@@ -107,19 +110,12 @@ def _send(resource_ids: list[str], queue: str) -> int:
     model.Session.commit()
     connection = broker.connect(timeout=5)
     try:
-        return broker.send(connection, resource_ids, queue)
+        return broker.send(connection, resource_ids, queue, together=together)
     except BrokerError:
-        unsend(resource_ids)
+        outbox.unsend(resource_ids)
         raise
     finally:
         connection.release()
-
-
-def unsend(resource_ids: list[str]) -> None:
-    """Forget that messages were sent."""
-    statement = sa.text("UPDATE archiver_request SET sent_until = NULL WHERE resource_id = ANY(:ids)")
-    model.Session.connection().execute(statement, {"ids": resource_ids})
-    model.Session.commit()
 
 
 def _room(queue: str) -> int:
@@ -274,7 +270,8 @@ def tick_bulk(*, fill: bool = False) -> int:
         # The hosts' next times are kept all the same.
         model.Session.commit()
         return 0
-    return _send(due, outbox.BULK)
+    # Where much is due, a message costs about as much as a download. While no worker runs, one for each can be seen.
+    return _send(due, outbox.BULK, together=TOGETHER if len(due) == MOST and not fill else 1)
 
 
 def _take(room: int, fill: bool) -> list[str]:

@@ -372,6 +372,9 @@ def still_ours(claim: Claim) -> tuple[datetime, Wanted] | None:
     return row.now.astimezone(timezone.utc), (row.url, row.url_type, row.last_modified)
 
 
+SUSPECTS_LOCK = 0x6172_6373  # "arcs"
+
+
 def another_suspect_runs(claim: Claim) -> bool:
     """Whether a request that is about to be set aside for killing workers has to wait for another such.
 
@@ -381,7 +384,10 @@ def another_suspect_runs(claim: Claim) -> bool:
     last_chance = max(config.poison_deaths() - 1, 1)
     if claim.deaths < last_chance:
         return False
-    row = model.Session.connection().execute(
+    connection = model.Session.connection()
+    # One at a time until the claim is committed: two that look together would not see each other.
+    connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": SUSPECTS_LOCK})
+    row = connection.execute(
         sa.text("""
             SELECT 1 FROM archiver_request
             WHERE lease_token IS NOT NULL AND leased_until > now() AND deaths >= :last_chance
@@ -408,3 +414,24 @@ def waiting(resource_ids: Iterable[str]) -> set[str]:
         {"ids": list(resource_ids)},
     )
     return {row[0] for row in rows}
+
+
+IN_HAND_SECONDS = 60
+"""How long the last of a message's resources may wait for its first ones, before it gets a message of its own."""
+
+
+def take_in_hand(resource_ids: list[str]) -> None:
+    """Note, and commit, that the message for these resources has come: what is not claimed soon is sent again."""
+    statement = sa.text("""
+        UPDATE archiver_request SET sent_until = now() + :seconds * interval '1 second'
+        WHERE resource_id = ANY(:ids) AND sent_until IS NOT NULL AND lease_token IS NULL
+    """)
+    model.Session.connection().execute(statement, {"ids": resource_ids, "seconds": IN_HAND_SECONDS})
+    model.Session.commit()
+
+
+def unsend(resource_ids: list[str]) -> None:
+    """Forget, and commit, that messages were sent."""
+    statement = sa.text("UPDATE archiver_request SET sent_until = NULL WHERE resource_id = ANY(:ids)")
+    model.Session.connection().execute(statement, {"ids": resource_ids})
+    model.Session.commit()

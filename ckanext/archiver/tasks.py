@@ -52,6 +52,12 @@ def update_resource(self: ArchiverTask, resource_id: str, queue: str = "bulk") -
     return None
 
 
+@app.task(base=ArchiverTask, name="archiver.update_resources")
+def update_resources(resource_ids: list[str], queue: str = "bulk") -> None:
+    """Archive resources that share a message: what the dispatcher sends when many are due."""
+    consumer.archive_resources(resource_ids, queue)
+
+
 @app.task(base=ArchiverTask, bind=True, name="archiver.update_package")
 def update_package(self: ArchiverTask, package_id: str, queue: str = "bulk") -> None:
     """Archive all resources of a dataset; by a worker, each as a request of its own."""

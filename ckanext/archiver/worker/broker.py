@@ -6,7 +6,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from kombu import Connection
@@ -19,6 +19,7 @@ from ckanext.archiver.worker.app import app
 log = logging.getLogger(__name__)
 
 TASK = "archiver.update_resource"
+TASK_FOR_MANY = "archiver.update_resources"
 
 TIMEOUT = 0.5
 """Seconds that a person who edits may have to wait for a broker that does not answer."""
@@ -47,25 +48,26 @@ def _batch(producer: Any) -> Any:
     return producer.batch() if hasattr(producer, "batch") else contextlib.nullcontext()
 
 
-def send(connection: Connection, resource_ids: Iterable[str], queue: str) -> int:
-    """Put one message per resource on a queue.
+def send(connection: Connection, resource_ids: Sequence[str], queue: str, *, together: int = 1) -> int:
+    """Put messages for resources on a queue.
 
-    :returns: how many
+    :param together: how many resources share a message
+    :returns: how many resources
     :raises BrokerError: when the broker does not take them
     """
-    sent = 0
     try:
         producer = app.amqp.Producer(connection.default_channel, auto_declare=False)
         with producer, _batch(producer):
-            for resource_id in resource_ids:
-                app.send_task(TASK, (resource_id, queue), queue=queue, producer=producer, retry=False)
-                sent += 1
+            for begin in range(0, len(resource_ids), together):
+                ids = resource_ids[begin : begin + together]
+                task, first = (TASK, ids[0]) if together == 1 else (TASK_FOR_MANY, ids)
+                app.send_task(task, (first, queue), queue=queue, producer=producer, retry=False)
     except (KombuError, OSError, *connection.connection_errors, *connection.channel_errors) as e:
         raise BrokerError(f"The broker does not answer: {e}") from e
-    return sent
+    return len(resource_ids)
 
 
-def send_quickly(resource_ids: Iterable[str], queue: str) -> None:
+def send_quickly(resource_ids: Sequence[str], queue: str) -> None:
     """Send from a web process. A broker that is down costs an editor half a second once, and never the edit."""
     global _connection, _down_until
     with _lock:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 
 import sqlalchemy as sa
 from ckan import model
@@ -20,11 +21,26 @@ _told = float("-inf")
 
 
 def archive_resource(resource_id: str, queue: str) -> None:
-    """Archive one resource for which a message came. Waits for the database as long as that is away."""
+    """Archive one resource for which a message came."""
+    _with_database(lambda: archiving.archive_resource(resource_id, queue, worker_id=leases.worker_id()))
+
+
+def archive_resources(resource_ids: list[str], queue: str) -> None:
+    """Archive resources that share a message, one after the other. A worker that stops returns the rest."""
+    _with_database(lambda: outbox.take_in_hand(resource_ids))
+    for number, resource_id in enumerate(resource_ids):
+        if archiving.stopping(0):
+            outbox.unsend(resource_ids[number:])
+            return
+        archive_resource(resource_id, queue)
+
+
+def _with_database(work: Callable[[], object]) -> None:
+    """Do it, waiting for the database as long as that is away, or until this worker is to stop."""
     pause = 0.5
     while not archiving.stopping(0):
         try:
-            archiving.archive_resource(resource_id, queue, worker_id=leases.worker_id())
+            work()
         except (sa.exc.OperationalError, sa.exc.InterfaceError) as e:
             _tell(e)
             model.Session.remove()
