@@ -47,3 +47,8 @@ def drop(token: str) -> None:
 def in_hand(token: str) -> bool:
     """Whether this process still works on it."""
     return token in _in_hand
+
+
+def busy() -> bool:
+    """Whether this process has anything in hand."""
+    return bool(_in_hand)

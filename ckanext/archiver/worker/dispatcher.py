@@ -30,7 +30,7 @@ class Job:
     """Something done every so often. A failure is told once a minute, with growing pauses between the tries.
 
     :param longest: seconds between two tries, at most
-    :param rest: how many times longer it rests than it used the processor, so that it leaves that to the archivals
+    :param rest: how many times longer it rests than it used the processor, while this process archives
     """
 
     def __init__(
@@ -59,7 +59,8 @@ class Job:
             return None
         finally:
             model.Session.remove()
-        self.due = max(self.due, time.monotonic() + self.rest * (time.thread_time() - used))
+        if leases.busy():
+            self.due = max(self.due, time.monotonic() + self.rest * (time.thread_time() - used))
         if self.failures:
             log.warning("%s works again", self.name)
         self.failures = 0
@@ -138,7 +139,7 @@ class Dispatcher:
             Jobs("housekeeper", 0.5, [
                 Job("Looking for dead workers", a_while, housekeeping.take_from_the_dead),
                 Job("Delivering left notices", a_while, notices.deliver_left),
-                Job("Refreshing the index", 2, indexing.refresh_left, rest=4),
+                Job("Refreshing the index", 2, indexing.refresh_left, rest=19),
                 Job("Sweeping", a_while, housekeeping.sweep),
                 Job("The regular round", 20, rounds.put_due),
                 Job("Looking for links in no schedule", 60, rounds.put_never_planned),
