@@ -71,20 +71,32 @@ def deliver(token: str) -> int:
     return len(rows)
 
 
+_COUNT_FAILURES = """
+    INSERT INTO archiver_state AS s (key, value) VALUES ('subscriber_failures', to_jsonb(CAST(:failed AS int)))
+    ON CONFLICT (key) DO UPDATE SET value = to_jsonb(CAST(s.value AS int) + :failed), updated_at = now()
+"""
+
+
 def _tell(notice: dict[str, Any]) -> None:
     operation, queue = notice["operation"], notice["queue"]
+    failed = 0
     if operation == "archived":
-        IPipe.send_data(
+        failed = IPipe.send_data(
             operation, queue, resource_id=notice["resource_id"], cache_filepath=notice["cache_filepath"]
         )
     elif operation == "package-archived":
-        IPipe.send_data(operation, queue, package_id=notice["package_id"], cache_filepath=None)
+        failed = IPipe.send_data(operation, queue, package_id=notice["package_id"], cache_filepath=None)
     elif operation == "purged":
         archive_dir = config.archive_dir()
         if archive_dir:
             store.remove(archive_dir, notice["resource_id"])
     else:
         log.error("A notice of an unknown kind was dropped: %s", notice)
+    if failed:
+        # A subscriber may have left our session in any state.
+        model.Session.rollback()
+        model.Session.connection().execute(sa.text(_COUNT_FAILURES), {"failed": failed})
+        model.Session.commit()
 
 
 # What nobody holds, or somebody who is dead, or takes too long.

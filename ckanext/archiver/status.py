@@ -45,6 +45,9 @@ def collect() -> Status:
         "set_aside": links["set_aside"],
         "disk": {"used_bytes": links["bytes"], "copies": links["copies"], **_disk()},
         "notices_waiting": _number("SELECT count(*) FROM archiver_notice"),
+        "subscriber_failures": _number(
+            "SELECT CAST(value AS int) FROM archiver_state WHERE key = 'subscriber_failures'"
+        ),
         "datasets_to_index": _number(
             "SELECT count(*) FROM archiver_dataset WHERE facet IS DISTINCT FROM indexed_facet"
         ),
@@ -274,6 +277,9 @@ def lines(status: Status) -> Iterator[str]:
     reasons = ", ".join(f"{reason} {number:,}" for reason, number in sorted(held["reasons"].items()))
     yield f"{'held':9} {held['count']:,} verdicts{f' ({reasons})' if reasons else ''}"
     yield f"{'set aside':9} {status['set_aside']:,} resources that killed their workers"
+    if status["subscriber_failures"]:
+        times = status["subscriber_failures"]
+        yield f"{'plugins':9} failed {times:,} times on what they heard; the workers' logs say which"
     links = ", ".join(f"{verdict} {number:,}" for verdict, number in sorted(status["links"].items()))
     yield f"{'links':9} {links or 'none looked at yet'}"
     disk = status["disk"]
@@ -314,6 +320,7 @@ _HELP = {
     "archiver_copies_bytes": "Size of all cached copies.",
     "archiver_disk_free_bytes": "Free space on the archive's disk.",
     "archiver_notices_waiting": "Events that other plugins have not heard yet.",
+    "archiver_subscriber_failures": "How often another plugin failed on an event that it heard.",
     "archiver_datasets_to_index": "Datasets whose facet changed and that the search index does not have yet.",
 }
 
@@ -343,6 +350,7 @@ def prometheus(status: Status) -> str:
         ],
         "archiver_copies_bytes": [({}, status["disk"]["used_bytes"])],
         "archiver_disk_free_bytes": [({}, _or_nan(status["disk"]["free_bytes"]))],
+        "archiver_subscriber_failures": [({}, status["subscriber_failures"])],
         "archiver_notices_waiting": [({}, status["notices_waiting"])],
         "archiver_datasets_to_index": [({}, status["datasets_to_index"])],
     }

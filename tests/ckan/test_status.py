@@ -52,7 +52,7 @@ def test_waiting_running_and_the_oldest() -> None:
     requests(2, lease_token="'x'", leased_until="now() + interval '1 minute'")
     requests(1, "priority", sent_until="now() + interval '1 minute'")
     queues = status.collect()["queues"]
-    assert queues["bulk"]["waiting"], queues["bulk"]["running"] == (3, 2)
+    assert (queues["bulk"]["waiting"], queues["bulk"]["running"]) == (3, 2)
     assert 90 <= queues["bulk"]["oldest_wait_seconds"] < 100
     assert queues["priority"]["in_broker"] == 1
 

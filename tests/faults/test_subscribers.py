@@ -17,6 +17,8 @@ def test_a_subscriber_that_fails_keeps_nobody_from_hearing(world: World, start: 
     world.settle()
 
     assert "Plugin archiver_raises failed on archived" in worker.log
+    failures = "SELECT CAST(value AS int) FROM archiver_state WHERE key = 'subscriber_failures'"
+    assert world.scalar(failures) >= 12
     check_invariants(world)
 
 
