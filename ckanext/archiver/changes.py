@@ -16,7 +16,7 @@ from typing import Any
 
 from ckan import model
 
-from ckanext.archiver import config, outbox
+from ckanext.archiver import config, indexing, outbox
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,8 @@ def _on_resource(resource: Any, operation: str | None) -> None:
         outbox.purge_resource(model.Session, resource.id)
     elif resource.state == model.State.DELETED:
         outbox.cancel_resource(model.Session, resource.id)
+        # The dataset may be without its only broken link now.
+        indexing.note_facet(resource.package_id)
     elif config.archive_on_change():
         outbox.put_changed(
             model.Session,

@@ -15,7 +15,7 @@ from ckan import model
 from ckan.lib.redis import connect_to_redis
 from ckan.tests import factories
 
-from ckanext.archiver import archiving, notices, outbox, rounds
+from ckanext.archiver import archiving, indexing, notices, outbox, rounds
 from ckanext.archiver.model import Archival, ArchiverNotice, ArchiverRequest
 from origin_server import Origin
 
@@ -315,6 +315,19 @@ def test_a_deleted_resource_is_not_wanted_any_more(dataset: Dict, origin: Origin
     act("resource_delete", {"id": first})
 
     assert wanted() == {second: "priority"}
+
+
+def test_the_facet_does_not_keep_the_verdict_of_a_deleted_resource(dataset: Dict) -> None:
+    first, second = (resource["id"] for resource in dataset["resources"])
+    verdicts = "UPDATE archival SET verdict = CASE WHEN resource_id = :id THEN 'broken' ELSE 'ok' END"
+    model.Session.connection().execute(sa.text(verdicts), {"id": first})
+    indexing.note_facet(dataset["id"])
+    model.Session.commit()
+
+    act("resource_delete", {"id": first})
+
+    facet = "SELECT facet FROM archiver_dataset WHERE package_id = :id"
+    assert model.Session.connection().execute(sa.text(facet), {"id": dataset["id"]}).scalar() == "ok"
 
 
 @pytest.mark.parametrize("action", ["package_delete", "dataset_purge"])
