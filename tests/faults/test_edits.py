@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -23,13 +22,11 @@ def test_fifty_edits_in_a_second_are_two_fetches(world: World, start: Callable[.
     urls = [world.file(f"/v{number}.csv", b"version %d" % number) for number in range(50)]
     never = world.file("/never.csv")
     edited, rolled_back = world.add_urls([urls[0], world.file("/other.csv")])
-    start("priority", host_interval=1)
+    start("priority", host_interval=10)
 
-    began = time.monotonic()
     for url in reversed(urls):
         _edit(edited, url)
         model.Session.commit()
-    assert time.monotonic() - began < 1.5
     _edit(rolled_back, never)
     model.Session.flush()
     model.Session.rollback()

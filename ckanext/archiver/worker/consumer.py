@@ -20,8 +20,18 @@ TELL_SECONDS = 60
 _told = float("-inf")
 
 
+_taken_up = 0
+
+
+def taken_up() -> int:
+    """How many resources this process has taken up, about: two threads may count as one."""
+    return _taken_up
+
+
 def archive_resource(resource_id: str, queue: str) -> None:
     """Archive one resource for which a message came."""
+    global _taken_up
+    _taken_up += 1
     _with_database(lambda: archiving.archive_resource(resource_id, queue, worker_id=leases.worker_id()))
 
 

@@ -20,6 +20,7 @@ from ckan import model
 
 from ckanext.archiver import config, dispatch, housekeeping, indexing, leases, notices, rounds
 from ckanext.archiver.errors import BrokerError
+from ckanext.archiver.worker import broker, consumer
 
 log = logging.getLogger(__name__)
 
@@ -120,13 +121,55 @@ def alive(queues: list[str]) -> Jobs:
     ])  # fmt: skip
 
 
+STALLED_SECONDS = 20
+
+
+class Stall:
+    """Notices that messages wait, that this worker has nothing to do, and that none reaches it all the same.
+
+    After some troubles of the broker kombu believes that messages are under way which it has lost, and takes no more
+    (seen with kombu 5.6). Then only a new worker helps.
+
+    :param begin_anew: does not return
+    """
+
+    def __init__(self, queues: list[str], begin_anew: Callable[[], None]) -> None:
+        self.queues, self.begin_anew = queues, begin_anew
+        self.since = 0.0
+        self.came = -1
+
+    def look(self) -> None:
+        """Look once, every few seconds.
+
+        :raises BrokerError: when the broker does not answer
+        """
+        if not self._nothing_comes():
+            self.since = time.monotonic()
+        elif time.monotonic() - self.since > STALLED_SECONDS:
+            log.error("Messages wait and none has come for %s s", STALLED_SECONDS)
+            self.begin_anew()
+
+    def _nothing_comes(self) -> bool:
+        came, self.came = self.came, consumer.taken_up()
+        if came != self.came or leases.busy():
+            return False
+        # A worker without its database takes messages and waits.
+        model.Session.connection().execute(sa.text("SELECT 1"))
+        connection = broker.connect(timeout=5)
+        try:
+            return any(broker.queue_length(connection, queue) for queue in self.queues)
+        finally:
+            connection.release()
+
+
 class Dispatcher:
     """See the module's text.
 
     :param queues: the queues this worker reads
+    :param begin_anew: what to do when no messages come any more; None for a worker that cannot tell
     """
 
-    def __init__(self, queues: list[str]) -> None:
+    def __init__(self, queues: list[str], begin_anew: Callable[[], None] | None = None) -> None:
         config.remember()
         a_while = min(10.0, config.worker_dead_seconds() / 3)
         self.threads = [
@@ -147,6 +190,11 @@ class Dispatcher:
                 Job("Forgetting old checks", 600, housekeeping.forget_old_checks),
             ]),
         ]  # fmt: skip
+        if begin_anew is not None:
+            stall = Stall(queues, begin_anew)
+            self.threads.append(
+                Jobs("watch", 1, [Job("Looking whether messages come", 5, stall.look, longest=5)])
+            )
 
     def start(self) -> None:
         for thread in self.threads:

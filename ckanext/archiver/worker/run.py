@@ -58,8 +58,10 @@ def _prepare(sender: Any = None, **kwargs: Any) -> None:
 def _start(sender: Any = None, **kwargs: Any) -> None:
     global _dispatcher
     queues = sorted(sender.app.amqp.queues.consume_from)
-    _dispatcher = dispatcher.Dispatcher(queues)
-    if isinstance(sender.pool, PreforkPool):
+    # In a prefork pool the parent does not know what its children have in hand.
+    is_prefork = isinstance(sender.pool, PreforkPool)
+    _dispatcher = dispatcher.Dispatcher(queues, None if is_prefork else _begin_anew)
+    if is_prefork:
         dispatcher.keep_quiet_while_forking(list(_dispatcher.threads))
     _dispatcher.start()
     log.info("Worker ready for %s", ", ".join(queues))
@@ -146,7 +148,7 @@ def _begin_anew() -> None:
     Celery ends its worker on an error that it takes for unrecoverable, some of which a broker causes that goes away at
     an unlucky moment. Ours waits for ever instead.
     """
-    log.error("The worker ended without being told to; it begins anew in %s s", ANEW_SECONDS)
+    log.error("The worker begins anew in %s s", ANEW_SECONDS)
     _told_to_stop.wait(ANEW_SECONDS)
     if not _told_to_stop.is_set():
         os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606 - our own command line
