@@ -58,11 +58,16 @@ def _other_modules() -> list[str]:
     return sorted({module for module in modules if module != "ckanext.archiver.tasks"})
 
 
+WAKE_SECONDS = 0.05
+
+
 class PatientConsumer(Consumer):
     """Waits for a broker that answers with errors (its memory is full, it is read-only) as for one that is away.
 
     Celery's own ends the worker process then.
     """
+
+    _ticking: Any = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -70,6 +75,18 @@ class PatientConsumer(Consumer):
             *self.connection_errors,
             *self.conninfo.channel_errors,
         )
+
+    def register_with_event_loop(self, hub: Any) -> None:
+        """Keep the loop going. kombu before 5.7 does not notice when a thread is done with a message: it would ask
+        the broker for another only when some timer of Celery's fires, seconds later."""
+        super().register_with_event_loop(hub)
+        if self._ticking is not None:
+            self._ticking.cancel()
+        self._ticking = hub.call_repeatedly(WAKE_SECONDS, _nothing)
+
+
+def _nothing() -> None:
+    """Waking up is all."""
 
 
 class CkanLoader(AppLoader):
