@@ -71,7 +71,11 @@ def test_there_are_enough_of_them() -> None:
 def test_behaviour(case: Case, origin: HostileOrigin, tmp_path: Path) -> None:
     origin.requests.clear()
     outcome = visit(case, origin, tmp_path)
-    assert f"{outcome.cause} {outcome.detail}" == case.what, words.reason(outcome.detail, outcome.facts)
+    # Whether an alert is still read after the close depends on the release of OpenSSL.
+    also = {"unreachable tls-closed": "unreachable tls-alert"}.get(case.what, case.what)
+    assert f"{outcome.cause} {outcome.detail}" in (case.what, also), words.reason(
+        outcome.detail, outcome.facts
+    )
     judgement = judge(outcome.cause, outcome.detail, History(), Rules(), datetime.now(timezone.utc))
     assert ("held" if judgement.held else judgement.verdict) == case.verdict
     assert outcome.requests == case.requests
