@@ -10,7 +10,7 @@ All times are the database's, so that a wrong clock on a worker cannot hurt.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -405,15 +405,6 @@ def package_has_requests(package_id: str) -> bool:
 
 
 _OPEN_OF_PACKAGE = sa.text("SELECT 1 FROM archiver_request WHERE package_id = :id LIMIT 1")
-
-
-def waiting(resource_ids: Iterable[str]) -> set[str]:
-    """Which of these resources have an open request."""
-    rows = model.Session.connection().execute(
-        sa.text("SELECT resource_id FROM archiver_request WHERE resource_id = ANY(:ids)"),
-        {"ids": list(resource_ids)},
-    )
-    return {row[0] for row in rows}
 
 
 IN_HAND_SECONDS = 60
