@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -23,6 +23,7 @@ from ckan import model
 from ckanext.archiver import clock, config, hosts, indexing, leases, notices, outbox, schedule, uploads
 from ckanext.archiver.engine import http, store, words
 from ckanext.archiver.engine.outcome import Cause, FetchRequest, Outcome, Verdict
+from ckanext.archiver.group_commit import ALONE, Alone, Group
 from ckanext.archiver.model import Archival, Status
 from ckanext.archiver.verdict import History, Judgement, judge, status_text
 
@@ -76,12 +77,33 @@ class Link:
 
 @dataclass(frozen=True)
 class Job:
-    """A claimed request with its link, between the two transactions."""
+    """A claimed request with its link (None: it was deleted since), between the two transactions."""
 
     claim: outbox.Claim
-    link: Link
+    link: Link | None
     gate: hosts.Gate
     at_once: bool = False
+
+
+@dataclass
+class Visit:
+    """What came of looking at a link, and what it comes to in the tables."""
+
+    job: Job
+    link: Link
+    outcome: Outcome
+    values: dict[str, Any] | None = None
+    """The archival's row, where there is something to write."""
+    remember: bool = False
+    """The run goes into the link's history, and its request is done."""
+    back: outbox.Return | None = None
+    """The request is put off, where it is not done."""
+    tells: hosts.Visit | None = None
+    """What the host's row learns."""
+
+    @property
+    def claim(self) -> outbox.Claim:
+        return self.job.claim
 
 
 @dataclass(frozen=True)
@@ -101,7 +123,8 @@ def archive_resource(resource_id: str, queue: str = "", *, worker_id: str = leas
     :returns: None where nothing was written: nothing to do, to be tried later, or the lease was lost
     :raises sqlalchemy.exc.DBAPIError: the database is away. The request is left to whoever finds it
     """
-    job = _claim(resource_id, queue, worker_id, at_once)
+    message = Message(resource_id, queue, worker_id, at_once)
+    job = _claim(message) if at_once else _claims.do(message)
     if job is None:
         return None
     try:
@@ -114,26 +137,34 @@ def archive_resource(resource_id: str, queue: str = "", *, worker_id: str = leas
         leases.drop(job.claim.token)
     if queue != outbox.BULK:
         # The round leaves the index to the dispatcher, which refreshes it in batches.
-        indexing.refresh_dataset(job.link.package_id)
+        indexing.refresh_dataset(job.claim.package_id)
     return result
 
 
 def _look_and_write(job: Job) -> Result | None:
-    outcome = None
+    temp_path = None
     try:
-        outcome = _look(job)
-        return _write(job, outcome)
-    except sa.exc.DBAPIError:
+        if job.link is None:
+            _withdraw(job)
+            return None
+        if job.claim.deaths >= config.poison_deaths() and not job.at_once:
+            _set_aside(job, job.link)
+            return None
+        outcome = _look(job, job.link)
+        temp_path = outcome.temp_path
+        visit = Visit(job, job.link, _sealed(outcome))
+        return _conclude(visit, _write(visit) if job.at_once else _writes.do(visit))
+    except (sa.exc.OperationalError, sa.exc.InterfaceError):
         raise
     except Exception:
         # A defect of ours: tried again, but not at once.
         model.Session.rollback()
-        outbox.give_back(job.claim, config.hold_seconds(), held="defect")
+        outbox.give_back([outbox.Return(job.claim, config.hold_seconds(), held="defect")])
         model.Session.commit()
         raise
     finally:
-        if outcome is not None and outcome.temp_path is not None:
-            outcome.temp_path.unlink(missing_ok=True)
+        if temp_path is not None:
+            temp_path.unlink(missing_ok=True)
         model.Session.rollback()
         # The row was written past the ORM: who holds an Archival in this session sees what it is now.
         model.Session.expire_all()
@@ -161,62 +192,102 @@ _LINK = sa.text(f"""
            r.last_modified AS timestamp, {", ".join(f"a.{name} AS a_{name}" for name in _KNOWN)}
     FROM resource r JOIN package p ON p.id = r.package_id LEFT JOIN "group" g ON g.id = p.owner_org
     LEFT JOIN archival a ON a.resource_id = r.id
-    WHERE r.id = :id AND r.state = 'active' AND p.state IN ('active', 'draft')
+    WHERE r.id = ANY(:ids) AND r.state = 'active' AND p.state IN ('active', 'draft')
 """)  # noqa: S608 - constants only
 
 
-def _load(resource_id: str) -> Link | None:
-    row = model.Session.connection().execute(_LINK, {"id": resource_id}).mappings().first()
-    if row is None:
-        return None
+def _load(resource_ids: Sequence[str]) -> dict[str, Link]:
+    rows = model.Session.connection().execute(_LINK, {"ids": list(resource_ids)}).mappings()
+    return {row["resource_id"]: _link(row) for row in rows}
+
+
+def _link(row: Mapping[str, Any]) -> Link:
     archival = {name: row[f"a_{name}"] for name in _KNOWN} if row["a_id"] else None
     return Link(**{name: row[name] for name in row if not name.startswith("a_")}, archival=archival)
 
 
-def _claim(resource_id: str, queue: str, worker_id: str, at_once: bool) -> Job | None:
-    """Take the request and enter the gate of its host: one transaction."""
-    claim = outbox.claim(resource_id, queue, worker_id, at_once=at_once)
-    if claim is None:
-        model.Session.rollback()
-        return None
-    job = None
-    try:
-        job = _enter(claim, at_once)
-    finally:
-        if job is None:
-            leases.drop(claim.token)
+@dataclass(frozen=True)
+class Message:
+    """What :func:`archive_resource` was called with."""
+
+    resource_id: str
+    queue: str
+    worker_id: str
+    at_once: bool
+
+
+def _claim(message: Message) -> Job | None:
+    """Claim alone, and wait for whoever has the request locked."""
+    (job,) = _claim_all([message], wait=True)
+    assert not isinstance(job, Alone)  # noqa: S101 - only where it does not wait
     return job
 
 
-def _enter(claim: outbox.Claim, at_once: bool) -> Job | None:
-    if claim.deaths >= config.poison_deaths() and not at_once:
-        _set_aside(claim)
-        return None
-    link = _load(claim.resource_id)
-    if link is None:
-        # Deleted since it was requested.
-        _finish(claim)
+def _claim_all(messages: Sequence[Message], *, wait: bool = False) -> list[Job | None | Alone]:
+    """Take requests and enter the gates of their hosts: one transaction."""
+    first = messages[0]
+    claims: list[outbox.Claim | None | Alone] = []
+    jobs: list[Job | None | Alone] = []
+    try:
+        _begin(wait=wait)
+        claims = outbox.claim(
+            [outbox.Message(message.resource_id, message.queue) for message in messages],
+            first.worker_id, at_once=first.at_once, wait=wait,
+        )  # fmt: skip
+        entered = _enter([claim for claim in claims if isinstance(claim, outbox.Claim)], first.at_once)
         model.Session.commit()
-        notices.deliver(claim.token)
-        return None
-    if at_once:
-        gate = hosts.Gate()
-    elif outbox.another_suspect_runs(claim):
-        gate = hosts.Gate(wait=SUSPECT_SECONDS)
-    else:
-        gate = hosts.enter(claim.host, urgent=claim.queue == outbox.PRIORITY)
-    if gate.wait:
-        outbox.give_back(claim, gate.wait)
-    model.Session.commit()
-    return None if gate.wait else Job(claim, link, gate, at_once)
+        jobs = [entered.get(claim.token) if isinstance(claim, outbox.Claim) else claim for claim in claims]
+    finally:
+        model.Session.rollback()
+        kept = {job.claim.token for job in jobs if isinstance(job, Job)}
+        for claim in claims:
+            if isinstance(claim, outbox.Claim) and claim.token not in kept:
+                leases.drop(claim.token)
+    return jobs
+
+
+def _enter(claims: Sequence[outbox.Claim], at_once: bool) -> dict[str, Job]:
+    """The jobs, by token, of those that may go now; the others are given back."""
+    if not claims:
+        return {}
+    links = _load([claim.resource_id for claim in claims])
+    # What goes nowhere (deleted meanwhile, about to be set aside) needs no gate.
+    going = [claim for claim in claims if not at_once and claim.resource_id in links
+             and claim.deaths < config.poison_deaths()]  # fmt: skip
+    suspects = outbox.suspects_to_wait(going)
+    going = [claim for claim in going if claim.token not in suspects]
+    found = hosts.enter([hosts.Visitor(claim.host, claim.queue == outbox.PRIORITY) for claim in going])
+    gates = {claim.token: gate for claim, gate in zip(going, found, strict=True)}
+    gates.update({token: hosts.Gate(wait=SUSPECT_SECONDS) for token in suspects})
+    jobs = {}
+    for claim in claims:
+        gate = gates.get(claim.token, hosts.Gate())
+        if not gate.wait:
+            jobs[claim.token] = Job(claim, links.get(claim.resource_id), gate, at_once)
+    waiting = [outbox.Return(claim, gates[claim.token].wait) for claim in claims if claim.token not in jobs]
+    if waiting:
+        outbox.give_back(waiting)
+    return jobs
+
+
+_claims: Group[Message, Job | None] = Group(_claim_all, _claim)
+
+
+def _begin(*, wait: bool) -> None:
+    """Begin a transaction; one for many threads ends by an error where it would have to wait for others."""
+    if not wait:
+        model.Session.connection().execute(_LOCK_TIMEOUT)
+
+
+_LOCK_TIMEOUT = sa.text("SET LOCAL lock_timeout = '1s'")
 
 
 # -- looking -----------------------------------------------------------------------------------------------
 
 
-def _look(job: Job) -> Outcome:
+def _look(job: Job, link: Link) -> Outcome:
     """Look at the link. No transaction is open, and nothing is raised for what the remote side does."""
-    link, archive_dir = job.link, config.archive_dir()
+    archive_dir = config.archive_dir()
     if job.gate.down_since is not None:
         facts = {"host": job.claim.host, "since": job.gate.down_since.date().isoformat()}
         return Outcome(Cause.UNREACHABLE, "host-down", facts, url=link.url)
@@ -248,6 +319,16 @@ def _look(job: Job) -> Outcome:
     return http.fetch(request, limits=config.limits(), policy=config.policy(), spool=spool, stop=_stopping)
 
 
+def _sealed(outcome: Outcome) -> Outcome:
+    """With a file that is safely on the disk; this waits for the disk, so each thread does it for itself."""
+    if outcome.temp_path is not None:
+        try:
+            store.seal(outcome.temp_path)
+        except OSError as e:
+            return _disk_failed(outcome, e)
+    return outcome
+
+
 def _validators(link: Link) -> dict[str, str | None]:
     """What makes the request conditional: only while we still have the copy of this very URL."""
     known = link.known
@@ -273,85 +354,147 @@ def _is_recorded(row: Mapping[str, Any]) -> bool:
 # -- writing -----------------------------------------------------------------------------------------------
 
 
-def _write(job: Job, outcome: Outcome) -> Result | None:
-    """Write what happened, in one commit, if the request is still ours.
+def _write(visit: Visit) -> bool:
+    """Write alone, and wait for whoever has a row locked. False where the request is not ours any more."""
+    (ours,) = _write_all([visit], wait=True)
+    return bool(ours)
 
-    :returns: None when nothing was judged
+
+def _write_all(visits: Sequence[Visit], *, wait: bool = False) -> list[bool | Alone]:
+    """Write what happened, in one commit, as far as the requests are still ours.
+
+    Rows are locked in one order everywhere, so that workers do not wait for each other in a circle: requests, hosts,
+    archivals, datasets, and each in the order of its key.
     """
-    claim, link = job.claim, job.link
-    held_now = outbox.still_ours(claim)
-    if held_now is None:
-        log.info(
-            "Nothing is written about resource %s: its request is withdrawn or another's", link.resource_id
-        )
-        return None
-    now, wanted = held_now
-    if wanted != (link.url, link.url_type, link.timestamp):
-        # Edited meanwhile: this run says nothing about the new URL.
-        hosts.leave(claim.host, outcome)
-        outbox.give_back(claim, 0, attempts=0)
+    try:
+        _begin(wait=wait)
+        wanted = outbox.still_ours([visit.claim for visit in visits], wait=wait)
+        ours = [visit for visit in visits if visit.claim.token in wanted]
+        if ours:
+            _decide(ours, wanted)
+            _apply(ours)
         model.Session.commit()
-        return None
-    outcome = _keep(link, outcome, now)
-    held = _own_fault(job, outcome)
-    if job.gate.down_since is None:
-        hosts.leave(claim.host, outcome, held=bool(held))
+    finally:
+        model.Session.rollback()
+    if wait:
+        return [visit.claim.token in wanted for visit in visits]
+    return [True if visit.claim.token in wanted else ALONE for visit in visits]
+
+
+_writes: Group[Visit, bool] = Group(_write_all, _write)
+
+
+def _decide(visits: Sequence[Visit], wanted: Mapping[str, outbox.Wanted]) -> None:
+    """Fill in what each visit comes to."""
+    meant = []
+    for visit in visits:
+        visit.values = visit.back = visit.tells = None
+        visit.remember = False
+        link, now = visit.link, wanted[visit.claim.token]
+        if (now.url, now.url_type, now.timestamp) == (link.url, link.url_type, link.timestamp):
+            meant.append(visit)
+        else:
+            # Edited meanwhile: this run says nothing about the new URL.
+            visit.tells = hosts.Visit(visit.claim.host, visit.outcome)
+            visit.back = outbox.Return(visit.claim, attempts=0)
+    _keep(meant, wanted)
+    went = [visit for visit in meant if visit.job.gate.down_since is None]
+    for visit in went:
+        visit.tells = hosts.Visit(visit.claim.host, visit.outcome)
+    weather = None
+    if any(hosts.is_network_failure(visit.outcome) and not visit.job.at_once for visit in meant):
+        weather = hosts.weather([visit.tells for visit in went if visit.tells is not None])
+    for visit in meant:
+        _judge(visit, weather, wanted[visit.claim.token].now)
+
+
+def _judge(visit: Visit, weather: hosts.Weather | None, now: datetime) -> None:
+    claim, link, outcome = visit.claim, visit.link, visit.outcome
+    held = _own_fault(visit, weather)
     if held:
-        _hold(job, outcome, held)
-        return None
+        if visit.tells is not None:
+            visit.tells = replace(visit.tells, held=True)
+        visit.back = _hold(visit, held)
+        return
     delays = config.retry_delays()
-    if outcome.transient and claim.attempts < len(delays) and not job.at_once:
-        history = _history(link)
+    history = _history(link)
+    if outcome.transient and claim.attempts < len(delays) and not visit.job.at_once:
         if not link.known or (
             claim.reason == outbox.CONFIRM and history.verdict not in (Verdict.FAILING, Verdict.BROKEN)
         ):
             # Somebody who just typed this URL, or asked, sees at once that it fails; the retries decide what it counts.
-            _save(link, outcome, _provisional(history, now), now, remember=False)
-        outbox.give_back(claim, delays[claim.attempts], attempts=claim.attempts + 1)
-        model.Session.commit()
-        return None
-    return _conclude(job, outcome, now)
+            visit.values = _values(link, outcome, _provisional(history, now), now)
+        visit.back = outbox.Return(claim, delays[claim.attempts], attempts=claim.attempts + 1)
+        return
+    visit.values = _values(
+        link, outcome, judge(outcome.cause, outcome.detail, history, config.rules(), now), now
+    )
+    visit.remember = True
 
 
-def _hold(job: Job, outcome: Outcome, held: str) -> None:
+def _hold(visit: Visit, held: str) -> outbox.Return:
     """Put the request off; what failed may be ours."""
+    outcome = visit.outcome
     if outcome.detail == "stopped":
-        outbox.give_back(job.claim, 0)
-    else:
-        delay = config.hold_seconds()
-        log.warning(
-            "No verdict about resource %s: %s Trying again in %s s", job.link.resource_id, held, delay
+        return outbox.Return(visit.claim)
+    delay = config.hold_seconds()
+    log.warning("No verdict about resource %s: %s Trying again in %s s", visit.link.resource_id, held, delay)
+    return outbox.Return(
+        visit.claim, delay, held=outcome.detail if outcome.cause is Cause.OWN_FAULT else "outage"
+    )
+
+
+def _apply(visits: Sequence[Visit]) -> None:
+    """Write it, in the caller's transaction."""
+    hosts.leave([visit.tells for visit in visits if visit.tells is not None])
+    _save([visit for visit in visits if visit.values is not None])
+    backs = [visit.back for visit in visits if visit.back is not None]
+    if backs:
+        outbox.give_back(backs)
+    done = [visit for visit in visits if visit.remember]
+    if done:
+        _finish([visit.claim for visit in done],
+                {visit.claim.token: visit.values["cache_filepath"] for visit in done if visit.values})  # fmt: skip
+
+
+def _conclude(visit: Visit, ours: bool) -> Result | None:
+    """What remains to be done after the commit. None when nothing was judged."""
+    if not ours:
+        log.info(
+            "Nothing is written about resource %s: its request is withdrawn or another's",
+            visit.link.resource_id,
         )
-        outbox.give_back(
-            job.claim, delay, held=outcome.detail if outcome.cause is Cause.OWN_FAULT else "outage"
-        )
-    model.Session.commit()
+    if not ours or not visit.remember or visit.values is None:
+        return None
+    _tidy(visit.link, visit.values["cache_filepath"])
+    log.info("%s: resource %s (%s)", visit.values["verdict"], visit.link.resource_id, visit.outcome.detail)
+    return Result(visit.outcome, visit.values)
 
 
-def _conclude(job: Job, outcome: Outcome, now: datetime) -> Result:
-    claim, link = job.claim, job.link
-    judgement = judge(outcome.cause, outcome.detail, _history(link), config.rules(), now)
-    values = _save(link, outcome, judgement, now)
-    _finish(claim, archived=True, cache_filepath=values["cache_filepath"])
-    model.Session.commit()
-    _tidy(link, values["cache_filepath"])
-    log.info("%s: resource %s (%s)", judgement.verdict, link.resource_id, outcome.detail)
-    return Result(outcome, values)
+def _finish(claims: Sequence[outbox.Claim], archived: Mapping[str, str | None]) -> None:
+    """Take requests off the table, and write down whom to tell, in the caller's transaction.
+
+    :param archived: the path of the copy, if any, by the token of those that were archived
+    """
+    outbox.finish(claims)
+    # The last of a dataset tells that it is done.
+    last = {claim.package_id: claim for claim in claims}
+    done = outbox.without_requests(last)
+    if done:
+        indexing.note_facet(*done)
+    if not notices.wanted():
+        return
+    told = [
+        _notice("archived", claim, resource_id=claim.resource_id, cache_filepath=archived[claim.token])
+        for claim in claims
+        if claim.token in archived
+    ]
+    told += [_notice("package-archived", claim) for package_id, claim in last.items() if package_id in done]
+    notices.add(told)
 
 
-def _finish(claim: outbox.Claim, *, archived: bool = False, cache_filepath: str | None = None) -> None:
-    """Take the request off the table, and write down whom to tell, in the caller's transaction."""
-    tell = notices.wanted()
-    who = {"token": claim.token, "worker_id": claim.worker_id, "package_id": claim.package_id}
-    if tell and archived:
-        notices.add(
-            "archived", claim.queue, resource_id=claim.resource_id, cache_filepath=cache_filepath, **who
-        )
-    outbox.finish(claim)
-    if not outbox.package_has_requests(claim.package_id):
-        indexing.note_facet(claim.package_id)
-        if tell:
-            notices.add("package-archived", claim.queue, **who)
+def _notice(operation: str, claim: outbox.Claim, **more: str | None) -> notices.Notice:
+    return notices.Notice(operation, claim.queue, claim.package_id, claim.token, claim.worker_id, **more)
 
 
 def _tidy(link: Link, cache_filepath: str | None) -> None:
@@ -365,31 +508,46 @@ def _tidy(link: Link, cache_filepath: str | None) -> None:
         store.remove(archive_dir, link.resource_id)
 
 
-def _keep(link: Link, outcome: Outcome, now: datetime) -> Outcome:
-    """Move the file to its place, before anything is written about it: a row never names a file that is not there.
+def _keep(visits: Sequence[Visit], wanted: Mapping[str, outbox.Wanted]) -> None:
+    """Move files to their places, before anything is written about them: a row never names a file that is not there.
 
     A disk that fails here is our own fault.
     """
     archive_dir = config.archive_dir()
-    if outcome.temp_path is None or archive_dir is None:
-        return outcome
-    try:
-        os.utime(outcome.temp_path, (now.timestamp(), now.timestamp()))
-        path = store.keep(outcome.temp_path, archive_dir, link.resource_id, outcome.filename or "resource")
-    except OSError as e:
-        fault = store.disk_failure(e)
-        return replace(outcome, cause=Cause.OWN_FAULT, detail=fault.detail, facts={})
-    return replace(outcome, temp_path=path)
+    placed: list[tuple[Visit, Path]] = []
+    for visit in visits:
+        outcome, now = visit.outcome, wanted[visit.claim.token].now
+        if outcome.temp_path is None or archive_dir is None:
+            continue
+        try:
+            path = store.place(
+                outcome.temp_path, archive_dir, visit.link.resource_id, outcome.filename or "resource", now
+            )
+        except OSError as e:
+            visit.outcome = _disk_failed(outcome, e)
+        else:
+            visit.outcome = replace(outcome, temp_path=path)
+            placed.append((visit, path))
+    errors = store.sync_names([path for _, path in placed])
+    for (visit, _), error in zip(placed, errors, strict=True):
+        if error is not None:
+            visit.outcome = _disk_failed(visit.outcome, error)
 
 
-def _own_fault(job: Job, outcome: Outcome) -> str:
+def _disk_failed(outcome: Outcome, error: OSError) -> Outcome:
+    return replace(
+        outcome, cause=Cause.OWN_FAULT, detail=store.disk_failure(error).detail, facts={}, temp_path=None
+    )
+
+
+def _own_fault(visit: Visit, weather: hosts.Weather | None) -> str:
     """Why this failure may be ours, empty when it is the link's."""
+    outcome = visit.outcome
     if outcome.cause is Cause.OWN_FAULT:
         return words.reason(outcome.detail, outcome.facts)
-    if not hosts.is_network_failure(outcome) or job.at_once:
+    if not hosts.is_network_failure(outcome) or visit.job.at_once or weather is None:
         return ""
-    weather = hosts.weather()
-    if not weather.stormy or (weather.some_worked and job.claim.holds >= HOLDS_IN_FAIR_WEATHER):
+    if not weather.stormy or (weather.some_worked and visit.claim.holds >= HOLDS_IN_FAIR_WEATHER):
         return ""
     return f"{weather.failed} of {weather.seen} hosts fail at once."
 
@@ -413,39 +571,35 @@ def _provisional(history: History, now: datetime) -> Judgement:
     )
 
 
-# Made once: a statement that SQLAlchemy builds has to be compiled each time when it has an ON CONFLICT.
-_UPSERT = f"""
+# One parameter, whatever the number of rows. The columns of the history that the archival has too have its names.
+_SAVE = sa.text(f"""
+    WITH given AS MATERIALIZED (SELECT CAST(:rows AS json) AS rows),
+    remembered AS (
+        INSERT INTO archival_check (resource_id, checked_at, verdict, cause, detail, http_status, size, seconds)
+        SELECT resource_id, checked_at, verdict, cause, detail, http_status, seen_size, seconds
+        FROM given CROSS JOIN json_to_recordset(given.rows) AS r (
+            resource_id text, checked_at timestamp, verdict text, cause text, detail text, http_status int,
+            seen_size bigint, seconds float8, remember bool)
+        WHERE r.remember
+    )
     INSERT INTO archival ({", ".join(_KNOWN)})
-    VALUES ({", ".join("CAST(:facts AS jsonb)" if name == "facts" else f":{name}" for name in _KNOWN)})
+    SELECT {", ".join(f"r.{name}" for name in _KNOWN)}
+    FROM given CROSS JOIN json_populate_recordset(CAST(NULL AS archival), given.rows) AS r ORDER BY r.resource_id
     ON CONFLICT (resource_id) DO UPDATE SET
         {", ".join(f"{name} = EXCLUDED.{name}" for name in _KNOWN if name not in ("id", "created", "resource_id"))}
-"""  # noqa: S608 - constants only
-_SAVE = sa.text(_UPSERT)
-_SAVE_AND_REMEMBER = sa.text(f"""
-    WITH remembered AS (
-        INSERT INTO archival_check (resource_id, checked_at, verdict, cause, detail, http_status, size, seconds)
-        VALUES (:resource_id, :checked_at, :verdict, :cause, :detail, :http_status, :seen_size, :seconds)
-    )
-    {_UPSERT}
 """)  # noqa: S608 - constants only
 
 
-def _save(
-    link: Link, outcome: Outcome, judgement: Judgement, now: datetime, *, remember: bool = True
-) -> dict[str, Any]:
-    """Insert or update the archival, in the caller's transaction.
-
-    :param remember: add the run to the link's history as well
-    """
-    values = _values(link, outcome, judgement, now)
-    params = {
-        **values,
-        "facts": json.dumps(values["facts"]),
-        "seen_size": outcome.size,
-        "seconds": outcome.seconds,
-    }
-    model.Session.connection().execute(_SAVE_AND_REMEMBER if remember else _SAVE, params)
-    return values
+def _save(visits: Sequence[Visit]) -> None:
+    """Insert or update archivals, in the caller's transaction, and remember the runs that count."""
+    rows = [
+        {**visit.values, "seen_size": visit.outcome.size, "seconds": visit.outcome.seconds,
+         "remember": visit.remember}
+        for visit in visits if visit.values is not None
+    ]  # fmt: skip
+    if rows:
+        text = json.dumps(rows, default=datetime.isoformat)
+        model.Session.connection().execute(_SAVE, {"rows": text})
 
 
 def _values(link: Link, outcome: Outcome, judgement: Judgement, now: datetime) -> dict[str, Any]:
@@ -564,24 +718,27 @@ def cache_url(package_id: str, resource_id: str, filename: str) -> str:
     return f"{config.site_url()}/dataset/{package_id}/resource/{resource_id}/cached"
 
 
-def _set_aside(claim: outbox.Claim) -> None:
+def _withdraw(job: Job) -> None:
+    """Take a request off the table whose resource was deleted since."""
+    _finish([job.claim], {})
+    model.Session.commit()
+    notices.deliver(job.claim.token)
+
+
+def _set_aside(job: Job, link: Link) -> None:
     """Write that a resource killed its workers, so that it is not tried for ever, and tell other extensions."""
-    _write_set_aside(claim, claim.deaths)
-    _finish(claim, archived=True)
+    claim = job.claim
+    wanted = outbox.still_ours([claim]).get(claim.token)
+    if wanted is None:
+        return
+    outcome = Outcome(Cause.OWN_FAULT, "poison", {"times": claim.deaths}, url=link.url)
+    judgement = replace(judge(outcome.cause, outcome.detail, _history(link), config.rules(), wanted.now),
+                        verdict=Verdict.NOT_SURE, held=False)  # fmt: skip
+    values = _values(link, outcome, judgement, wanted.now)
+    _save([Visit(job, link, outcome, values, remember=True)])
+    _finish([claim], {claim.token: None})
     model.Session.commit()
     notices.deliver(claim.token)
     log.error(
         "Resource %s is set aside: %s workers died while they archived it", claim.resource_id, claim.deaths
     )
-
-
-def _write_set_aside(claim: outbox.Claim, times: int) -> None:
-    link, held_now = _load(claim.resource_id), outbox.still_ours(claim)
-    if link is None or held_now is None:
-        return
-    now, _ = held_now
-    outcome = Outcome(Cause.OWN_FAULT, "poison", {"times": times}, url=link.url)
-    history = _history(link)
-    judgement = replace(judge(outcome.cause, outcome.detail, history, config.rules(), now),
-                        verdict=Verdict.NOT_SURE, held=False)  # fmt: skip
-    _save(link, outcome, judgement, now)

@@ -45,13 +45,13 @@ PRIORITY_GRACE = 2
 BUSY_SECONDS = 5
 """How often a host is looked at that has a request in flight; it is woken when that is done."""
 
-MOST = 50
+MOST = 100
 """Messages of the round that one tick sends: it is short, and the next one follows at once."""
 
 LONGEST_RUN = 40
 """Ticks of the round that follow each other without a pause."""
 
-TOGETHER = 5
+TOGETHER = 10
 """Resources that share a message while many are due. They are archived one after the other, so they are few."""
 
 AT_ONCE = 50
@@ -264,13 +264,15 @@ def tick_bulk(*, fill: bool = False) -> int:
     if not _begin(outbox.BULK):
         model.Session.rollback()
         return 0
-    room = min(_room(outbox.BULK), MOST)
-    due = _take(room, fill) if room > 0 else []
+    room = _room(outbox.BULK)
+    # A window that is nearly full is filled up when there is room for a whole tick: few messages for many resources.
+    enough = max(1, min(MOST, config.dispatch_window() // 10))
+    due = _take(min(room, MOST), fill) if room >= enough else []
     if not due:
         # The hosts' next times are kept all the same.
         model.Session.commit()
         return 0
-    # Where much is due, a message costs about as much as a download. While no worker runs, one for each can be seen.
+    # Where much is due, a message costs more than a download. While no worker runs, one for each can be seen.
     return _send(due, outbox.BULK, together=TOGETHER if len(due) == MOST and not fill else 1)
 
 

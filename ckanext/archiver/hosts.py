@@ -13,9 +13,11 @@ for the next try, and an edit is that try.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from ckan import model
@@ -49,58 +51,94 @@ class Gate:
     hints: Mapping[str, bool] = field(default_factory=dict)
 
 
-_HOST = """
-    SELECT extract(epoch FROM next_at - clock_timestamp()) AS wait, open_until > now() AS is_open,
+_ADD = sa.text("""
+    INSERT INTO archiver_host (host) SELECT host FROM unnest(CAST(:hosts AS text[])) AS new (host)
+    WHERE NOT EXISTS (SELECT 1 FROM archiver_host h WHERE h.host = new.host) ORDER BY host ON CONFLICT DO NOTHING
+""")
+_HOST_ROWS = f"""
+    SELECT host, extract(epoch FROM next_at - clock_timestamp()) AS wait, open_until > now() AS is_open,
            extract(epoch FROM open_until - clock_timestamp()) AS pause, open_until IS NOT NULL AS was_open,
-           {fresh} AS fresh, failing_since, hints
-    FROM archiver_host h WHERE host = :host
-"""
+           {FRESH_SQL} AS fresh, failing_since, hints
+    FROM archiver_host h WHERE host = ANY(:hosts) ORDER BY host
+"""  # noqa: S608 - constants only
+_HOSTS, _LOCK_HOSTS = sa.text(_HOST_ROWS), sa.text(_HOST_ROWS + " FOR UPDATE")
+_RUNNING = sa.text("""
+    SELECT host, count(*) AS running FROM archiver_request
+    WHERE host = ANY(:hosts) AND lease_token IS NOT NULL AND leased_until > now() GROUP BY host
+""")
+_VISITED = sa.text("""
+    UPDATE archiver_host SET next_at = now() + :interval * interval '1 second',
+        open_until = CASE WHEN open_until IS NOT NULL THEN now() + :probe * interval '1 second' END
+    WHERE host = ANY(:hosts)
+""")
 
 
-def enter(host: str, *, urgent: bool = False) -> Gate:
-    """Enter a host's gate, in the caller's transaction; it must have claimed its request before.
+@dataclass(frozen=True)
+class Visitor:
+    """Somebody who has claimed a request and wants to visit its host.
 
-    :param urgent: somebody waits: go and see, if what we know of a host that was down is not fresh
+    :ivar urgent: somebody waits: go and see, if what we know of a host that was down is not fresh
     """
-    if not host:
-        return Gate()
+
+    host: str
+    urgent: bool = False
+
+
+def enter(visitors: Sequence[Visitor]) -> list[Gate]:
+    """Enter the gates of hosts, in the caller's transaction; it must have claimed the requests before."""
+    hosts = sorted({visitor.host for visitor in visitors if visitor.host})
+    if not hosts:
+        return [Gate() for _ in visitors]
     connection = model.Session.connection()
     interval, concurrency = config.host_interval(), config.host_concurrency()
     polite = bool(interval or concurrency)
     if polite:
-        connection.execute(sa.text("INSERT INTO archiver_host (host) VALUES (:host) ON CONFLICT DO NOTHING"),
-                           {"host": host})  # fmt: skip
-    # The lock makes two claims for one host queue up, so that the second counts the first.
-    statement = _HOST.format(fresh=FRESH_SQL) + (" FOR UPDATE" if polite else "")
-    row = connection.execute(sa.text(statement), {"host": host}).mappings().first()
-    if row is None:
-        return Gate()
-    if row["is_open"] and row["fresh"]:
-        return Gate(down_since=row["failing_since"])
-    if row["is_open"] and not urgent:
-        return Gate(wait=max(float(row["pause"]), 1.0))
-    if row["wait"] > 0:
-        return Gate(wait=float(row["wait"]))
-    if concurrency and _running(host) > concurrency:
-        return Gate(wait=max(interval, 1.0))
-    if interval or row["was_open"]:
-        connection.execute(
-            sa.text("""
-                UPDATE archiver_host SET next_at = now() + :interval * interval '1 second',
-                    open_until = CASE WHEN open_until IS NOT NULL THEN now() + :probe * interval '1 second' END
-                WHERE host = :host
-            """),
-            {"host": host, "interval": interval, "probe": PROBE_SECONDS},
-        )
-    return Gate(hints=row["hints"])
+        connection.execute(_ADD, {"hosts": hosts})
+    # The lock makes claims for one host queue up, so that the second counts the first.
+    rows = connection.execute(_LOCK_HOSTS if polite else _HOSTS, {"hosts": hosts}).mappings()
+    known = {row["host"]: _Host(dict(row)) for row in rows}
+    if concurrency:
+        for row in connection.execute(_RUNNING, {"hosts": hosts}):
+            known[row.host].running = row.running
+        for visitor in visitors:
+            if visitor.host:
+                # They have claimed already, and do not run yet.
+                known[visitor.host].running -= 1
+    gates = [
+        known[visitor.host].admit(visitor, interval, concurrency) if visitor.host in known else Gate()
+        for visitor in visitors
+    ]
+    visited = [name for name, host in known.items() if host.admitted and (interval or host.row["was_open"])]
+    if visited:
+        connection.execute(_VISITED, {"hosts": visited, "interval": interval, "probe": PROBE_SECONDS})
+    return gates
 
 
-def _running(host: str) -> int:
-    statement = sa.text("""
-        SELECT count(*) FROM archiver_request
-        WHERE host = :host AND lease_token IS NOT NULL AND leased_until > now()
-    """)
-    return int(model.Session.connection().execute(statement, {"host": host}).scalar() or 0)
+class _Host:
+    """A host, while its visitors of one transaction are let in one after the other."""
+
+    def __init__(self, row: dict[str, Any]) -> None:
+        self.row = row
+        self.running = 0
+        self.admitted = False
+
+    def admit(self, visitor: Visitor, interval: float, concurrency: int) -> Gate:
+        row = self.row
+        if row["is_open"] and row["fresh"]:
+            return Gate(down_since=row["failing_since"])
+        if row["is_open"] and not visitor.urgent:
+            return Gate(wait=max(float(row["pause"]), 1.0))
+        if row["wait"] > 0:
+            return Gate(wait=float(row["wait"]))
+        if concurrency and self.running >= concurrency:
+            return Gate(wait=max(interval, 1.0))
+        self.running += 1
+        self.admitted = True
+        # As the row is for who comes next.
+        row["wait"] = interval
+        if row["was_open"]:
+            row.update(is_open=True, pause=PROBE_SECONDS)
+        return Gate(hints=row["hints"])
 
 
 def is_network_failure(outcome: Outcome) -> bool:
@@ -108,70 +146,110 @@ def is_network_failure(outcome: Outcome) -> bool:
     return outcome.cause is Cause.UNREACHABLE
 
 
-_LEAVE = """
-    INSERT INTO archiver_host AS h (host, next_at, network_failures, failing_since, hints, last_checked_at,
-                                    last_failed)
-    VALUES (:host, now() + :pause * interval '1 second', CASE WHEN :failed AND NOT :held THEN 1 ELSE 0 END,
-            CASE WHEN :failed AND NOT :held THEN now() END, CAST(:hints AS jsonb), now(), :failed)
-    ON CONFLICT (host) DO UPDATE SET
-        next_at = greatest(h.next_at, EXCLUDED.next_at),
-        bulk_at = CASE WHEN h.bulk_at IS NOT NULL THEN greatest(h.next_at, EXCLUDED.next_at) END,
-        hints = h.hints || EXCLUDED.hints,
+@dataclass(frozen=True)
+class Visit:
+    """What a visit told about its host.
+
+    :ivar held: the failure may be our own: it does not count against the host
+    """
+
+    host: str
+    outcome: Outcome
+    held: bool = False
+
+
+# Without politeness most results change nothing that matters here: then the row is left alone for a minute. Visits
+# that were under way when the breaker opened do not open it again.
+_LEAVE = sa.text("""
+    WITH visit AS MATERIALIZED (
+        SELECT * FROM json_to_recordset(CAST(:visits AS json))
+            AS v (host text, pause float8, failed bool, held bool, hints jsonb, seconds float8)
+    ), news AS MATERIALIZED (
+        SELECT h.host, v.pause, v.failed, v.held, v.hints,
+            h.network_failures + 1 >= :threshold AND (h.opened_at IS NULL OR h.open_until IS NULL
+                OR h.opened_at < now() - v.seconds * interval '1 second') AS opens
+        FROM archiver_host h JOIN visit v ON v.host = h.host
+        WHERE :polite OR v.pause > 0 OR v.failed OR h.last_failed OR h.open_until IS NOT NULL OR h.network_failures > 0
+            OR NOT h.hints @> v.hints OR coalesce(h.last_checked_at < now() - interval '1 minute', true)
+        ORDER BY h.host FOR UPDATE OF h
+    )
+    UPDATE archiver_host h SET
+        next_at = greatest(h.next_at, now() + v.pause * interval '1 second'),
+        bulk_at = CASE WHEN h.bulk_at IS NOT NULL
+                  THEN greatest(h.next_at, now() + v.pause * interval '1 second') END,
+        hints = h.hints || v.hints,
         last_checked_at = now(),
-        last_failed = :failed,
-        network_failures = CASE WHEN :held THEN h.network_failures WHEN :failed THEN h.network_failures + 1 ELSE 0 END,
-        failing_since = CASE WHEN :held THEN h.failing_since WHEN :failed THEN coalesce(h.failing_since, now()) END,
-        opened = CASE WHEN :held THEN h.opened WHEN NOT :failed THEN 0
-                      WHEN {opens} THEN least(h.opened + 1, 12) ELSE h.opened END,
-        opened_at = CASE WHEN :failed AND NOT :held AND {opens} THEN now() ELSE h.opened_at END,
-        open_until = CASE WHEN :held OR NOT :failed THEN NULL
-                          WHEN {opens}
+        last_failed = v.failed,
+        network_failures = CASE WHEN v.held THEN h.network_failures WHEN v.failed THEN h.network_failures + 1
+                                ELSE 0 END,
+        failing_since = CASE WHEN v.held THEN h.failing_since WHEN v.failed THEN coalesce(h.failing_since, now()) END,
+        opened = CASE WHEN v.held THEN h.opened WHEN NOT v.failed THEN 0
+                      WHEN v.opens THEN least(h.opened + 1, 12) ELSE h.opened END,
+        opened_at = CASE WHEN v.failed AND NOT v.held AND v.opens THEN now() ELSE h.opened_at END,
+        open_until = CASE WHEN v.held OR NOT v.failed THEN NULL
+                          WHEN v.opens
                           THEN now() + least(:pause_first * power(2, h.opened), :pause_longest) * interval '1 second'
                           ELSE h.open_until END
-"""
-# Visits that were under way when the breaker opened do not open it again.
-_OPENS = """
-    (h.network_failures + 1 >= :threshold
-     AND (h.opened_at IS NULL OR h.open_until IS NULL OR h.opened_at < now() - :seconds * interval '1 second'))
-"""
-# Without politeness most results change nothing that matters here: then the row is left alone for a minute.
-_ONLY_NEWS = """
-    WHERE :polite OR :failed OR h.last_failed OR h.open_until IS NOT NULL OR h.network_failures > 0
-        OR NOT h.hints @> EXCLUDED.hints OR coalesce(h.last_checked_at < now() - interval '1 minute', true)
-"""
+    FROM news v WHERE h.host = v.host
+""")
+# A hint only, so it waits for nobody.
+_NOT_VISITED = sa.text("""
+    UPDATE archiver_host SET bulk_at = now() WHERE host IN (
+        SELECT host FROM archiver_host WHERE host = ANY(:hosts) AND bulk_at > now() FOR UPDATE SKIP LOCKED)
+""")
 
 
-_LEAVE_HOST = sa.text(_LEAVE.format(opens=_OPENS) + _ONLY_NEWS)
+def leave(visits: Sequence[Visit]) -> None:
+    """Write down what visits told about their hosts, in the caller's transaction."""
+    visited: list[Visit] = []
+    not_visited: list[Visit] = []
+    for visit in visits:
+        if visit.host:
+            was_there = visit.outcome.requests or is_network_failure(visit.outcome)
+            (visited if was_there else not_visited).append(visit)
+    connection = model.Session.connection()
+    if visited:
+        connection.execute(_ADD, {"hosts": sorted({visit.host for visit in visited})})
+    for told in _in_turn([_told(visit) for visit in visited]):
+        connection.execute(_LEAVE, {
+            "visits": json.dumps(told),
+            "polite": bool(config.host_interval() or config.host_concurrency()),
+            "threshold": config.breaker_failures(),
+            "pause_first": BREAKER_PAUSE,
+            "pause_longest": BREAKER_LONGEST,
+        })  # fmt: skip
+    if not_visited:
+        # Refused, or a name that does not exist: the next in line need not wait.
+        connection.execute(_NOT_VISITED, {"hosts": [visit.host for visit in not_visited]})
 
 
-def leave(host: str, outcome: Outcome, *, held: bool = False) -> None:
-    """Write down what a visit told about the host, in the caller's transaction.
-
-    :param held: the failure may be our own: it does not count against the host
-    """
-    if not host:
-        return
-    if not outcome.requests and not is_network_failure(outcome):
-        # It was not visited (refused, or a name that does not exist): the next in line need not wait.
-        model.Session.connection().execute(
-            sa.text("UPDATE archiver_host SET bulk_at = now() WHERE host = :host AND bulk_at > now()"),
-            {"host": host},
-        )
-        return
-    interval, concurrency = config.host_interval(), config.host_concurrency()
-    params = {
-        "host": host,
-        "pause": max(interval, float(outcome.retry_after or 0)),
+def _told(visit: Visit) -> dict[str, Any]:
+    outcome = visit.outcome
+    return {
+        "host": visit.host,
+        "pause": max(config.host_interval(), float(outcome.retry_after or 0)),
         "failed": is_network_failure(outcome),
-        "held": held,
-        "hints": json.dumps(dict(outcome.hints)),
-        "threshold": config.breaker_failures(),
-        "pause_first": BREAKER_PAUSE,
-        "pause_longest": BREAKER_LONGEST,
+        "held": visit.held,
+        "hints": dict(outcome.hints),
         "seconds": outcome.seconds,
-        "polite": bool(interval or concurrency or outcome.retry_after),
     }
-    model.Session.connection().execute(_LEAVE_HOST, params)
+
+
+def _in_turn(told: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Each host once in a statement: what a host was told about next goes into the next one. Good news is told once."""
+    turns: list[list[dict[str, Any]]] = []
+    count: Counter[str] = Counter()
+    last: dict[str, dict[str, Any]] = {}
+    for one in told:
+        host, before = one["host"], last.get(one["host"])
+        last[host] = one
+        if before is not None and not one["failed"] and before == {**one, "seconds": before["seconds"]}:
+            continue
+        if count[host] == len(turns):
+            turns.append([])
+        turns[count[host]].append(one)
+        count[host] += 1
+    return turns
 
 
 @dataclass(frozen=True)
@@ -193,15 +271,21 @@ class Weather:
         return self.seen > self.failed
 
 
-def weather() -> Weather:
-    """Look at the hosts that were visited within ``outage_minutes``."""
-    row = model.Session.connection().execute(
-        sa.text("""
-            SELECT count(*) AS seen, count(*) FILTER (WHERE last_failed) AS failed FROM archiver_host
-            WHERE last_checked_at > now() - :minutes * interval '1 minute'
-              AND (failing_since IS NULL OR failing_since > now() - :minutes * interval '1 minute')
-        """),
-        {"minutes": config.outage()[2]},
-    )
-    seen, failed = row.one()
-    return Weather(seen, failed)
+_WEATHER = sa.text("""
+    SELECT count(*) AS seen, count(*) FILTER (WHERE coalesce(v.failed, h.last_failed)) AS failed
+    FROM archiver_host h
+    FULL JOIN unnest(CAST(:hosts AS text[]), CAST(:failed AS bool[])) AS v (host, failed) ON v.host = h.host
+    WHERE (v.host IS NOT NULL OR h.last_checked_at > now() - :minutes * interval '1 minute')
+      AND (h.failing_since IS NULL OR h.failing_since > now() - :minutes * interval '1 minute')
+""")
+
+
+def weather(visits: Sequence[Visit] = ()) -> Weather:
+    """Look at the hosts that were visited within ``outage_minutes``.
+
+    :param visits: what was just seen, and is not written down yet
+    """
+    failed = {visit.host: is_network_failure(visit.outcome) for visit in visits if visit.host}
+    params = {"hosts": list(failed), "failed": list(failed.values()), "minutes": config.outage()[2]}
+    seen, bad = model.Session.connection().execute(_WEATHER, params).one()
+    return Weather(seen, bad)

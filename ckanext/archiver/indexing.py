@@ -30,19 +30,20 @@ _failed: dict[str, float] = {}
 
 _NOTE = sa.text("""
     INSERT INTO archiver_dataset AS d (package_id, facet)
-    SELECT :id, CASE max(CASE a.verdict WHEN 'broken' THEN 3 WHEN 'failing' THEN 2 WHEN 'not-sure' THEN 1
-                         WHEN 'ok' THEN 0 END)
-                WHEN 3 THEN 'broken' WHEN 2 THEN 'failing' WHEN 1 THEN 'not-sure' WHEN 0 THEN 'ok' END
-    FROM archival a JOIN resource r ON r.id = a.resource_id
-    WHERE a.package_id = :id AND r.state = 'active'
+    SELECT noted.id, CASE max(CASE a.verdict WHEN 'broken' THEN 3 WHEN 'failing' THEN 2 WHEN 'not-sure' THEN 1
+                              WHEN 'ok' THEN 0 END)
+                     WHEN 3 THEN 'broken' WHEN 2 THEN 'failing' WHEN 1 THEN 'not-sure' WHEN 0 THEN 'ok' END
+    FROM unnest(CAST(:ids AS text[])) AS noted (id)
+    LEFT JOIN (archival a JOIN resource r ON r.id = a.resource_id AND r.state = 'active') ON a.package_id = noted.id
+    GROUP BY noted.id ORDER BY noted.id
     ON CONFLICT (package_id) DO UPDATE SET facet = EXCLUDED.facet
     WHERE d.facet IS DISTINCT FROM EXCLUDED.facet
 """)
 
 
-def note_facet(package_id: str) -> None:
-    """Note what a dataset's links say now, in the caller's transaction."""
-    model.Session.connection().execute(_NOTE, {"id": package_id})
+def note_facet(*package_ids: str) -> None:
+    """Note what the links of datasets say now, in the caller's transaction."""
+    model.Session.connection().execute(_NOTE, {"ids": list(package_ids)})
 
 
 def indexes_itself() -> bool:

@@ -6,7 +6,10 @@ everything at least once.
 
 from __future__ import annotations
 
+import json
 import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import ckan.plugins as p
@@ -26,12 +29,16 @@ LEASE_SECONDS = 300
 MOST_ATTEMPTS = 5
 """A notice that was not delivered so often, because who took it died, is given up."""
 
-_ADD = """
+_ADD = sa.text("""
     INSERT INTO archiver_notice (operation, package_id, resource_id, queue, cache_filepath, lease_token, leased_by,
                                  leased_until)
-    VALUES (:operation, :package_id, :resource_id, :queue, :cache_filepath, :token, :worker,
-            now() + :lease * interval '1 second')
-"""
+    SELECT operation, package_id, resource_id, queue, cache_filepath, token, worker_id,
+           now() + :lease * interval '1 second'
+    FROM ROWS FROM (json_to_recordset(CAST(:notices AS json)) AS (
+        operation text, package_id text, resource_id text, queue text, cache_filepath text, token text, worker_id text
+    )) WITH ORDINALITY AS n (operation, package_id, resource_id, queue, cache_filepath, token, worker_id, number)
+    ORDER BY number
+""")
 
 
 def wanted() -> bool:
@@ -39,16 +46,23 @@ def wanted() -> bool:
     return any(True for _ in p.PluginImplementations(IPipe))
 
 
-def add(operation: str, queue: str, *, token: str, worker_id: str, package_id: str, resource_id: str | None = None,
-        cache_filepath: str | None = None) -> None:  # fmt: skip
-    """Write a notice, in the caller's transaction, for the caller to deliver after its commit.
+@dataclass(frozen=True)
+class Notice:
+    """An event, held by ``token`` until it is delivered."""
 
-    :param token: a token that the caller has in hand
-    """
-    params = {"operation": operation, "queue": queue, "package_id": package_id, "resource_id": resource_id,
-              "cache_filepath": cache_filepath, "token": token, "worker": worker_id,
-              "lease": LEASE_SECONDS}  # fmt: skip
-    model.Session.connection().execute(sa.text(_ADD), params)
+    operation: str
+    queue: str
+    package_id: str
+    token: str
+    worker_id: str
+    resource_id: str | None = None
+    cache_filepath: str | None = None
+
+
+def add(notices: Sequence[Notice]) -> None:
+    """Write notices, in the caller's transaction, for who has their tokens in hand to deliver after its commit."""
+    params = {"notices": json.dumps([asdict(notice) for notice in notices]), "lease": LEASE_SECONDS}
+    model.Session.connection().execute(_ADD, params)
 
 
 def deliver(token: str) -> int:

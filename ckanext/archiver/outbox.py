@@ -9,8 +9,9 @@ All times are the database's, so that a wrong clock on a worker cannot hurt.
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -19,6 +20,7 @@ import sqlalchemy as sa
 from ckan import model
 
 from ckanext.archiver import config, leases
+from ckanext.archiver.group_commit import ALONE, Alone
 from ckanext.archiver.worker import broker
 
 log = logging.getLogger(__name__)
@@ -258,153 +260,214 @@ class Claim:
     worker_id: str
 
 
-_CLAIM = sa.text("""
-    UPDATE archiver_request SET
-        lease_token = :token, leased_by = :worker, leased_until = now() + :lease * interval '1 second',
-        sent_until = NULL, again = false
-    WHERE resource_id = :resource_id
-        AND (:queue = '' OR queue = :queue)
-        AND (lease_token IS NULL OR leased_until < now())
-        AND (:at_once OR not_before <= now())
-    RETURNING package_id, queue, host, reason, attempts, holds, deaths
-""")
+@dataclass(frozen=True)
+class Message:
+    """What came by the broker: a resource to claim.
 
-
-def claim(resource_id: str, queue: str, worker_id: str, *, at_once: bool = False) -> Claim | None:
-    """Take a request, in the caller's transaction. The same message delivered twice takes nothing the second time.
-
-    :param queue: the queue the message came by; a message of a queue the request has left does nothing. Empty
-        for any
-    :param at_once: also when the request is to wait
-    :returns: None where there is nothing to do: no request, not due, or another worker has it. Otherwise the caller
-        drops the token (``leases.drop``) when it is done
+    :ivar queue: the queue it came by; a message of a queue the request has left does nothing. Empty for any
     """
-    token = leases.take()
-    params = {"resource_id": resource_id, "queue": queue, "worker": worker_id, "token": token, "at_once": at_once,
-              "lease": config.lease_seconds()}  # fmt: skip
-    claimed = None
+
+    resource_id: str
+    queue: str = ""
+
+
+_CLAIMABLE = """
+    unnest(CAST(:ids AS text[]), CAST(:queues AS text[]), CAST(:tokens AS text[])) AS m (resource_id, queue, token)
+    JOIN archiver_request q ON q.resource_id = m.resource_id
+    WHERE (m.queue = '' OR q.queue = m.queue)
+        AND (q.lease_token IS NULL OR q.leased_until < now())
+        AND (:at_once OR q.not_before <= now())
+"""
+_CLAIM = f"""
+    WITH claimable AS MATERIALIZED (
+        SELECT q.resource_id, m.token FROM {_CLAIMABLE} ORDER BY q.resource_id FOR UPDATE OF q %s
+    )
+    UPDATE archiver_request q SET
+        lease_token = c.token, leased_by = :worker, leased_until = now() + :lease * interval '1 second',
+        sent_until = NULL, again = false
+    FROM claimable c WHERE q.resource_id = c.resource_id
+    RETURNING q.lease_token AS token, q.resource_id, q.package_id, q.queue, q.host, q.reason, q.attempts, q.holds,
+        q.deaths
+"""  # noqa: S608 - constants only
+_CLAIM_WAITING, _CLAIM_FREE = sa.text(_CLAIM % ""), sa.text(_CLAIM % "SKIP LOCKED")
+_LOCKED_NOW = sa.text(f"SELECT m.token FROM {_CLAIMABLE}")  # noqa: S608 - constants only
+
+
+def claim(
+    messages: Sequence[Message], worker_id: str, *, at_once: bool = False, wait: bool = True
+) -> list[Claim | None | Alone]:
+    """Take requests, in the caller's transaction. The same message delivered twice takes nothing the second time.
+
+    :param at_once: also when the request is to wait
+    :param wait: wait for other transactions (an edit) that have a request locked; else ``ALONE`` stands for it
+    :returns: for each message its claim, or None where there is nothing to do: no request, not due, or another worker
+        has it. The caller drops the token of each claim (``leases.drop``) when it is done
+    """
+    tokens = [leases.take() for _ in messages]
+    claims: dict[str, Claim | None | Alone] = {}
     try:
-        row = model.Session.connection().execute(_CLAIM, params).mappings().first()
-        if row is not None:
-            claimed = Claim(resource_id=resource_id, token=token, worker_id=worker_id, **row)
+        params = {"ids": [message.resource_id for message in messages], "tokens": tokens, "at_once": at_once,
+                  "queues": [message.queue for message in messages]}  # fmt: skip
+        connection = model.Session.connection()
+        taken = connection.execute(
+            _CLAIM_WAITING if wait else _CLAIM_FREE,
+            {**params, "worker": worker_id, "lease": config.lease_seconds()},
+        )
+        claims.update({row["token"]: Claim(worker_id=worker_id, **row) for row in taken.mappings()})
+        if not wait and len(claims) < len(messages):
+            # What could be claimed and was not is locked; what was claimed just now cannot be any more.
+            locked = connection.execute(_LOCKED_NOW, params).scalars().all()
+            claims.update(dict.fromkeys(locked, ALONE))
     finally:
-        if claimed is None:
-            leases.drop(token)
-    return claimed
+        for token in tokens:
+            if not isinstance(claims.get(token), Claim):
+                leases.drop(token)
+    return [claims.get(token) for token in tokens]
 
 
-# With the lock, of two workers that finish a dataset's last two resources one sees that it was the last.
-_FINISH = sa.text("""
-    WITH locked AS MATERIALIZED (SELECT pg_advisory_xact_lock(hashtext('archiver'), hashtext(:package_id)))
-    DELETE FROM archiver_request USING locked
-    WHERE resource_id = :resource_id AND lease_token = :token AND NOT again
+# With the locks, of two workers that finish a dataset's last two resources one sees that it was the last. In one
+# order, so that workers with several datasets do not wait for each other.
+_LOCK_PACKAGES = sa.text("""
+    SELECT pg_advisory_xact_lock(hashtext('archiver'), key)
+    FROM (SELECT DISTINCT hashtext(id) AS key FROM unnest(CAST(:ids AS text[])) AS id ORDER BY key) AS keys
 """)
-_RUN_AGAIN = """
-    UPDATE archiver_request SET
+_MINE = """unnest(CAST(:ids AS text[]), CAST(:tokens AS text[])) AS mine (resource_id, token)
+    WHERE q.resource_id = mine.resource_id AND q.lease_token = mine.token"""
+_FINISH = sa.text(f"DELETE FROM archiver_request q USING {_MINE} AND NOT q.again RETURNING mine.token")  # noqa: S608
+_RUN_AGAIN = sa.text(f"""
+    UPDATE archiver_request q SET
         lease_token = NULL, leased_by = NULL, leased_until = NULL, sent_until = NULL, again = false,
         attempts = 0, holds = 0, deaths = 0, held = NULL, not_before = now()
-    WHERE resource_id = :resource_id AND lease_token = :token
-"""
+    FROM {_MINE} RETURNING mine.token
+""")  # noqa: S608 - constants only
 
 
-def finish(claim: Claim) -> bool:
-    """Take a request off the table, in the caller's transaction; one that was put again meanwhile stays.
+def finish(claims: Sequence[Claim]) -> set[str]:
+    """Take requests off the table, in the caller's transaction; one that was put again meanwhile stays.
 
-    :returns: False when the lease was lost: then the caller must roll back and write nothing
+    :returns: the tokens of those that were still ours. For any other the caller must roll back and write nothing
     """
     connection = model.Session.connection()
-    params = {"resource_id": claim.resource_id, "token": claim.token, "package_id": claim.package_id}
-    if connection.execute(_FINISH, params).rowcount:
-        return True
-    return bool(connection.execute(sa.text(_RUN_AGAIN), params).rowcount)
+    params = {"ids": [claim.resource_id for claim in claims], "tokens": [claim.token for claim in claims]}
+    connection.execute(_LOCK_PACKAGES, {"ids": [claim.package_id for claim in claims]})
+    done = set(connection.execute(_FINISH, params).scalars())
+    if len(done) < len(claims):
+        done.update(connection.execute(_RUN_AGAIN, params).scalars())
+    return done
 
 
-def give_back(claim: Claim, delay: float, *, attempts: int | None = None, held: str = "") -> bool:
-    """Return a request for later, in the caller's transaction.
+@dataclass(frozen=True)
+class Return:
+    """A request that is given back for later.
 
-    :param delay: seconds until it may be taken again; an edit made meanwhile makes it due at once
-    :param attempts: failed tries so far, None to leave the number as it is
-    :param held: why no verdict was taken, where the fault is our own: a detail, or "outage"
-    :returns: False when the lease was lost
+    :ivar delay: seconds until it may be taken again; an edit made meanwhile makes it due at once
+    :ivar attempts: failed tries so far, None to leave the number as it is
+    :ivar held: why no verdict was taken, where the fault is our own: a detail, or "outage"
     """
-    result = model.Session.connection().execute(
-        sa.text("""
-            UPDATE archiver_request SET
-                lease_token = NULL, leased_by = NULL, leased_until = NULL, sent_until = NULL, again = false,
-                attempts = CASE WHEN again THEN 0 ELSE coalesce(:attempts, attempts) END,
-                holds = CASE WHEN again THEN 0 WHEN :held = '' THEN holds ELSE holds + 1 END,
-                held = nullif(:held, ''),
-                not_before = CASE WHEN again THEN now() ELSE now() + :delay * interval '1 second' END
-            WHERE resource_id = :resource_id AND lease_token = :token
-        """),
-        {
-            "resource_id": claim.resource_id,
-            "token": claim.token,
-            "delay": delay,
-            "attempts": attempts,
-            "held": held,
-        },
-    )
-    return bool(result.rowcount)
+
+    claim: Claim
+    delay: float = 0
+    attempts: int | None = None
+    held: str = ""
 
 
-_STILL_OURS = sa.text("""
-    SELECT now() AS now, coalesce(r.url, '') AS url, coalesce(r.url_type, '') AS url_type, r.last_modified
+_GIVE_BACK = sa.text("""
+    UPDATE archiver_request q SET
+        lease_token = NULL, leased_by = NULL, leased_until = NULL, sent_until = NULL, again = false,
+        attempts = CASE WHEN again THEN 0 ELSE coalesce(back.attempts, q.attempts) END,
+        holds = CASE WHEN again THEN 0 WHEN back.held = '' THEN holds ELSE holds + 1 END,
+        held = nullif(back.held, ''),
+        not_before = CASE WHEN again THEN now() ELSE now() + back.delay * interval '1 second' END
+    FROM json_to_recordset(CAST(:back AS json))
+        AS back (resource_id text, token text, delay float8, attempts int, held text)
+    WHERE q.resource_id = back.resource_id AND q.lease_token = back.token
+    RETURNING back.token
+""")
+
+
+def give_back(returns: Sequence[Return]) -> set[str]:
+    """Return requests for later, in the caller's transaction.
+
+    :returns: the tokens of those that were still ours
+    """
+    back = [
+        {"resource_id": one.claim.resource_id, "token": one.claim.token, "delay": one.delay,
+         "attempts": one.attempts, "held": one.held}
+        for one in returns
+    ]  # fmt: skip
+    connection = model.Session.connection()
+    return set(connection.execute(_GIVE_BACK, {"back": json.dumps(back)}).scalars())
+
+
+_STILL_OURS = """
+    SELECT q.lease_token AS token, now() AS now, coalesce(r.url, '') AS url, coalesce(r.url_type, '') AS url_type,
+           r.last_modified
     FROM archiver_request q
     LEFT JOIN (resource r JOIN package p ON p.id = r.package_id)
         ON r.id = q.resource_id AND r.state = 'active' AND p.state IN ('active', 'draft')
-    WHERE q.resource_id = :id AND q.lease_token = :token FOR UPDATE OF q
-""")
+    WHERE q.resource_id = ANY(:ids) AND q.lease_token = ANY(:tokens) ORDER BY q.resource_id FOR UPDATE OF q %s
+"""
+_OURS_WAITING, _OURS_FREE = sa.text(_STILL_OURS % ""), sa.text(_STILL_OURS % "SKIP LOCKED")
 
-Wanted = tuple[str, str, "datetime | None"]
 
+@dataclass(frozen=True)
+class Wanted:
+    """What a claimed resource is by now; empty where it is gone.
 
-def still_ours(claim: Claim) -> tuple[datetime, Wanted] | None:
-    """Whether the request is still ours. Locks its row until the transaction ends.
-
-    :returns: the time now by the database's clock, which all workers share (aware, UTC), and what the resource is by
-        now: its URL, URL type and ``last_modified`` (empty where it is gone). None when the lease was lost
+    :ivar now: by the database's clock, which all workers share (aware, UTC)
     """
-    params = {"id": claim.resource_id, "token": claim.token}
-    row = model.Session.connection().execute(_STILL_OURS, params).first()
-    if row is None:
-        return None
-    return row.now.astimezone(timezone.utc), (row.url, row.url_type, row.last_modified)
+
+    now: datetime
+    url: str
+    url_type: str
+    timestamp: datetime | None
+
+
+def still_ours(claims: Sequence[Claim], *, wait: bool = True) -> dict[str, Wanted]:
+    """Which requests are still ours, by token. Locks their rows until the transaction ends.
+
+    :param wait: wait for other transactions (an edit) that have a row locked; else it is left out
+    """
+    params = {"ids": [claim.resource_id for claim in claims], "tokens": [claim.token for claim in claims]}
+    rows = model.Session.connection().execute(_OURS_WAITING if wait else _OURS_FREE, params)
+    return {
+        row.token: Wanted(row.now.astimezone(timezone.utc), row.url, row.url_type, row.last_modified)
+        for row in rows
+    }
 
 
 SUSPECTS_LOCK = 0x6172_6373  # "arcs"
 
 
-def another_suspect_runs(claim: Claim) -> bool:
-    """Whether a request that is about to be set aside for killing workers has to wait for another such.
+def suspects_to_wait(claims: Sequence[Claim]) -> set[str]:
+    """The tokens of those requests, about to be set aside for killing workers, that have to wait for another such.
 
     What runs beside a resource that kills its worker dies with it. On its last chance each runs without the others,
     so that only the one that kills is set aside.
     """
     last_chance = max(config.poison_deaths() - 1, 1)
-    if claim.deaths < last_chance:
-        return False
+    suspects = [claim for claim in claims if claim.deaths >= last_chance]
+    if not suspects:
+        return set()
     connection = model.Session.connection()
-    # One at a time until the claim is committed: two that look together would not see each other.
+    # One at a time until the claims are committed: two that look together would not see each other.
     connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": SUSPECTS_LOCK})
-    row = connection.execute(
+    others = connection.execute(
         sa.text("""
             SELECT 1 FROM archiver_request
             WHERE lease_token IS NOT NULL AND leased_until > now() AND deaths >= :last_chance
-              AND resource_id <> :id LIMIT 1
+              AND resource_id <> ALL(:ids) LIMIT 1
         """),
-        {"last_chance": last_chance, "id": claim.resource_id},
+        {"last_chance": last_chance, "ids": [claim.resource_id for claim in suspects]},
     )
-    return row.first() is not None
+    return {claim.token for claim in (suspects if others.first() else suspects[1:])}
 
 
-def package_has_requests(package_id: str) -> bool:
-    """Whether any request of a dataset is open; after :func:`finish`, which lets one worker at a time ask."""
-    row = model.Session.connection().execute(_OPEN_OF_PACKAGE, {"id": package_id})
-    return row.first() is not None
-
-
-_OPEN_OF_PACKAGE = sa.text("SELECT 1 FROM archiver_request WHERE package_id = :id LIMIT 1")
+def without_requests(package_ids: Collection[str]) -> set[str]:
+    """Those of some datasets that have no open request; after :func:`finish`, which lets one worker at a time ask."""
+    statement = sa.text("SELECT DISTINCT package_id FROM archiver_request WHERE package_id = ANY(:ids)")
+    rows = model.Session.connection().execute(statement, {"ids": list(package_ids)})
+    return set(package_ids) - set(rows.scalars())
 
 
 IN_HAND_SECONDS = 60

@@ -13,6 +13,7 @@ from ckan import model
 
 from ckanext.archiver import dispatch, hosts, outbox
 from ckanext.archiver.engine.outcome import Cause, Outcome
+from ckanext.archiver.group_commit import Alone
 from ckanext.archiver.worker import broker
 
 pytestmark = pytest.mark.usefixtures("clean_site")
@@ -79,19 +80,25 @@ def take_messages(queue: str = "bulk") -> list[str]:
     return taken
 
 
+def claim_one(resource_id: str, queue: str) -> outbox.Claim | None:
+    (found,) = outbox.claim([outbox.Message(resource_id, queue)], "test")
+    assert not isinstance(found, Alone)
+    return found
+
+
 def visit(resource_ids: Iterable[str], outcome: Outcome = OK, queue: str = "bulk") -> None:
     """Do what a worker does with messages, but for looking at the link."""
     for resource_id in resource_ids:
-        claim = outbox.claim(resource_id, queue, "test")
+        claim = claim_one(resource_id, queue)
         if claim is None:
             model.Session.rollback()
             continue
-        gate = hosts.enter(claim.host)
+        (gate,) = hosts.enter([hosts.Visitor(claim.host)])
         if gate.wait:
-            outbox.give_back(claim, gate.wait)
+            outbox.give_back([outbox.Return(claim, gate.wait)])
         else:
-            hosts.leave(claim.host, outcome)
-            outbox.finish(claim)
+            hosts.leave([hosts.Visit(claim.host, outcome)])
+            outbox.finish([claim])
         model.Session.commit()
 
 
@@ -139,7 +146,7 @@ def test_hosts_advance_side_by_side_and_a_slow_one_keeps_nobody() -> None:
     for resource_id in list(slow):
         if resource_id.startswith("slow.example"):
             slow.remove(resource_id)
-            assert outbox.claim(resource_id, "bulk", "test")  # and it takes its time
+            assert claim_one(resource_id, "bulk")  # and it takes its time
             model.Session.commit()
     visit(slow)
     at_pace()

@@ -32,7 +32,7 @@ def run(sql: str, **values: Any) -> None:
 
 
 def leave(outcome: Outcome, *, held: bool = False) -> None:
-    hosts.leave("h.example", outcome, held=held)
+    hosts.leave([hosts.Visit("h.example", outcome, held)])
     model.Session.commit()
 
 
@@ -46,7 +46,7 @@ def host() -> Any:
 
 
 def enter(*, urgent: bool = False) -> hosts.Gate:
-    gate = hosts.enter("h.example", urgent=urgent)
+    (gate,) = hosts.enter([hosts.Visitor("h.example", urgent)])
     model.Session.commit()
     return gate
 
@@ -64,11 +64,11 @@ def test_one_visit_an_interval() -> None:
 def test_somebody_elses_visit_counts() -> None:
     ids = [factories.Resource(url=f"http://h.example/{n}")["id"] for n in range(2)]
     run("UPDATE archiver_host SET next_at = now()")
-    assert outbox.claim(ids[0], "priority", "a")
+    assert outbox.claim([outbox.Message(ids[0], "priority")], "a")[0]
     assert enter().wait == 0
     model.Session.commit()
     run("UPDATE archiver_host SET next_at = now()")
-    assert outbox.claim(ids[1], "priority", "b")
+    assert outbox.claim([outbox.Message(ids[1], "priority")], "b")[0]
     assert enter().wait == 1, "the interval is over, and the first is still there"
 
 

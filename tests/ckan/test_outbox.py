@@ -35,7 +35,7 @@ def resource_id() -> str:
 
 
 def claim(resource_id: str, queue: str = "") -> outbox.Claim | None:
-    found = outbox.claim(resource_id, queue, "w")
+    (found,) = outbox.claim([outbox.Message(resource_id, queue)], "w")
     model.Session.commit()
     return found
 
@@ -84,11 +84,11 @@ def test_what_is_requested_while_it_runs_runs_once_more(resource_id: str) -> Non
     for _ in range(3):
         outbox.put_resource(resource_id, "priority", "changed")
     assert claim(resource_id) is None, "not while the first has it"
-    assert outbox.finish(first)
+    assert outbox.finish([first])
     model.Session.commit()
     second = claim(resource_id, "priority")
     assert second is not None
-    assert outbox.finish(second)
+    assert outbox.finish([second])
     model.Session.commit()
     assert run("SELECT * FROM archiver_request") == []
 
@@ -100,10 +100,10 @@ def test_a_lost_lease_finishes_nothing(resource_id: str) -> None:
     run("UPDATE archiver_request SET leased_until = now() - interval '1 second'")
     second = claim(resource_id)
     assert second is not None
-    assert not outbox.finish(first)
-    assert not outbox.give_back(first, 0)
+    assert not outbox.finish([first])
+    assert not outbox.give_back([outbox.Return(first, 0)])
     model.Session.commit()
-    assert outbox.finish(second)
+    assert outbox.finish([second])
     model.Session.commit()
 
 
@@ -111,7 +111,7 @@ def test_given_back_it_waits_unless_it_was_requested_meanwhile(resource_id: str)
     outbox.put_resource(resource_id, "bulk", "round")
     first = claim(resource_id)
     assert first is not None
-    outbox.give_back(first, 3600, attempts=1)
+    outbox.give_back([outbox.Return(first, 3600, attempts=1)])
     model.Session.commit()
     assert claim(resource_id) is None
     outbox.put_resource(resource_id, "priority", "changed")
@@ -119,7 +119,7 @@ def test_given_back_it_waits_unless_it_was_requested_meanwhile(resource_id: str)
     assert again is not None, "an edit does not wait for a retry's time"
     assert again.attempts == 0
     outbox.put_resource(resource_id, "priority", "changed")
-    outbox.give_back(again, 3600, attempts=1)
+    outbox.give_back([outbox.Return(again, 3600, attempts=1)])
     model.Session.commit()
     assert claim(resource_id) is not None
 

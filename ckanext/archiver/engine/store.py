@@ -6,6 +6,7 @@ Layout: ``<archive_dir>/<id[:2]>/<id>/<filename>``; temp files in ``<archive_dir
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import logging
 import os
@@ -13,7 +14,9 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 from typing import IO
 from urllib.parse import quote
@@ -131,10 +134,40 @@ def resource_dir(archive_dir: Directory, resource_id: str) -> Path:
 def keep(temp_path: Path, archive_dir: Directory, resource_id: str, filename: str) -> Path:
     """Move a downloaded file into the archive: whole or not at all, whenever the machine stops.
 
+    :param filename: a plain name, as :func:`names.filename` makes it
+    :raises ValueError: the id or the name could lead elsewhere
+    :raises OSError: the disk is full or broken; the temp file is still there
+    """
+    resource_dir(archive_dir, resource_id)  # before anything is touched
+    seal(temp_path)
+    path = place(temp_path, archive_dir, resource_id, filename)
+    (error,) = sync_names([path])
+    if error is not None:
+        raise error
+    return path
+
+
+def seal(temp_path: Path) -> None:
+    """Have the disk hold all bytes of a file that is to be placed in the archive.
+
+    :raises OSError: the disk is full or broken
+    """
+    # mkstemp's 0600 would keep the web server from reading it.
+    os.chmod(temp_path, 0o666 & ~_umask())
+    _sync(temp_path)
+
+
+def place(
+    temp_path: Path, archive_dir: Directory, resource_id: str, filename: str, time: datetime | None = None
+) -> Path:
+    """Move a sealed file into the archive; that it is there lasts once :func:`sync_names` has said so.
+
     Older copies under other names stay until :func:`remove_others`, so that a row always names a file that
     exists.
 
+    :param temp_path: the file, or its place in the archive already
     :param filename: a plain name, as :func:`names.filename` makes it
+    :param time: the time that the file is to have (aware)
     :raises ValueError: the id or the name could lead elsewhere
     :raises OSError: the disk is full or broken; the temp file is still there
     """
@@ -142,15 +175,32 @@ def keep(temp_path: Path, archive_dir: Directory, resource_id: str, filename: st
         raise ValueError(f"not a file name: {filename[:120]!r}")
     directory = resource_dir(archive_dir, resource_id)
     directory.mkdir(parents=True, exist_ok=True)
-    # mkstemp's 0600 would keep the web server from reading it.
-    os.chmod(temp_path, 0o666 & ~_umask())
-    _sync(temp_path)
+    if time is not None:
+        os.utime(temp_path, (time.timestamp(), time.timestamp()))
     path = directory / filename
     if path.is_dir():
         raise ValueError(f"a directory stands at {path}")
     os.replace(temp_path, path)
-    _sync(directory)
     return path
+
+
+def sync_names(paths: Sequence[Path]) -> list[OSError | None]:
+    """Have the disk hold the names of files. Many together, since a disk does many in the time of one.
+
+    :returns: for each what went wrong
+    """
+    if len(paths) < 2:
+        return [_sync_name(path) for path in paths]
+    with ThreadPoolExecutor(min(len(paths), 4)) as pool:
+        return list(pool.map(_sync_name, paths))
+
+
+def _sync_name(path: Path) -> OSError | None:
+    try:
+        _sync(path.parent)
+    except OSError as e:
+        return e
+    return None
 
 
 def remove_others(archive_dir: Directory, resource_id: str, path: Directory) -> None:
@@ -246,6 +296,7 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
+@functools.cache
 def _umask() -> int:
     """Read without setting it, which would be seen by other threads; Linux tells it."""
     try:
