@@ -15,8 +15,7 @@ from portal import Site, cpu_seconds, parser, report, wait
 
 from origin import origin, url_sql
 
-import os as _os
-THREADS = int(_os.environ.get("BT","16"))
+THREADS = 16
 
 
 def bare_loop(urls: list[str], directory: Path) -> float:

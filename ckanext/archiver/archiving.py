@@ -6,12 +6,14 @@ learnt in one commit that presents its lease. Then other extensions are told.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -82,7 +84,6 @@ class Job:
     claim: outbox.Claim
     link: Link | None
     gate: hosts.Gate
-    at_once: bool = False
 
 
 @dataclass
@@ -92,6 +93,8 @@ class Visit:
     job: Job
     link: Link
     outcome: Outcome
+    temp_path: Path | None = None
+    """The file that came, until it is in the archive."""
     values: dict[str, Any] | None = None
     """The archival's row, where there is something to write."""
     remember: bool = False
@@ -105,6 +108,12 @@ class Visit:
     def claim(self) -> outbox.Claim:
         return self.job.claim
 
+    def remove_temporary(self) -> None:
+        """Remove the file that came, unless it is in the archive."""
+        if self.temp_path is not None:
+            self.temp_path.unlink(missing_ok=True)
+            self.temp_path = None
+
 
 @dataclass(frozen=True)
 class Result:
@@ -116,58 +125,45 @@ class Result:
 
 def archive_resource(resource_id: str, queue: str = "", *, worker_id: str = leases.DIRECT,
                      at_once: bool = False) -> Result | None:  # fmt: skip
-    """Archive one resource for which there is a request.
+    """Archive one resource for which there is a request. See :func:`archive_resources`.
 
+    :returns: None where nothing was written: nothing to do, to be tried later, or the lease was lost
+    """
+    results = archive_resources(deque([resource_id]), queue, worker_id=worker_id, at_once=at_once)
+    return results[0] if results else None
+
+
+def archive_resources(resource_ids: deque[str], queue: str = "", *, worker_id: str = leases.DIRECT,
+                      at_once: bool = False) -> list[Result]:  # fmt: skip
+    """Archive resources for which there are requests, one after the other, until this worker is to stop.
+
+    What was seen of one is written, and the next is claimed, in the same transaction.
+
+    :param resource_ids: taken out as they are claimed: what is left at the end was not looked at
     :param queue: the queue by which the message came; empty for any
     :param at_once: do not wait for the host's turn, and do not put off retries (somebody waits for the result)
-    :returns: None where nothing was written: nothing to do, to be tried later, or the lease was lost
     :raises sqlalchemy.exc.DBAPIError: the database is away. The request is left to whoever finds it
     """
-    message = Message(resource_id, queue, worker_id, at_once)
-    job = _claim(message) if at_once else _claims.do(message)
-    if job is None:
-        return None
+    results: list[Result] = []
+    visit: Visit | None = None
     try:
-        result = _look_and_write(job)
-        if result is None:
-            return None
-        if notices.wanted():
-            notices.deliver(job.claim.token)
+        while visit is not None or (resource_ids and not _stopping.is_set()):
+            ask = None
+            # Where others listen they hear of one before the next is claimed: nobody knows how long they take.
+            if resource_ids and not _stopping.is_set() and (visit is None or not notices.wanted()):
+                ask = Ask(resource_ids[0], queue, worker_id, at_once)
+            turned = _take_turn(Turn(visit, ask))
+            if ask is not None:
+                resource_ids.popleft()
+            if visit is not None:
+                result = _conclude(visit, turned.ours)
+                results += [result] if result else []
+            visit = _look_at(turned.job) if isinstance(turned.job, Job) else None
     finally:
-        leases.drop(job.claim.token)
-    if queue != outbox.BULK:
-        # The round leaves the index to the dispatcher, which refreshes it in batches.
-        indexing.refresh_dataset(job.claim.package_id)
-    return result
-
-
-def _look_and_write(job: Job) -> Result | None:
-    temp_path = None
-    try:
-        if job.link is None:
-            _withdraw(job)
-            return None
-        if job.claim.deaths >= config.poison_deaths() and not job.at_once:
-            _set_aside(job, job.link)
-            return None
-        outcome = _look(job, job.link)
-        temp_path = outcome.temp_path
-        visit = Visit(job, job.link, _sealed(outcome))
-        return _conclude(visit, _write(visit) if job.at_once else _writes.do(visit))
-    except (sa.exc.OperationalError, sa.exc.InterfaceError):
-        raise
-    except Exception:
-        # A defect of ours: tried again, but not at once.
         model.Session.rollback()
-        outbox.give_back([outbox.Return(job.claim, config.hold_seconds(), held="defect")])
-        model.Session.commit()
-        raise
-    finally:
-        if temp_path is not None:
-            temp_path.unlink(missing_ok=True)
-        model.Session.rollback()
-        # The row was written past the ORM: who holds an Archival in this session sees what it is now.
+        # Rows were written past the ORM: who holds an Archival in this session sees what it is now.
         model.Session.expire_all()
+    return results
 
 
 def archive_package(package_id: str, queue: str = "") -> int:
@@ -207,8 +203,8 @@ def _link(row: Mapping[str, Any]) -> Link:
 
 
 @dataclass(frozen=True)
-class Message:
-    """What :func:`archive_resource` was called with."""
+class Ask:
+    """A message: somebody wants this resource archived."""
 
     resource_id: str
     queue: str
@@ -216,61 +212,107 @@ class Message:
     at_once: bool
 
 
-def _claim(message: Message) -> Job | None:
-    """Claim alone, and wait for whoever has the request locked."""
-    (job,) = _claim_all([message], wait=True)
-    assert not isinstance(job, Alone)  # noqa: S101 - only where it does not wait
-    return job
+@dataclass(frozen=True)
+class Turn:
+    """What a thread brings to a transaction: what it has seen, and what it would claim next."""
+
+    visit: Visit | None
+    ask: Ask | None
 
 
-def _claim_all(messages: Sequence[Message], *, wait: bool = False) -> list[Job | None | Alone]:
-    """Take requests and enter the gates of their hosts: one transaction."""
-    first = messages[0]
-    claims: list[outbox.Claim | None | Alone] = []
-    jobs: list[Job | None | Alone] = []
+@dataclass(frozen=True)
+class Turned:
+    """What it gets: whether the request of its visit was still its own, and the next job, if there is one."""
+
+    ours: bool = True
+    job: Job | None | Alone = None
+
+
+def _take_turn(turn: Turn) -> Turned:
+    """Write a visit and claim the next request, together with other threads of this worker."""
+    with _mishaps(turn.visit.job if turn.visit else None):
+        at_once = turn.ask.at_once if turn.ask else turn.visit is not None and turn.visit.claim.at_once
+        try:
+            turned = _turn_alone(turn) if at_once else _turns.do(turn)
+        finally:
+            if turn.visit is not None:
+                turn.visit.remove_temporary()
+        if isinstance(turned.job, Alone):
+            turned = replace(turned, job=_turn_alone(Turn(None, turn.ask)).job)
+        return turned
+
+
+@contextlib.contextmanager
+def _mishaps(job: Job | None) -> Iterator[None]:
+    """When something goes wrong, the job is not in our hands any more."""
+    try:
+        yield
+    except (sa.exc.OperationalError, sa.exc.InterfaceError):
+        # The database is away. Once it is back, this worker gives back what it has not in hand.
+        if job is not None:
+            leases.drop(job.claim.token)
+        raise
+    except Exception:
+        # A defect of ours: tried again, but not at once.
+        model.Session.rollback()
+        if job is not None:
+            outbox.give_back([outbox.Return(job.claim, config.hold_seconds(), held="defect")])
+            model.Session.commit()
+            leases.drop(job.claim.token)
+        raise
+
+
+def _turn_alone(turn: Turn) -> Turned:
+    """Wait for whoever has a row locked."""
+    (turned,) = _turn_all([turn], wait=True)
+    assert not isinstance(turned, Alone)  # noqa: S101 - only where it does not wait
+    return turned
+
+
+def _turn_all(turns: Sequence[Turn], *, wait: bool = False) -> list[Turned | Alone]:
+    """The turns of several threads in one transaction.
+
+    Rows are locked in one order everywhere, so that workers do not wait for each other in a circle: requests, hosts,
+    archivals, datasets, and each in the order of its key.
+    """
+    visits = [turn.visit for turn in turns if turn.visit is not None]
+    claims: dict[int, outbox.Claim | None | Alone] = {}
+    jobs: dict[str, Job] = {}
     try:
         _begin(wait=wait)
-        claims = outbox.claim(
-            [outbox.Message(message.resource_id, message.queue) for message in messages],
-            first.worker_id, at_once=first.at_once, wait=wait,
-        )  # fmt: skip
-        entered = _enter([claim for claim in claims if isinstance(claim, outbox.Claim)], first.at_once)
+        wanted = outbox.still_ours([visit.claim for visit in visits], wait=wait)
+        # What is not found may be locked: that thread waits for it alone, and claims then.
+        alone = set() if wait else {visit.claim.token for visit in visits} - wanted.keys()
+        claims = _claim({number: turn.ask for number, turn in enumerate(turns)
+                         if turn.ask and not (turn.visit and turn.visit.claim.token in alone)}, wait=wait)  # fmt: skip
+        taken = [claim for claim in claims.values() if isinstance(claim, outbox.Claim)]
+        ours = [visit for visit in visits if visit.claim.token in wanted]
+        _decide(ours, wanted)
+        tells = [visit.tells for visit in ours if visit.tells is not None]
+        hosts.lock([tell.host for tell in tells], [claim.host for claim in taken])
+        hosts.leave(tells)
+        entered = _enter(taken, [visit.claim.host for visit in ours])
+        _write(ours)
         model.Session.commit()
-        jobs = [entered.get(claim.token) if isinstance(claim, outbox.Claim) else claim for claim in claims]
+        jobs = entered
     finally:
         model.Session.rollback()
-        kept = {job.claim.token for job in jobs if isinstance(job, Job)}
-        for claim in claims:
-            if isinstance(claim, outbox.Claim) and claim.token not in kept:
+        for claim in claims.values():
+            if isinstance(claim, outbox.Claim) and claim.token not in jobs:
                 leases.drop(claim.token)
-    return jobs
+
+    def turned(number: int, turn: Turn) -> Turned | Alone:
+        token = turn.visit.claim.token if turn.visit else ""
+        if token in alone:
+            return ALONE
+        claim = claims.get(number)
+        job = jobs.get(claim.token) if isinstance(claim, outbox.Claim) else claim
+        return Turned(ours=not token or token in wanted, job=job)
+
+    return [turned(number, turn) for number, turn in enumerate(turns)]
 
 
-def _enter(claims: Sequence[outbox.Claim], at_once: bool) -> dict[str, Job]:
-    """The jobs, by token, of those that may go now; the others are given back."""
-    if not claims:
-        return {}
-    links = _load([claim.resource_id for claim in claims])
-    # What goes nowhere (deleted meanwhile, about to be set aside) needs no gate.
-    going = [claim for claim in claims if not at_once and claim.resource_id in links
-             and claim.deaths < config.poison_deaths()]  # fmt: skip
-    suspects = outbox.suspects_to_wait(going)
-    going = [claim for claim in going if claim.token not in suspects]
-    found = hosts.enter([hosts.Visitor(claim.host, claim.queue == outbox.PRIORITY) for claim in going])
-    gates = {claim.token: gate for claim, gate in zip(going, found, strict=True)}
-    gates.update({token: hosts.Gate(wait=SUSPECT_SECONDS) for token in suspects})
-    jobs = {}
-    for claim in claims:
-        gate = gates.get(claim.token, hosts.Gate())
-        if not gate.wait:
-            jobs[claim.token] = Job(claim, links.get(claim.resource_id), gate, at_once)
-    waiting = [outbox.Return(claim, gates[claim.token].wait) for claim in claims if claim.token not in jobs]
-    if waiting:
-        outbox.give_back(waiting)
-    return jobs
-
-
-_claims: Group[Message, Job | None] = Group(_claim_all, _claim)
+_turns: Group[Turn, Turned] = Group(_turn_all, _turn_alone)
 
 
 def _begin(*, wait: bool) -> None:
@@ -282,7 +324,57 @@ def _begin(*, wait: bool) -> None:
 _LOCK_TIMEOUT = sa.text("SET LOCAL lock_timeout = '1s'")
 
 
+def _claim(asks: Mapping[int, Ask], *, wait: bool) -> dict[int, outbox.Claim | None | Alone]:
+    if not asks:
+        return {}
+    messages = [outbox.Message(ask.resource_id, ask.queue) for ask in asks.values()]
+    first = next(iter(asks.values()))
+    claims = outbox.claim(messages, first.worker_id, at_once=first.at_once, wait=wait)
+    return dict(zip(asks, claims, strict=True))
+
+
+def _enter(claims: Sequence[outbox.Claim], leaving: Sequence[str]) -> dict[str, Job]:
+    """The jobs, by token, of those that may go now; the others are given back.
+
+    :param leaving: hosts of visits that end in this transaction
+    """
+    if not claims:
+        return {}
+    links = _load([claim.resource_id for claim in claims])
+    # What goes nowhere (deleted meanwhile, about to be set aside) needs no gate.
+    going = [claim for claim in claims if not claim.at_once and claim.resource_id in links
+             and claim.deaths < config.poison_deaths()]  # fmt: skip
+    suspects = outbox.suspects_to_wait(going)
+    going = [claim for claim in going if claim.token not in suspects]
+    visitors = [hosts.Visitor(claim.host, urgent=claim.queue == outbox.PRIORITY) for claim in going]
+    gates = {claim.token: gate for claim, gate in zip(going, hosts.enter(visitors, leaving), strict=True)}
+    gates.update({token: hosts.Gate(wait=SUSPECT_SECONDS) for token in suspects})
+    jobs = {}
+    for claim in claims:
+        gate = gates.get(claim.token, hosts.Gate())
+        if not gate.wait:
+            jobs[claim.token] = Job(claim, links.get(claim.resource_id), gate)
+    waiting = [outbox.Return(claim, gates[claim.token].wait) for claim in claims if claim.token not in jobs]
+    if waiting:
+        outbox.give_back(waiting)
+    return jobs
+
+
 # -- looking -----------------------------------------------------------------------------------------------
+
+
+def _look_at(job: Job) -> Visit | None:
+    """Look at the link of a job. None where there is nothing to look at."""
+    with _mishaps(job):
+        if job.link is None:
+            _withdraw(job)
+        elif job.claim.deaths >= config.poison_deaths() and not job.claim.at_once:
+            _set_aside(job, job.link)
+        else:
+            outcome = _look(job, job.link)
+            return Visit(job, job.link, _sealed(outcome), outcome.temp_path)
+    leases.drop(job.claim.token)
+    return None
 
 
 def _look(job: Job, link: Link) -> Outcome:
@@ -354,36 +446,6 @@ def _is_recorded(row: Mapping[str, Any]) -> bool:
 # -- writing -----------------------------------------------------------------------------------------------
 
 
-def _write(visit: Visit) -> bool:
-    """Write alone, and wait for whoever has a row locked. False where the request is not ours any more."""
-    (ours,) = _write_all([visit], wait=True)
-    return bool(ours)
-
-
-def _write_all(visits: Sequence[Visit], *, wait: bool = False) -> list[bool | Alone]:
-    """Write what happened, in one commit, as far as the requests are still ours.
-
-    Rows are locked in one order everywhere, so that workers do not wait for each other in a circle: requests, hosts,
-    archivals, datasets, and each in the order of its key.
-    """
-    try:
-        _begin(wait=wait)
-        wanted = outbox.still_ours([visit.claim for visit in visits], wait=wait)
-        ours = [visit for visit in visits if visit.claim.token in wanted]
-        if ours:
-            _decide(ours, wanted)
-            _apply(ours)
-        model.Session.commit()
-    finally:
-        model.Session.rollback()
-    if wait:
-        return [visit.claim.token in wanted for visit in visits]
-    return [True if visit.claim.token in wanted else ALONE for visit in visits]
-
-
-_writes: Group[Visit, bool] = Group(_write_all, _write)
-
-
 def _decide(visits: Sequence[Visit], wanted: Mapping[str, outbox.Wanted]) -> None:
     """Fill in what each visit comes to."""
     meant = []
@@ -393,16 +455,16 @@ def _decide(visits: Sequence[Visit], wanted: Mapping[str, outbox.Wanted]) -> Non
         link, now = visit.link, wanted[visit.claim.token]
         if (now.url, now.url_type, now.timestamp) == (link.url, link.url_type, link.timestamp):
             meant.append(visit)
+            _keep(visit, now.now)
         else:
             # Edited meanwhile: this run says nothing about the new URL.
             visit.tells = hosts.Visit(visit.claim.host, visit.outcome)
             visit.back = outbox.Return(visit.claim, attempts=0)
-    _keep(meant, wanted)
     went = [visit for visit in meant if visit.job.gate.down_since is None]
     for visit in went:
         visit.tells = hosts.Visit(visit.claim.host, visit.outcome)
     weather = None
-    if any(hosts.is_network_failure(visit.outcome) and not visit.job.at_once for visit in meant):
+    if any(hosts.is_network_failure(visit.outcome) and not visit.claim.at_once for visit in meant):
         weather = hosts.weather([visit.tells for visit in went if visit.tells is not None])
     for visit in meant:
         _judge(visit, weather, wanted[visit.claim.token].now)
@@ -418,7 +480,7 @@ def _judge(visit: Visit, weather: hosts.Weather | None, now: datetime) -> None:
         return
     delays = config.retry_delays()
     history = _history(link)
-    if outcome.transient and claim.attempts < len(delays) and not visit.job.at_once:
+    if outcome.transient and claim.attempts < len(delays) and not visit.claim.at_once:
         if not link.known or (
             claim.reason == outbox.CONFIRM and history.verdict not in (Verdict.FAILING, Verdict.BROKEN)
         ):
@@ -444,9 +506,8 @@ def _hold(visit: Visit, held: str) -> outbox.Return:
     )
 
 
-def _apply(visits: Sequence[Visit]) -> None:
-    """Write it, in the caller's transaction."""
-    hosts.leave([visit.tells for visit in visits if visit.tells is not None])
+def _write(visits: Sequence[Visit]) -> None:
+    """Write what was decided, in the caller's transaction."""
     _save([visit for visit in visits if visit.values is not None])
     backs = [visit.back for visit in visits if visit.back is not None]
     if backs:
@@ -459,16 +520,26 @@ def _apply(visits: Sequence[Visit]) -> None:
 
 def _conclude(visit: Visit, ours: bool) -> Result | None:
     """What remains to be done after the commit. None when nothing was judged."""
-    if not ours:
-        log.info(
-            "Nothing is written about resource %s: its request is withdrawn or another's",
-            visit.link.resource_id,
-        )
-    if not ours or not visit.remember or visit.values is None:
-        return None
-    _tidy(visit.link, visit.values["cache_filepath"])
-    log.info("%s: resource %s (%s)", visit.values["verdict"], visit.link.resource_id, visit.outcome.detail)
-    return Result(visit.outcome, visit.values)
+    claim, values = visit.claim, visit.values
+    try:
+        if not ours:
+            log.info(
+                "Nothing is written about resource %s: its request is withdrawn or another's",
+                claim.resource_id,
+            )
+            return None
+        if not visit.remember or values is None:
+            return None
+        _tidy(visit.link, values["cache_filepath"])
+        log.info("%s: resource %s (%s)", values["verdict"], claim.resource_id, visit.outcome.detail)
+        if notices.wanted():
+            notices.deliver(claim.token)
+    finally:
+        leases.drop(claim.token)
+    if claim.queue != outbox.BULK:
+        # The round leaves the index to the dispatcher, which refreshes it in batches.
+        indexing.refresh_dataset(claim.package_id)
+    return Result(visit.outcome, values)
 
 
 def _finish(claims: Sequence[outbox.Claim], archived: Mapping[str, str | None]) -> None:
@@ -508,30 +579,21 @@ def _tidy(link: Link, cache_filepath: str | None) -> None:
         store.remove(archive_dir, link.resource_id)
 
 
-def _keep(visits: Sequence[Visit], wanted: Mapping[str, outbox.Wanted]) -> None:
-    """Move files to their places, before anything is written about them: a row never names a file that is not there.
+def _keep(visit: Visit, now: datetime) -> None:
+    """Move the file to its place, before anything is written about it: a row never names a file that is not there.
 
     A disk that fails here is our own fault.
     """
-    archive_dir = config.archive_dir()
-    placed: list[tuple[Visit, Path]] = []
-    for visit in visits:
-        outcome, now = visit.outcome, wanted[visit.claim.token].now
-        if outcome.temp_path is None or archive_dir is None:
-            continue
-        try:
-            path = store.place(
-                outcome.temp_path, archive_dir, visit.link.resource_id, outcome.filename or "resource", now
-            )
-        except OSError as e:
-            visit.outcome = _disk_failed(outcome, e)
-        else:
-            visit.outcome = replace(outcome, temp_path=path)
-            placed.append((visit, path))
-    errors = store.sync_names([path for _, path in placed])
-    for (visit, _), error in zip(placed, errors, strict=True):
-        if error is not None:
-            visit.outcome = _disk_failed(visit.outcome, error)
+    outcome, archive_dir = visit.outcome, config.archive_dir()
+    if outcome.temp_path is None or archive_dir is None:
+        return
+    name = outcome.filename or "resource"
+    try:
+        path = store.place(outcome.temp_path, archive_dir, visit.link.resource_id, name, now)
+        visit.outcome, visit.temp_path = replace(outcome, temp_path=path), None
+        store.sync_name(path)
+    except OSError as e:
+        visit.outcome = _disk_failed(outcome, e)
 
 
 def _disk_failed(outcome: Outcome, error: OSError) -> Outcome:
@@ -545,7 +607,7 @@ def _own_fault(visit: Visit, weather: hosts.Weather | None) -> str:
     outcome = visit.outcome
     if outcome.cause is Cause.OWN_FAULT:
         return words.reason(outcome.detail, outcome.facts)
-    if not hosts.is_network_failure(outcome) or visit.job.at_once or weather is None:
+    if not hosts.is_network_failure(outcome) or visit.claim.at_once or weather is None:
         return ""
     if not weather.stormy or (weather.some_worked and visit.claim.holds >= HOLDS_IN_FAIR_WEATHER):
         return ""
@@ -735,7 +797,7 @@ def _set_aside(job: Job, link: Link) -> None:
     judgement = replace(judge(outcome.cause, outcome.detail, _history(link), config.rules(), wanted.now),
                         verdict=Verdict.NOT_SURE, held=False)  # fmt: skip
     values = _values(link, outcome, judgement, wanted.now)
-    _save([Visit(job, link, outcome, values, remember=True)])
+    _save([Visit(job, link, outcome, values=values, remember=True)])
     _finish([claim], {claim.token: None})
     model.Session.commit()
     notices.deliver(claim.token)

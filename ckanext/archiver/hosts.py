@@ -84,8 +84,20 @@ class Visitor:
     urgent: bool = False
 
 
-def enter(visitors: Sequence[Visitor]) -> list[Gate]:
-    """Enter the gates of hosts, in the caller's transaction; it must have claimed the requests before."""
+def lock(leaving: Sequence[str], entering: Sequence[str]) -> None:
+    """Lock the hosts of a transaction that both leaves and enters some, all at once and in their order."""
+    if leaving and entering and (config.host_interval() or config.host_concurrency()):
+        hosts = sorted({host for host in (*leaving, *entering) if host})
+        connection = model.Session.connection()
+        connection.execute(_ADD, {"hosts": hosts})
+        connection.execute(_LOCK_HOSTS, {"hosts": hosts})
+
+
+def enter(visitors: Sequence[Visitor], leaving: Sequence[str] = ()) -> list[Gate]:
+    """Enter the gates of hosts, in the caller's transaction; it must have claimed the requests before.
+
+    :param leaving: hosts of visits that end in this transaction, and whose requests are still there
+    """
     hosts = sorted({visitor.host for visitor in visitors if visitor.host})
     if not hosts:
         return [Gate() for _ in visitors]
@@ -100,10 +112,10 @@ def enter(visitors: Sequence[Visitor]) -> list[Gate]:
     if concurrency:
         for row in connection.execute(_RUNNING, {"hosts": hosts}):
             known[row.host].running = row.running
-        for visitor in visitors:
-            if visitor.host:
-                # They have claimed already, and do not run yet.
-                known[visitor.host].running -= 1
+        # Visitors have claimed already, and do not run yet; who leaves does not run any more.
+        for host in (*(visitor.host for visitor in visitors), *leaving):
+            if host in known:
+                known[host].running -= 1
     gates = [
         known[visitor.host].admit(visitor, interval, concurrency) if visitor.host in known else Gate()
         for visitor in visitors

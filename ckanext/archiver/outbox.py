@@ -258,6 +258,7 @@ class Claim:
     deaths: int
     token: str
     worker_id: str
+    at_once: bool = False
 
 
 @dataclass(frozen=True)
@@ -313,7 +314,9 @@ def claim(
             _CLAIM_WAITING if wait else _CLAIM_FREE,
             {**params, "worker": worker_id, "lease": config.lease_seconds()},
         )
-        claims.update({row["token"]: Claim(worker_id=worker_id, **row) for row in taken.mappings()})
+        claims.update(
+            {row["token"]: Claim(worker_id=worker_id, at_once=at_once, **row) for row in taken.mappings()}
+        )
         if not wait and len(claims) < len(messages):
             # What could be claimed and was not is locked; what was claimed just now cannot be any more.
             locked = connection.execute(_LOCKED_NOW, params).scalars().all()
@@ -428,6 +431,8 @@ def still_ours(claims: Sequence[Claim], *, wait: bool = True) -> dict[str, Wante
 
     :param wait: wait for other transactions (an edit) that have a row locked; else it is left out
     """
+    if not claims:
+        return {}
     params = {"ids": [claim.resource_id for claim in claims], "tokens": [claim.token for claim in claims]}
     rows = model.Session.connection().execute(_OURS_WAITING if wait else _OURS_FREE, params)
     return {

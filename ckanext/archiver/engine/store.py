@@ -14,8 +14,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection
 from datetime import datetime
 from pathlib import Path
 from typing import IO
@@ -141,9 +140,7 @@ def keep(temp_path: Path, archive_dir: Directory, resource_id: str, filename: st
     resource_dir(archive_dir, resource_id)  # before anything is touched
     seal(temp_path)
     path = place(temp_path, archive_dir, resource_id, filename)
-    (error,) = sync_names([path])
-    if error is not None:
-        raise error
+    sync_name(path)
     return path
 
 
@@ -160,7 +157,7 @@ def seal(temp_path: Path) -> None:
 def place(
     temp_path: Path, archive_dir: Directory, resource_id: str, filename: str, time: datetime | None = None
 ) -> Path:
-    """Move a sealed file into the archive; that it is there lasts once :func:`sync_names` has said so.
+    """Move a sealed file into the archive; that it is there lasts once :func:`sync_name` was called.
 
     Older copies under other names stay until :func:`remove_others`, so that a row always names a file that
     exists.
@@ -184,23 +181,12 @@ def place(
     return path
 
 
-def sync_names(paths: Sequence[Path]) -> list[OSError | None]:
-    """Have the disk hold the names of files. Many together, since a disk does many in the time of one.
+def sync_name(path: Path) -> None:
+    """Have the disk hold the name of a file.
 
-    :returns: for each what went wrong
+    :raises OSError: the disk is broken
     """
-    if len(paths) < 2:
-        return [_sync_name(path) for path in paths]
-    with ThreadPoolExecutor(min(len(paths), 4)) as pool:
-        return list(pool.map(_sync_name, paths))
-
-
-def _sync_name(path: Path) -> OSError | None:
-    try:
-        _sync(path.parent)
-    except OSError as e:
-        return e
-    return None
+    _sync(path.parent)
 
 
 def remove_others(archive_dir: Directory, resource_id: str, path: Directory) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 
 import sqlalchemy as sa
@@ -24,25 +25,31 @@ _taken_up = 0
 
 
 def taken_up() -> int:
-    """How many resources this process has taken up, about: two threads may count as one."""
+    """How many messages this process has taken up, about: two threads may count as one."""
     return _taken_up
 
 
 def archive_resource(resource_id: str, queue: str) -> None:
     """Archive one resource for which a message came."""
-    global _taken_up
-    _taken_up += 1
-    _with_database(lambda: archiving.archive_resource(resource_id, queue, worker_id=leases.worker_id()))
+    _archive(deque([resource_id]), queue)
 
 
 def archive_resources(resource_ids: list[str], queue: str) -> None:
-    """Archive resources that share a message, one after the other. A worker that stops returns the rest."""
+    """Archive resources that share a message, one after the other."""
     _with_database(lambda: outbox.take_in_hand(resource_ids))
-    for number, resource_id in enumerate(resource_ids):
-        if archiving.stopping(0):
-            outbox.unsend(resource_ids[number:])
-            return
-        archive_resource(resource_id, queue)
+    left = deque(resource_ids)
+    try:
+        _archive(left, queue)
+    finally:
+        if left:
+            # This worker stops, or one of them met a defect: the others need not wait for a minute.
+            outbox.unsend(list(left))
+
+
+def _archive(resource_ids: deque[str], queue: str) -> None:
+    global _taken_up
+    _taken_up += 1
+    _with_database(lambda: archiving.archive_resources(resource_ids, queue, worker_id=leases.worker_id()))
 
 
 def _with_database(work: Callable[[], object]) -> None:
