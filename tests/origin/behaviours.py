@@ -214,6 +214,18 @@ row("gzip-cut", coded(_GZ[:-20], "gzip"), "server-error bad-encoding", "failing"
 row("gzip-bomb", coded(gzip.compress(bytes(40_000_000)), "gzip"), "too-large too-large", "ok", 1, (1, 40_000))
 row("gzip-ratio", coded(gzip.compress(bytes(40_000_000)), "gzip"), "too-large expands-too-much", "ok", 1, (1, 40_000),
     limits={"max_content_length": 50_000_000})  # fmt: skip
+row("codings-by-the-thousand", coded(_GZ, "gzip, " * 8_000 + "gzip"), "server-error bad-encoding", "failing")
+# Bytes that bring nothing count like others: a name in the gzip header, members without content, a bomb in a coding
+# below the last.
+_GZ_NAMED = b"\x1f\x8b\x08\x08" + bytes(5) + b"\x03"
+row("gzip-name-for-ever", lambda talk: _endless(talk, coded(_GZ_NAMED, "gzip", length=None), b"x" * 4096),
+    "too-large too-large", "ok", 1, (LIMIT, 2 * LIMIT))  # fmt: skip
+row("gzip-members-for-ever", lambda talk: _endless(talk, coded(gzip.compress(b""), "gzip", length=None), gzip.compress(b"") * 200),
+    "too-large too-large", "ok", 1, (LIMIT, 2 * LIMIT))  # fmt: skip
+row("gzip-in-gzip-bomb", coded(gzip.compress(_GZ_NAMED + b"x" * 40_000_000), "gzip, gzip"), "too-large expands-too-much", "ok",
+    1, (1, 60_000))  # fmt: skip
+row("gzip-name-for-ever-looked-at", lambda talk: _endless(talk, coded(_GZ_NAMED, "gzip", length=None), b"x" * 4096),
+    "ok ok-checked", "ok", 1, (1, 40_000), request={"check_only": True, "hints": {"head": False, "ranges": False}})  # fmt: skip
 
 # -- statuses -------------------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ name decides between what the bytes cannot tell apart. In order:
 3. In a zip the names of its members tell Office, OpenDocument, EPUB and KMZ files; a zip that does not tell
    is what the header or else the extension says if that is a kind of zip, else "application/zip".
 4. Text bytes keep any text type of the header ("text/csv", "application/geo+json"), save that an HTML page is
-   "text/html" whatever the header says, and JSON, XML or text without one tag is not HTML.
+   "text/html" whatever the header says, and JSON, XML or text without one tag of HTML is not HTML.
 5. An extension makes a type more exact, never another: "application/json" with ".geojson" is GeoJSON, text
    that nobody gave a type is CSV if its name ends in ".csv".
 """
@@ -237,6 +237,16 @@ _BINARY = re.compile(
 _UNICODE_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 _HTML_START = re.compile(r"<(?:!doctype\s+html|html|head|body|title|script|iframe|h1|table)[\s>]", re.I)
 _ELEMENT_START = re.compile(r"<(?:!doctype\s|(?:[A-Za-z_][\w.-]*:)?[A-Za-z_][\w.-]*(?:[\s>]|/>))", re.I)
+_ELEMENT_NAME = re.compile(r"<(!doctype\b|[A-Za-z_][\w:.-]*)", re.I)
+# Those that a page, or a piece of one that a script sends, begins with; the rest of HTML's stands inside these.
+_HTML_NAME = (
+    r"(?:html|head|body|title|meta|link|base|script|style|noscript|iframe|frameset|template|main|header|footer|nav|section"
+    r"|article|aside|div|p|span|a|b|i|u|em|strong|small|font|center|big|br|hr|h[1-6]|pre|code|blockquote"
+    r"|table|tr|td|th|tbody|thead|caption|ul|ol|li|dl|dt|dd|img|picture|figure|video|audio|object|embed|form|fieldset"
+    r"|input|button|select|label|textarea|svg)"
+)
+_HTML_ELEMENT = re.compile(_HTML_NAME, re.I)
+_HTML_TAG = re.compile(rf"</?{_HTML_NAME}(?:\s[^<]*)?/?>", re.I)
 _JSON_START = re.compile(r'(?:\{\s*(?:"|\})|\[\s*(?:[\[{"\]]|-?\d[\d.eE+]*\s*[,\]]|true|false|null))')
 
 _MIME_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,80}/[a-z0-9!#$&^_.+-]{1,80}")
@@ -448,7 +458,7 @@ def _text_type(declared: str, text: str, named: str) -> str:
         keeps = declared in _HTML or declared.endswith("xml")
         return declared if keeps else seen
     if declared in _HTML:
-        wrong = bool(seen) or "<" not in text
+        wrong = bool(seen) or not _has_html(text)
     else:
         wrong = declared in _SIGNATURES or declared in _ZIP_TYPES or _is_media(declared)
     kind = ("" if wrong else declared) or seen
@@ -457,6 +467,13 @@ def _text_type(declared: str, text: str, named: str) -> str:
     if _is_text(named) and named not in _HTML:
         return named
     return _TYPES[".xml"] if _ELEMENT_START.match(_after_comments(text)) else "text/plain"
+
+
+def _has_html(text: str) -> bool:
+    """Whether text that somebody calls HTML can be: XML and Turtle without a declaration have angle brackets too."""
+    element = _ELEMENT_NAME.match(_after_comments(text))
+    found = _HTML_ELEMENT.fullmatch(element[1]) if element else _HTML_TAG.search(text)
+    return found is not None
 
 
 def _is_media(kind: str) -> bool:

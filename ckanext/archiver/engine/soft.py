@@ -45,6 +45,7 @@ _HTML_START = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _TITLE = re.compile(rb"<(title|h1)\b[^>]{0,300}>(.{0,300}?)</\1\s{0,9}>", re.IGNORECASE | re.DOTALL)
+_FRONT_PAGE = re.compile(r"(?:index|default|home)\.(?:s?html?|php\d?|aspx?|jsp|cfm)", re.IGNORECASE)
 _TAG = re.compile(r"<[^>]*>")
 
 # What pages call themselves when a file is not there: whole phrases, because "404" alone is also a bus line
@@ -155,12 +156,14 @@ def _arcgis_error(first: bytes) -> Failure | None:
 def _led_to_root(url: str, final_url: str) -> bool:
     """A deep link that ends at a front page. Medium confidence: sites do so with what they no longer have.
 
-    A short word on another site is left alone: that is how URL shorteners work.
+    A short word on another site is left alone: that is how URL shorteners work. "/index.html" is the front page.
     """
     old, new = urlsplit(url), urlsplit(final_url)
     if new.path not in ("", "/") or new.query:
         return False
     path = old.path.strip("/")
+    if _FRONT_PAGE.fullmatch(path):
+        return False
     deep = "/" in path or "." in path or bool(old.query)
     return bool(path) and (deep or _site(old.hostname) == _site(new.hostname))
 

@@ -17,7 +17,7 @@ import ssl
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from .outcome import Cause, Certificate, Limits
@@ -515,17 +515,32 @@ class Decoder:
 DECODABLE = frozenset({"gzip", "x-gzip", "deflate"})
 
 
-def decoded(parts: Iterator[bytes], codings: tuple[str, ...]) -> Iterator[bytes]:
+def _any_amount(made: int) -> None:
+    """Lets a coding give as much as it likes."""
+
+
+def decoded(
+    parts: Iterator[bytes], codings: tuple[str, ...], watch: Callable[[int], None] = _any_amount
+) -> Iterator[bytes]:
     """``parts`` with ``codings`` undone; all of them are in ``DECODABLE``.
 
+    Nothing (``b""``) is given out where a piece brought nothing, so that whoever reads keeps control: a gzip header may
+    name a file in gigabytes of characters, and a coding below the last may expand without end.
+
+    :param watch: told how much each coding has given so far; raises when that is too much
     :raises Failure: the bytes are not what the codings say
     """
     for coding in codings:
-        parts = _undone(parts, Decoder(coding))
+        parts = _undone(parts, Decoder(coding), watch)
     return parts
 
 
-def _undone(parts: Iterator[bytes], decoder: Decoder) -> Iterator[bytes]:
+def _undone(parts: Iterator[bytes], decoder: Decoder, watch: Callable[[int], None]) -> Iterator[bytes]:
+    made = 0
     for part in parts:
-        yield from decoder.decode(part)
+        for piece in decoder.decode(part):
+            made += len(piece)
+            watch(made)
+            yield piece
+        yield b""
     decoder.finish()

@@ -67,6 +67,9 @@ def test_pages_are_known_by_their_own_tags(first: bytes, page: bool) -> None:
         (URL, "http://data.example/?file=data.csv", False),
         (URL, "http://data.example/en/", False),
         ("http://data.example/?id=7", "http://data.example/", False),
+        ("http://data.example/index.html", "https://data.example/", False),
+        ("http://data.example/Default.aspx", "https://www.data.example/", False),
+        ("http://data.example/files/index.html", "http://data.example/", True),
     ],
 )
 def test_deep_links_that_end_at_the_root(url: str, final_url: str, root: bool) -> None:
