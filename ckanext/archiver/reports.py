@@ -222,7 +222,7 @@ def as_csv(data: Mapping[str, Any]) -> str:
 
 def _cell(value: Any) -> Any:
     # A spreadsheet would run a text that starts like this as a formula (CWE-1236).
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")):
         return "'" + value
     return value
 

@@ -260,3 +260,14 @@ def test_our_dict_is_not_printed_on_the_page(app: Any, archive_dir: Path, resour
     assert tk.h.archiver_format_resource_items([("archiver", {"a": 1}), ("format", "CSV")]) == [
         ("format", "CSV")
     ]
+
+
+def test_badges_have_their_looks_on_every_page(app: Any, archive_dir: Path, resource: Dict) -> None:
+    """Also where the page itself knows nothing of us: CKAN's list of resources to be put in order."""
+    keep(archive_dir, resource)
+    headers = {"Authorization": factories.SysadminWithToken()["token"]}
+
+    page = app.get(f"/dataset/resources/{resource['package_id']}", headers=headers).body
+
+    assert 'class="archiver-badge' in page
+    assert "archiver.css" in page
