@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import email.errors
 import email.header
+import functools
 import mimetypes
 import re
 import unicodedata
@@ -231,9 +232,8 @@ _TEXT_TYPES = frozenset(_TYPES[x] for x in (".nt", ".nq", ".trig", ".rq", ".yaml
 # A type whose files are files of another type too; the kinds of zip are _ZIP_TYPES.
 _MADE_OF = {_TYPES[".nc"]: _TYPES[".h5"], _TYPES[".gpkg"]: _TYPES[".sqlite"]}
 
-_BINARY = re.compile(
-    rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]"
-)  # the binary data bytes of the MIME Sniffing standard
+# The binary data bytes of the MIME Sniffing standard.
+_BINARY = bytes(byte for byte in range(0x20) if byte not in b"\t\n\f\r\x1b")
 _UNICODE_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 _HTML_START = re.compile(r"<(?:!doctype\s+html|html|head|body|title|script|iframe|h1|table)[\s>]", re.I)
 _ELEMENT_START = re.compile(r"<(?:!doctype\s|(?:[A-Za-z_][\w.-]*:)?[A-Za-z_][\w.-]*(?:[\s>]|/>))", re.I)
@@ -272,11 +272,15 @@ def filename(content_disposition: str | None, url: str, mimetype: str | None = N
     :param mimetype: of the file, if known: :func:`mimetype`'s answer
     """
     extension = _extension_of_type(mimetype or "")
-    for candidate in (_disposition_name(content_disposition or ""), _url_name(url)):
-        name = safe(candidate)
-        if name:
-            return _with_extension(name, extension)
-    return "resource" + extension
+    name = _proposed(content_disposition or "", url)
+    return _with_extension(name, extension) if name else "resource" + extension
+
+
+# A fetch asks twice: before the type is known, which the name helps to tell, and after.
+@functools.lru_cache(maxsize=32)
+def _proposed(content_disposition: str, url: str) -> str:
+    """The name that the server proposes, made safe; "" for none."""
+    return safe(_disposition_name(content_disposition)) or safe(_url_name(url))
 
 
 def upload_filename(name: str, mimetype: str | None = None) -> str:
@@ -349,10 +353,12 @@ def _header_text(value: str) -> str:
 
 def safe(name: str) -> str:
     """A name that is one plain file on any system, made of any text; "" if nothing is left of it."""
-    name = re.sub(r"\s", " ", name)
-    # What cannot be seen goes first: it may stand between two spaces, or a letter and its accent.
-    name = "".join(char for char in name if unicodedata.category(char) not in _INVISIBLE)
-    name = unicodedata.normalize("NFC", re.sub(" +", " ", name))
+    if not (name.isascii() and name.isprintable()):
+        name = re.sub(r"\s", " ", name)
+        # What cannot be seen goes first: it may stand between two spaces, or a letter and its accent.
+        name = "".join(char for char in name if unicodedata.category(char) not in _INVISIBLE)
+        name = unicodedata.normalize("NFC", name)
+    name = re.sub(" +", " ", name)
     name = re.split(r"[/\\]", name.rstrip("/\\ "))[-1]
     name = _FORBIDDEN.sub("_", name).lstrip(".- ~").rstrip(". ")
     if _DEVICES.match(name):
@@ -446,7 +452,9 @@ def _text(data: bytes) -> str | None:
     for mark, encoding in _UNICODE_MARKS:
         if data.startswith(mark):
             return data[len(mark) :].decode(encoding, "replace")
-    return None if _BINARY.search(data) else data.decode("utf-8", "replace")
+    # Four times as fast as a regular expression.
+    is_binary = len(data.translate(None, _BINARY)) != len(data)
+    return None if is_binary else data.decode("utf-8", "replace")
 
 
 def _text_type(declared: str, text: str, named: str) -> str:
