@@ -114,6 +114,9 @@ REASONS: dict[str, str] = {
     "challenge": N_("The server wants to see a browser before it shows the file ({status} {phrase})."),
     "ftp-login": N_("The FTP server asks for a login ({status})."),
     "arcgis-login": N_("The ArcGIS server asks for a login (code {code})."),
+    "upload-elsewhere": N_(
+        "The uploaded file {filename} is kept where the archiver cannot read it; people may get it."
+    ),
     # redirect
     "redirect-loop": N_("The server redirects in a circle, back to {url}."),
     "redirect-too-many": N_("The server redirects more than {limit} times."),
