@@ -22,6 +22,7 @@ import ckan.plugins.toolkit as tk
 import sqlalchemy as sa
 from ckan import model
 
+from ckanext.archiver.engine import urls
 from ckanext.archiver.model import Status
 
 # What the report is about. A "harvest" dataset is the description of a harvest source.
@@ -188,6 +189,7 @@ def _link(row: Mapping[str, Any]) -> dict[str, Any]:
     }
     return {
         **link,
+        "resource_url": urls.redact(row["resource_url"] or ""),
         # The names of earlier releases.
         "dataset_name": row["package_name"],
         "dataset_title": row["package_title"],

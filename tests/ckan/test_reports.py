@@ -287,6 +287,19 @@ def test_remote_words_are_no_markup(app: Any, organizations: dict[str, Dict]) ->
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
 
 
+def test_nobody_is_told_a_password(app: Any, organizations: dict[str, Dict]) -> None:
+    dataset = factories.Dataset(
+        owner_org=organizations["agency"]["id"], resources=[{"url": "ftp://rain:s3cret@example.org/rain.csv"}]
+    )
+    archive(dataset["resources"][0], "broken")
+    model.Session.commit()
+
+    for format_ in ("html", "csv", "json"):
+        shown = app.get(f"/report/broken-links/agency?format={format_}").body
+        assert "ftp://***@example.org/rain.csv" in shown
+        assert "s3cret" not in shown
+
+
 def test_the_files_have_what_the_page_has(app: Any, organizations: dict[str, Dict]) -> None:
     dataset_with(["broken"], organizations["office"], title="Rain")
 

@@ -21,18 +21,18 @@ REASONS: dict[str, str] = {
     "ok-not-modified": N_("The file has not changed."),
     "ok-undecodable": N_(
         "The link works. The server compresses the file in a way the archiver does not read,"
-        " so there is no copy."
+        " so no copy is made."
     ),
     "ok-upload": N_("The file is stored in this portal."),
     # too-large
     "too-large": N_(
-        "The link works. The file is larger than the {limit} bytes that are kept, so there is no copy."
+        "The link works. The file is larger than the {limit} bytes that are kept, so no copy is made."
     ),
     "too-large-announced": N_(
-        "The link works. The file has {size} bytes; no more than {limit} are kept, so there is no copy."
+        "The link works. The file has {size} bytes; no more than {limit} are kept, so no copy is made."
     ),
     "expands-too-much": N_(
-        "The link works. The file expands to more than {ratio} times what is sent, so there is no copy."
+        "The link works. The file expands to more than {ratio} times what is sent, so no copy is made."
     ),
     # gone
     "http-gone": N_("The server says the file is gone ({status} {phrase})."),
