@@ -25,6 +25,8 @@ _ANYWHERE = addresses.Guard(("0.0.0.0/0", "::/0"))
 """For the proxy alone: the operator named it."""
 
 _OUT_OF_SOCKETS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
+# EADDRNOTAVAIL is what a machine says on which IPv6 is switched off; of IPv4 it means that no port is free.
+_NO_IPV6 = {errno.ENETUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 _OWN_FIREWALL = {errno.EACCES, errno.EPERM, errno.ENETDOWN}
 
 
@@ -142,16 +144,15 @@ def _not_connected(error: OSError, host: str, port: int, patience: Patience) -> 
         return unreachable("refused", host=host)
     if isinstance(error, ConnectionError):
         return unreachable("reset")
+    if error.errno in _NO_IPV6 and _only_ipv6(host, port, patience):
+        # Visitors may well have IPv6: that we have not must not be told of the link.
+        return Failure(Cause.REFUSED_BY_POLICY, "no-ipv6")
     if error.errno in _OUT_OF_SOCKETS:
         return Failure(Cause.OWN_FAULT, "out-of-sockets")
     if error.errno in _OWN_FIREWALL:
         return Failure(Cause.OWN_FAULT, "network-down")
-    if error.errno in (errno.ENETUNREACH, errno.EAFNOSUPPORT):
-        if _only_ipv6(host, port, patience):
-            # Visitors may well have IPv6: that we have not must not be told of the link.
-            return Failure(Cause.REFUSED_BY_POLICY, "no-ipv6")
-        if not _network.works():
-            return Failure(Cause.OWN_FAULT, "network-down")
+    if error.errno in (errno.ENETUNREACH, errno.EAFNOSUPPORT) and not _network.works():
+        return Failure(Cause.OWN_FAULT, "network-down")
     return unreachable("no-route", host=host)
 
 

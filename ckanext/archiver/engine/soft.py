@@ -45,6 +45,9 @@ _HTML_START = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _TITLE = re.compile(rb"<(title|h1)\b[^>]{0,300}>(.{0,300}?)</\1\s{0,9}>", re.IGNORECASE | re.DOTALL)
+# Office programs save and open tables and texts that are pages with this in them; many an ".xls" is one.
+_OFFICE_FORMATS = frozenset({"xls", "xlsx", "xlsb", "xlsm", "doc", "docx"})
+_OFFICE_PAGE = re.compile(rb"urn:schemas-microsoft-com:office:(?:excel|word|office)")
 _FRONT_PAGE = re.compile(r"(?:index|default|home)\.(?:s?html?|php\d?|aspx?|jsp|cfm)", re.IGNORECASE)
 _TAG = re.compile(r"<[^>]*>")
 
@@ -90,11 +93,15 @@ _ARCGIS_LOGIN = frozenset({401, 403, 498, 499})  # 498 invalid token, 499 token 
 
 def is_data(format: str) -> bool:
     """Whether a declared format of whatever spelling ("CSV", ".csv", "text/csv") promises a file of data."""
+    return _plain_format(format) in DATA_FORMATS
+
+
+def _plain_format(format: str) -> str:
     word = format.strip().lower().lstrip(".")
     if "/" in word:
         word = word.partition(";")[0].strip().rpartition("/")[2].removeprefix("x-")
         word = {"ld+json": "json", "geo+json": "geojson", "rdf+xml": "rdf", "plain": "txt"}.get(word, word)
-    return word in DATA_FORMATS
+    return word
 
 
 def looks_like_html(first: bytes) -> bool:
@@ -119,6 +126,8 @@ def trouble(first: bytes, whole: bool, url: str, final_url: str, format: str) ->
     # High confidence: a browser would show it as a page as well. Not certain, since the page may hold the
     # data.
     if is_data(format):
+        if _plain_format(format) in _OFFICE_FORMATS and _OFFICE_PAGE.search(first[:4_096]):
+            return None
         return Failure(Cause.SOFT_404, "soft-html", format=format.strip()[:40])
     if _led_to_root(url, final_url):
         return Failure(Cause.SOFT_404, "soft-root", host=urlsplit(final_url).hostname or "")

@@ -179,6 +179,7 @@ def test_a_defect_of_ours_is_no_fault_of_the_link(
     [
         (OSError(101, "Network is unreachable"), Cause.OWN_FAULT, "network-down"),
         (OSError(24, "Too many open files"), Cause.OWN_FAULT, "out-of-sockets"),
+        (OSError(99, "Cannot assign requested address"), Cause.OWN_FAULT, "out-of-sockets"),
         (PermissionError(1, "Operation not permitted"), Cause.OWN_FAULT, "network-down"),
         (OSError(113, "No route to host"), Cause.UNREACHABLE, "no-route"),
         (TimeoutError("timed out"), Cause.UNREACHABLE, "connect-timeout"),
@@ -208,11 +209,12 @@ def test_no_network_is_the_hosts_fault_when_others_are_reached(
     assert fetch("http://data.example:{http}/plain/x").detail == "no-route"
 
 
+@pytest.mark.parametrize("number", [97, 99, 101])  # family not supported, cannot assign, network unreachable
 def test_an_ipv6_host_is_not_accused_of_our_missing_ipv6(
-    fetch: Fetch, monkeypatch: pytest.MonkeyPatch
+    fetch: Fetch, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     def connect(sock: socket.socket, sockaddr: Any) -> None:
-        raise OSError(101, "Network is unreachable")
+        raise OSError(number, "no IPv6 here")
 
     monkeypatch.setattr(addresses, "connect", connect)
     sockaddr = ("2606:2800:21f::1", 80, 0, 0)

@@ -108,6 +108,13 @@ def test_pages_that_say_not_found(title: str, found: bool) -> None:
     assert detail(page) == ("soft-not-found-page" if found else None)
 
 
+def test_a_table_that_excel_saved_as_a_page_is_a_table() -> None:
+    saved = b'<html xmlns:o="urn:schemas-microsoft-com:office:office" xmlns:x="urn:schemas-microsoft-com:office:excel">'
+    assert detail(saved, "XLS") is None
+    assert detail(saved, "CSV") == "soft-html"
+    assert detail(b"<html><head><title>Log in</title>", "XLS") == "soft-html"
+
+
 def test_a_heading_says_it_too() -> None:
     assert detail(b"<html><title>City</title><h1><span>Page</span> not found</h1>") == "soft-not-found-page"
 
