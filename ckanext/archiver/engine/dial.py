@@ -226,13 +226,25 @@ def _tunnel(stream: Stream, target: urls.Target, proxy: str) -> None:
         status = wire.read_head(stream)[0].status
     except Failure as failure:
         raise Failure(Cause.OWN_FAULT, "proxy-down") from failure
-    if 200 <= status < 300:
-        return
+    if not 200 <= status < 300:
+        raise proxy_trouble(status, target.host)
+
+
+def is_of_proxy(head: wire.Head) -> bool:
+    """Whether an answer that came through a proxy is the proxy's own: some say so (Squid; RFC 9209 §2)."""
+    if head.status not in (403, 502, 503, 504):
+        return head.status == 407
+    return "x-squid-error" in head.every or "error=" in head.get("proxy-status")
+
+
+def proxy_trouble(status: int, host: str) -> Failure:
+    """What it means that the proxy itself answers so."""
     if status == 407:
-        raise Failure(Cause.OWN_FAULT, "proxy-down")
+        # It wants another password of its operator.
+        return Failure(Cause.OWN_FAULT, "proxy-down")
     if 400 <= status < 500:
-        raise Failure(Cause.REFUSED_BY_POLICY, "proxy-refused")
-    raise unreachable("proxy-no-connection", host=target.host)
+        return Failure(Cause.REFUSED_BY_POLICY, "proxy-refused")
+    return unreachable("proxy-no-connection", host=host)
 
 
 def basic(username: str, password: str) -> str:

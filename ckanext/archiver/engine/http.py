@@ -16,7 +16,7 @@ from typing import Any
 
 from . import answers, ftp, names, ogc, soft, urls, wire
 from .cookies import Cookies
-from .dial import NoConnection, basic, dial
+from .dial import NoConnection, basic, dial, is_of_proxy, proxy_trouble
 from .outcome import Cause, Certificate, FetchRequest, Hop, Limits, Outcome, Policy
 from .store import Sink
 from .wire import Body, Failure, Framing, Head, Patience, Stream
@@ -430,9 +430,8 @@ class _Visit:
         self.requests += 1
         line.stream.send(f"{text}\r\n".encode("latin-1"))
         head, ahead = wire.read_head(line.stream)
-        if line.absolute and head.status == 407:
-            # Said by our own proxy: it wants another password of its operator.
-            raise Failure(Cause.OWN_FAULT, "proxy-down")
+        if line.absolute and is_of_proxy(head):
+            raise proxy_trouble(head.status, target.host)
         trail.head = head
         frame = wire.framing(head, method)
         body = Body(line.stream, ahead, frame)

@@ -418,6 +418,23 @@ def test_what_a_proxy_refuses(fetch: Fetch, says: str, cause: Cause, detail: str
     assert (outcome.cause, outcome.detail) == (cause, detail)
 
 
+@pytest.mark.parametrize(
+    ("says", "cause", "detail"),
+    [
+        ("503 x\r\nX-Squid-Error: ERR_DNS_FAIL 0", Cause.UNREACHABLE, "proxy-no-connection"),
+        ("504 x\r\nProxy-Status: p; error=connection_timeout", Cause.UNREACHABLE, "proxy-no-connection"),
+        ("403 x\r\nX-Squid-Error: ERR_ACCESS_DENIED 0", Cause.REFUSED_BY_POLICY, "proxy-refused"),
+        ("503 x\r\nProxy-Status: p; received-status=503", Cause.SERVER_ERROR, "http-status"),
+        ("404 x", Cause.GONE, "http-gone"),
+    ],
+)
+def test_a_proxys_own_words_are_not_the_servers(fetch: Fetch, says: str, cause: Cause, detail: str) -> None:
+    proxy = Proxy(refuse=says)
+    outcome = fetch("http://data.example:{http}/plain/x", policy={"proxy": proxy.url})
+    proxy.close()
+    assert (outcome.cause, outcome.detail) == (cause, detail)
+
+
 def test_a_proxy_that_wants_another_password(fetch: Fetch) -> None:
     proxy = Proxy(refuse="407 Proxy Authentication Required")
     outcome = fetch("http://data.example:{http}/plain/x", policy={"proxy": proxy.url})
