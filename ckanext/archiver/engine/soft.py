@@ -72,13 +72,13 @@ _NOT_FOUND = re.compile(
 # OGC: WMS 1.1.1 annex A.3 (ServiceExceptionReport), OWS Common 06-121r9 §8 (ExceptionReport); older servers
 # send a bare ServiceException. Certain: no data begins so.
 _EXCEPTION_ROOT = re.compile(
-    _PROLOGUE + rb"(?:<!DOCTYPE[^>\[]*(?:\[[^\]]*\])?\s*>" + _PROLOGUE + rb")?"
+    _PROLOGUE + rb"(?:<!DOCTYPE[^>\[]*(?:\[[^\]]*\]\s*)?>" + _PROLOGUE + rb")?"
     rb"<(?:[A-Za-z_][\w.-]*:)?(?:ServiceExceptionReport|ExceptionReport|ServiceException)\b",
     re.DOTALL,
 )
 _EXCEPTION_TEXT = re.compile(
     rb"<(?:[\w.-]{1,40}:)?(?:ServiceException|ExceptionText)\b[^>]{0,300}>"
-    rb"(?:\s{0,99}<!\[CDATA\[)?(.{0,3000}?)(?:\]\]>\s{0,99})?</",
+    rb"(?:\s{0,99}<!\[CDATA\[)?(.{0,1000}?)(?:\]\]>\s{0,99})?</",
     re.DOTALL,
 )
 _EXCEPTION_CODE = re.compile(rb"\b(?:exceptionCode|code)\s*=\s*[\"']([^\"']*)[\"']")

@@ -183,6 +183,8 @@ def test_words_of_the_remote_are_short_and_visible() -> None:
         b"<ServiceException>" + b"<" * 16_000 + b"</",
         b"<ServiceExceptionReport>" + b"<ServiceException" * 900,
         b"<!DOCTYPE [" * 1_500,
+        b"<!DOCTYPE" + b" " * 16_000,
+        b"<!DOCTYPE x []" + b" " * 16_000,
         b'{"error":{' + b'"message":"\\' * 1_300,
         b" " * 16_000 + b"<",
     ],
@@ -190,7 +192,7 @@ def test_words_of_the_remote_are_short_and_visible() -> None:
 def test_no_body_takes_long_to_judge(first: bytes) -> None:
     begun = time.thread_time()
     soft.trouble(first[:16_384], False, URL, URL, "")
-    assert time.thread_time() - begun < 0.5
+    assert time.thread_time() - begun < 0.2
 
 
 @settings(max_examples=300, deadline=None)
