@@ -123,13 +123,15 @@ def _requested(package_id: str | None) -> set[str]:
     return asked[package_id]
 
 
-def archiver_panel(resource: Dict, package: Dict) -> Dict:
-    """Everything the panel of the resource page says.
+def archiver_panel(resource: Dict, package: Dict) -> Dict | None:
+    """Everything the panel of the resource page says; None for an old version of it in the activity stream.
 
     :returns: what :func:`archiver_resource_state` gives, and ``heading``, ``reason``, ``archival`` (a dict,
         empty if the link was never looked at or the row is about another URL), ``cached_copy``, ``history``,
         ``moved_to``, ``redirected_to``, ``certificate_expires``
     """
+    if "activity_id" in (tk.request.view_args or {}):
+        return None
     state = archiver_resource_state(resource)
     looked_at = state["verdict"] not in (WAITING, NEVER)
     archival = resource.get(search.KEY) or {} if looked_at else {}

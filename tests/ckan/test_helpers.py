@@ -63,7 +63,9 @@ PACKAGE = {"id": "p", "private": False, "state": "active"}
 
 
 def panel(resource: Dict) -> Dict:
-    return helpers.archiver_panel(resource, PACKAGE)
+    shown = helpers.archiver_panel(resource, PACKAGE)
+    assert shown is not None
+    return shown
 
 
 # -- states ------------------------------------------------------------------------------------------------
@@ -128,6 +130,14 @@ def test_rows_of_earlier_releases_have_a_state(resource: Dict, is_broken: bool |
 
     assert panel(old)["verdict"] == verdict
     assert panel(old)["reason"] == "Why."
+
+
+def test_an_old_version_of_a_resource_has_no_panel(resource: Dict) -> None:
+    """What is known of its link now says nothing of then."""
+    tk.request.view_args = {"id": "x", "resource_id": resource["id"], "activity_id": "y"}
+
+    assert helpers.archiver_panel(with_archival(resource, verdict="ok"), PACKAGE) is None
+    assert tk.render_snippet("archiver/snippets/panel.html", {"res": resource, "pkg": PACKAGE}).strip() == ""
 
 
 # -- reasons -----------------------------------------------------------------------------------------------
