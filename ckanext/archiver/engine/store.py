@@ -26,7 +26,8 @@ log = logging.getLogger(__name__)
 TEMP_DIR = ".tmp"
 Directory = str | Path
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_RESOURCE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{1,99}")
+# CKAN takes for an id whatever uuid.UUID() can read: "urn:uuid:…", "{…}" and stray hyphens as well.
+_RESOURCE_ID = re.compile(r"[A-Za-z0-9_:{}-]{2,200}")
 
 
 class Sink:
