@@ -82,7 +82,7 @@ def test_ckan_shows_what_a_catalogue_says(german: Callable[[dict[Any, Any]], Any
         Archival(
             package_id=resource["package_id"], resource_id=resource["id"], source_url=resource["url"],
             verdict="broken", cause="gone", detail="http-gone", facts={"status": 404, "phrase": "Not Found"},
-            reason="English", is_broken=True, status_id=11,
+            reason="English", is_broken=True, status_id=11, permanent_url="https://new.example/a%20<b>.csv",
         )
     )  # fmt: skip
     model.Session.commit()
@@ -95,6 +95,7 @@ def test_ckan_shows_what_a_catalogue_says(german: Callable[[dict[Any, Any]], Any
                 "{count} kaputter Link",
                 "{count} kaputte Links",
             ),
+            "The file has moved for good, to %(url)s": "Nach %(url)s ist die Datei umgezogen (100 %%)",
             "Link state": "Zustand der Links",
             "A link is broken": "Ein Link ist kaputt",
         }
@@ -107,6 +108,8 @@ def test_ckan_shows_what_a_catalogue_says(german: Callable[[dict[Any, Any]], Any
     page = shown(f"/de/dataset/{resource['package_id']}/resource/{resource['id']}")
     assert "Dieser Link ist kaputt" in page
     assert "Die Datei ist weg (404 Not Found)." in page
+    assert 'Nach <a href="https://new.example/a%20&lt;b&gt;.csv"' in page
+    assert "a%20&lt;b&gt;.csv</bdi></a> ist die Datei umgezogen (100 %)" in page
     assert "1 kaputter Link" in shown(f"/de/dataset/{resource['package_id']}")
     assert "Zustand der Links" in shown("/de/dataset/")
     assert "Broken links" in shown("/report/broken-links")
