@@ -287,16 +287,21 @@ class Framing:
 
 
 def framing(head: Head, method: str) -> Framing:
-    """:raises Failure: the head contradicts itself"""
+    """Where browsers know what is meant, so do we.
+
+    :raises Failure: the head contradicts itself
+    """
     if method == "HEAD" or head.status in (204, 205, 304):
         return Framing(0)
     content = _listed(head, "content-encoding")
     transfer = _listed(head, "transfer-encoding")
     if transfer:
-        if transfer[-1] != "chunked" or "chunked" in transfer[:-1]:
+        if "chunked" not in transfer:
             raise server_error("bad-framing")
-        # Transfer-Encoding wins over Content-Length (RFC 9112 §6.3, 3), as in browsers.
-        return Framing(None, True, tuple(reversed(content + transfer[:-1])))
+        # Transfer-Encoding wins over Content-Length (RFC 9112 §6.3, 3), as in browsers. Said twice, mostly by a
+        # server and a proxy before it, it is still done once.
+        below = [coding for coding in transfer if coding != "chunked"]
+        return Framing(None, True, tuple(reversed(content + below)))
     return Framing(_length(head), False, tuple(reversed(content)))
 
 
@@ -313,7 +318,7 @@ def _length(head: Head) -> int | None:
         raise server_error("conflicting-length")
     text = given.pop()
     if not (text.isascii() and text.isdigit()):
-        raise server_error("bad-framing")
+        return None  # as in browsers: what is no number says nothing
     # More digits than any file has; int() of thousands of them would raise.
     return int(text) if len(text) <= 18 else 10**18
 
