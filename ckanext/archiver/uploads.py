@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -29,10 +30,17 @@ CHUNK = 1 << 16
 
 
 def fetch(
-    resource_id: str, filename: str, spool: Path | None, limits: Limits, *, check_only: bool
+    resource_id: str,
+    filename: str,
+    spool: Path | None,
+    limits: Limits,
+    *,
+    check_only: bool,
+    stop: threading.Event | None = None,
 ) -> Outcome:
     """Copy an uploaded file into the spool.
 
+    :param stop: once set, a file that is asked for over HTTP is given up
     :returns: OK, TOO_LARGE, GONE when CKAN has lost the file, BLOCKED when it is where nobody lets us look, or
         OWN_FAULT when the storage or disk fails
     """
@@ -42,7 +50,7 @@ def fetch(
         with _open(resource_id) as stream:
             return _copy(stream, filename, sink, limits)
     except _Elsewhere:
-        return _by_url(resource_id, filename, spool, limits, check_only)
+        return _by_url(resource_id, filename, spool, limits, check_only, stop)
     except FileNotFoundError:
         return Outcome(Cause.GONE, "upload-missing", facts, url=filename)
     except Failure as failure:
@@ -148,7 +156,14 @@ def _copy(stream: IO[bytes], filename: str, sink: store.Sink, limits: Limits) ->
 # -- kept by a plugin --------------------------------------------------------------------------------------
 
 
-def _by_url(resource_id: str, filename: str, spool: Path | None, limits: Limits, check_only: bool) -> Outcome:
+def _by_url(
+    resource_id: str,
+    filename: str,
+    spool: Path | None,
+    limits: Limits,
+    check_only: bool,
+    stop: threading.Event | None,
+) -> Outcome:
     """Ask the portal itself, as anybody may. What it does not give (a private dataset's file) may well be there."""
     policy = config.policy()
     site = config.site_url_internally()
@@ -156,7 +171,7 @@ def _by_url(resource_id: str, filename: str, spool: Path | None, limits: Limits,
     # With a format, a page that asks for a login is not taken for the file.
     format_ = filename.rpartition(".")[2]
     request = FetchRequest(_download_url(site, resource_id, filename), format_, check_only=check_only)
-    found = http.fetch(request, limits=limits, policy=policy, spool=spool)
+    found = http.fetch(request, limits=limits, policy=policy, spool=spool, stop=stop)
     if found.cause is Cause.OWN_FAULT:
         return replace(found, url=filename)
     if found.cause not in (Cause.OK, Cause.TOO_LARGE):
