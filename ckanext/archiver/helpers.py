@@ -123,13 +123,15 @@ def _requested(package_id: str | None) -> set[str]:
     return asked[package_id]
 
 
-def archiver_panel(resource: Dict, package: Dict) -> Dict:
-    """Everything the panel of the resource page says.
+def archiver_panel(resource: Dict, package: Dict) -> Dict | None:
+    """Everything the panel of the resource page says; None for an old version of it in the activity stream.
 
     :returns: what :func:`archiver_resource_state` gives, and ``heading``, ``reason``, ``archival`` (a dict,
         empty if the link was never looked at or the row is about another URL), ``cached_copy``, ``history``,
         ``moved_to``, ``redirected_to``, ``certificate_expires``
     """
+    if "activity_id" in (tk.request.view_args or {}):
+        return None
     state = archiver_resource_state(resource)
     looked_at = state["verdict"] not in (WAITING, NEVER)
     archival = resource.get(search.KEY) or {} if looked_at else {}
@@ -171,6 +173,8 @@ def _since(sentence: str, without_date: str, since: str | None) -> str:
 def _sentence(state: Dict, archival: Dict) -> str:
     if state["verdict"] == WAITING:
         return tk._("It is in the queue. Reload the page to see what was found.")
+    if archival.get("detail") == "ok-checked":
+        return ""  # the heading says it
     reason = archiver_reason(archival)
     if state["verdict"] == Verdict.FAILING:
         return f"{reason} {tk._('It is tried again before we call it broken.')}".strip()
@@ -185,11 +189,21 @@ def archiver_reason(archival: Dict) -> str:
     sentence = REASONS.get(archival.get("detail") or "")
     if sentence:
         try:
-            return str(tk._(sentence).format(**(archival.get("facts") or {})))
+            return str(tk._(sentence).format(**_facts(archival)))
         except (KeyError, IndexError, ValueError):
             # A translation with a wrong name in braces must not cost the page; the English one was stored.
             pass
     return str(archival.get("reason") or "")
+
+
+AMOUNTS = ("expected", "length", "limit", "received", "size")
+"""Facts that are numbers to be read, not names like a status."""
+
+
+def _facts(archival: Dict) -> Dict:
+    facts = archival.get("facts") or {}
+    amounts = {name: facts[name] for name in AMOUNTS if isinstance(facts.get(name), int)}
+    return facts | {name: tk.h.localised_number(amount) for name, amount in amounts.items()}
 
 
 def _other_url(url: str | None, resource: Dict) -> Dict | None:
@@ -288,14 +302,15 @@ def archiver_dataset_state(package: Dict) -> Dict | None:
 # -- times and numbers -------------------------------------------------------------------------------------
 
 
-def archiver_time(moment: str | None, relative: bool = True) -> Markup:
+def archiver_time(moment: str | None, relative: bool = True, hours: bool = True) -> Markup:
     """A moment as ``<time>``, in the reader's language and the site's time zone, and how far away it is.
 
     :param moment: naive UTC, ISO 8601, as an archival's dict has it
+    :param hours: the time of the day too
     """
     if not moment:
         return Markup()
-    exact = tk.h.render_datetime(moment, with_hours=True)
+    exact = tk.h.render_datetime(moment, with_hours=hours)
     time = Markup('<time datetime="{}Z">{}</time>').format(moment, exact)
     if not relative:
         return time

@@ -22,6 +22,7 @@ import ckan.plugins.toolkit as tk
 import sqlalchemy as sa
 from ckan import model
 
+from ckanext.archiver.engine import urls
 from ckanext.archiver.model import Status
 
 # What the report is about. A "harvest" dataset is the description of a harvest source.
@@ -188,6 +189,7 @@ def _link(row: Mapping[str, Any]) -> dict[str, Any]:
     }
     return {
         **link,
+        "resource_url": urls.redact(row["resource_url"] or ""),
         # The names of earlier releases.
         "dataset_name": row["package_name"],
         "dataset_title": row["package_title"],
@@ -222,7 +224,7 @@ def as_csv(data: Mapping[str, Any]) -> str:
 
 def _cell(value: Any) -> Any:
     # A spreadsheet would run a text that starts like this as a formula (CWE-1236).
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")):
         return "'" + value
     return value
 

@@ -43,10 +43,12 @@ def strip(pkg_dict: PackageDict) -> None:
 def add_to_package(context: Mapping[str, Any], pkg_dict: PackageDict) -> None:
     """Put fresh keys into the dict of package_show; for ``after_dataset_show``.
 
-    Nothing is put into a dict that will be saved again (``for_update``).
+    Nothing is put into a dict that will be saved: by an update (``for_update``), or with each edit and for ever in the
+    activity stream (which says ``for_view=False``).
     """
     strip(pkg_dict)
-    if context.get("for_update") or context.get(WITHOUT_KEYS) or not pkg_dict.get("id"):
+    is_saved = context.get("for_update") or context.get("for_view") is False
+    if is_saved or context.get(WITHOUT_KEYS) or not pkg_dict.get("id"):
         return
     _add([pkg_dict])
 

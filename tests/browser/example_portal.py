@@ -36,10 +36,12 @@ def make() -> dict[str, str]:
     states = {
         "ok": _ok, "failing": _failing, "broken": _broken, "not-sure": _not_sure, "never": None,
         "waiting": None, "moved": _moved, "old-row": _old_row, "hostile": _hostile,
+        "too-large": _too_large, "long": _long,
     }  # fmt: skip
     names = {
         "ok": "Stops 2026", "failing": "Stops 2025", "broken": "Stops 2024", "not-sure": "Timetable",
         "never": "Map", "waiting": "Stations", "moved": "Routes", "old-row": "Fares", "hostile": "Hostile",
+        "too-large": "Timetables since 1900", "long": "بيانات الحافلات " + "and a name that goes on " * 9,
     }  # fmt: skip
     pages = {}
     for state, fill in states.items():
@@ -173,6 +175,24 @@ def _not_sure(resource: dict[str, Any]) -> None:
         resource, "n" * 30, verdict="not-sure", cause="blocked", detail="http-blocked",
         facts={"status": 403, "phrase": "Forbidden"}, not_sure_reason="blocked", status_id=21,
         reason="The server does not let the archiver see the file (403 Forbidden); people may get it.",
+    )  # fmt: skip
+
+
+def _too_large(resource: dict[str, Any]) -> None:
+    _archival(
+        resource, "o", verdict="ok", cause="too-large", detail="too-large-announced",
+        facts={"size": 5_368_709_120, "limit": 50_000_000}, reason="The file is too large.", status_id=22,
+        is_broken=False, failure_count=0, last_success=clock.naive_utc(),
+    )  # fmt: skip
+
+
+def _long(resource: dict[str, Any]) -> None:
+    """Words without an end, and words that are written from right to left."""
+    _archival(
+        resource, "ob", verdict="broken", cause="gone", detail="dns-not-found",
+        facts={"host": "a-host." + "with-a-name-that-nobody-would-choose." * 5 + "example"}, reason="No such host.",
+        status_id=12, is_broken=True, failure_count=3, broken_since=clock.naive_utc(),
+        url_redirected_to="https://example.org/" + "بيانات" * 200,
     )  # fmt: skip
 
 

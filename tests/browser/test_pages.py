@@ -158,3 +158,25 @@ def test_the_keyboard_reaches_the_cached_copy(
     assert download.value.suggested_filename == "stops.csv"
     download.value.save_as(tmp_path / "copy.csv")
     assert (tmp_path / "copy.csv").read_text() == "stop,name\n1,Station\n"
+
+
+def test_the_pages_turn_round_where_people_read_from_right_to_left(
+    visit: Callable[[int], Visit], pages: dict[str, str]
+) -> None:
+    window = visit(1280)
+    window.go("/ar" + pages["broken"])
+    style = "getComputedStyle(document.querySelector('.archiver-panel'))"
+    assert window.page.evaluate(f"[{style}.borderRightWidth, {style}.borderLeftWidth]") == ["6px", "1px"]
+
+    window.go("/ar" + pages["report-organization"])
+    assert window.page.evaluate(BEYOND) == []
+    url = "getComputedStyle(document.querySelector('.archiver-url bdi')).direction"
+    assert window.page.evaluate(url) == "ltr"
+
+
+def test_buttons_look_like_buttons(visit: Callable[[int], Visit], pages: dict[str, str]) -> None:
+    window = visit(1280)
+    for name, button in (("broken", ".archiver-download"), ("report", ".archiver-downloads .btn")):
+        window.go(pages[name])
+        underline = window.page.locator(button).first.evaluate("e => getComputedStyle(e).textDecorationLine")
+        assert underline == "none"

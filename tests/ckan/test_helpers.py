@@ -63,7 +63,9 @@ PACKAGE = {"id": "p", "private": False, "state": "active"}
 
 
 def panel(resource: Dict) -> Dict:
-    return helpers.archiver_panel(resource, PACKAGE)
+    shown = helpers.archiver_panel(resource, PACKAGE)
+    assert shown is not None
+    return shown
 
 
 # -- states ------------------------------------------------------------------------------------------------
@@ -130,6 +132,14 @@ def test_rows_of_earlier_releases_have_a_state(resource: Dict, is_broken: bool |
     assert panel(old)["reason"] == "Why."
 
 
+def test_an_old_version_of_a_resource_has_no_panel(resource: Dict) -> None:
+    """What is known of its link now says nothing of then."""
+    tk.request.view_args = {"id": "x", "resource_id": resource["id"], "activity_id": "y"}
+
+    assert helpers.archiver_panel(with_archival(resource, verdict="ok"), PACKAGE) is None
+    assert tk.render_snippet("archiver/snippets/panel.html", {"res": resource, "pkg": PACKAGE}).strip() == ""
+
+
 # -- reasons -----------------------------------------------------------------------------------------------
 
 
@@ -160,6 +170,19 @@ def test_facts_are_no_templates() -> None:
     )
 
     assert "{0.__class__}" in said
+
+
+def test_large_numbers_can_be_read() -> None:
+    facts = {"size": 5_368_709_120, "limit": 50_000_000}
+    said = helpers.archiver_reason({"detail": "too-large-announced", "facts": facts})
+    assert "has 5,368,709,120 bytes; no more than 50,000,000 are kept" in said
+
+    said = helpers.archiver_reason({"detail": "http-status", "facts": {"status": 1_000, "phrase": "x"}})
+    assert "1000" in said
+
+
+def test_nothing_is_said_twice(resource: Dict) -> None:
+    assert panel(with_archival(resource, verdict="ok", detail="ok-checked", facts={}))["reason"] == ""
 
 
 # -- hostile servers ---------------------------------------------------------------------------------------
@@ -257,6 +280,7 @@ def test_times_are_marked_up() -> None:
 
     assert html == '<time datetime="2026-11-19T12:00:00Z">November 19, 2026, 12:00 (UTC)</time>'
     assert helpers.archiver_time(None) == ""
+    assert ">November 19, 2026<" in helpers.archiver_time("2026-11-19T12:00:00", relative=False, hours=False)
 
 
 # -- datasets ----------------------------------------------------------------------------------------------

@@ -265,6 +265,9 @@ def test_the_page_lists_organizations_and_leads_on(app: Any, organizations: dict
     assert "Broken links of Agency" in page
     assert "The server says the file is gone (404 Not Found)." in page
     assert "/dataset/rain" in page
+    assert 'href="/report/broken-links/agency?format=csv"' in page
+    page = app.get("/report/broken-links/agency?include_sub_organizations=1").body
+    assert 'href="/report/broken-links/agency?format=json&amp;include_sub_organizations=1"' in page
 
 
 def test_remote_words_are_no_markup(app: Any, organizations: dict[str, Dict]) -> None:
@@ -282,6 +285,19 @@ def test_remote_words_are_no_markup(app: Any, organizations: dict[str, Dict]) ->
 
     assert evil not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+
+
+def test_nobody_is_told_a_password(app: Any, organizations: dict[str, Dict]) -> None:
+    dataset = factories.Dataset(
+        owner_org=organizations["agency"]["id"], resources=[{"url": "ftp://rain:s3cret@example.org/rain.csv"}]
+    )
+    archive(dataset["resources"][0], "broken")
+    model.Session.commit()
+
+    for format_ in ("html", "csv", "json"):
+        shown = app.get(f"/report/broken-links/agency?format={format_}").body
+        assert "ftp://***@example.org/rain.csv" in shown
+        assert "s3cret" not in shown
 
 
 def test_the_files_have_what_the_page_has(app: Any, organizations: dict[str, Dict]) -> None:
@@ -304,7 +320,7 @@ def test_the_files_have_what_the_page_has(app: Any, organizations: dict[str, Dic
     assert answer.json["table"][0]["package_title"] == "Rain"
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t"])
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\n"])
 def test_no_cell_is_a_formula(organizations: dict[str, Dict], start: str) -> None:
     dataset = dataset_with([""], organizations["agency"])
     archive(dataset["resources"][0], "broken", url_redirected_to=f"{start}cmd|' /C calc'!A0")

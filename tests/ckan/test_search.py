@@ -117,6 +117,18 @@ def test_nothing_is_said_of_links_nobody_looked_at() -> None:
     assert not any(search.KEY in resource for resource in shown["resources"])
 
 
+def test_the_activity_stream_keeps_nothing_of_ours() -> None:
+    """It stores what it is shown with every edit, for ever."""
+    dataset = two_resources()
+    archive(dataset["resources"][0], "ok")
+    index.rebuild(dataset["id"])  # the dict comes from there, with our keys in it
+
+    kept = tk.get_action("package_show")({"for_view": False, "ignore_auth": True}, {"id": dataset["id"]})
+
+    assert search.KEY not in kept
+    assert not any(search.KEY in resource for resource in kept["resources"])
+
+
 def test_what_the_index_remembers_is_not_shown() -> None:
     dataset = two_resources()
     archival = archive(dataset["resources"][0], "ok")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from ckan import model
 from ckan.tests import factories
 from werkzeug.datastructures import FileStorage
 
-from ckanext.archiver import archiving
+from ckanext.archiver import archiving, uploads
 from ckanext.archiver.model import Archival, ArchiverRequest
 from origin_server import Origin
 
@@ -196,6 +198,63 @@ def test_a_file_that_cannot_be_read_is_our_own_fault_and_no_verdict(storage: Pat
 
     assert Archival.get_for_resource(resource["id"]) is None
     assert wanted() == {resource["id"]}, "it waits to be tried again"
+
+
+def test_a_storage_that_is_not_mounted_is_our_own_fault_and_no_verdict(storage: Path) -> None:
+    resource = create()
+    shutil.rmtree(storage)
+    storage.mkdir()
+
+    assert archiving.archive_resource(resource["id"], "priority") is None
+
+    assert Archival.get_for_resource(resource["id"]) is None
+    assert wanted() == {resource["id"]}
+
+
+class Elsewhere:
+    """The uploader of a plugin that keeps files in an object storage."""
+
+    def get_path(self, id: str) -> str:
+        return f"resources/{id}/stops.csv"
+
+
+LOGIN = b"<!DOCTYPE html><html><title>Log in</title>"
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch, origin: Origin, ckan_config: Dict) -> Callable[..., Dict]:
+    """``elsewhere(served)``: a resource whose file a plugin keeps; the portal redirects to it, or has a 404."""
+
+    def make(served: bytes | None) -> Dict:
+        resource = create()
+        monkeypatch.setattr(uploads.uploader, "get_resource_uploader", lambda data: Elsewhere())
+        path = f"/dataset/{resource['package_id']}/resource/{resource['id']}/download/stops.csv"
+        if served is not None:
+            origin.serve("/somewhere/in/the/storage", served, headers={"Content-Type": "text/csv"})
+            origin.serve(path, b"", status=302, headers={"Location": "/somewhere/in/the/storage"})
+        url = origin.serve("/", b"")
+        monkeypatch.setitem(ckan_config, "ckan.site_url_internally", url)
+        monkeypatch.setitem(ckan_config, "ckanext-archiver.allowed_addresses", "")
+        return resource
+
+    return make
+
+
+def test_a_file_that_a_plugin_keeps_is_asked_for_at_the_portal(elsewhere: Callable[..., Dict]) -> None:
+    row = archive(elsewhere(STOPS))
+
+    assert (row.verdict, row.detail, row.size, row.mimetype) == ("ok", "ok-upload", len(STOPS), "text/csv")
+    assert (row.url_redirected_to, row.permanent_url) == (None, None)
+    assert Path(row.cache_filepath).read_bytes() == STOPS
+
+
+@pytest.mark.parametrize("served", [None, LOGIN])
+def test_a_file_that_the_portal_does_not_give_to_everybody_is_not_called_broken(
+    elsewhere: Callable[..., Dict], served: bytes | None
+) -> None:
+    row = archive(elsewhere(served))
+
+    assert (row.verdict, row.is_broken, row.detail) == ("not-sure", None, "upload-elsewhere")
 
 
 def _stored(storage: Path, resource: Dict) -> Path:

@@ -207,6 +207,31 @@ def test_the_copy_of_a_deleted_resource_is_not_served(app: Any, archive_dir: Pat
     app.get(url_of(resource), status=404)
 
 
+@pytest.mark.parametrize("hide", ["private", "deleted"])
+def test_no_way_of_asking_gives_what_a_reader_may_not_see(
+    app: Any, archive_dir: Path, people: Dict, hide: str
+) -> None:
+    dataset = factories.Dataset(owner_org=people["owner"]["id"])
+    resource = factories.Resource(package_id=dataset["id"], url="http://example.org/a.csv")
+    path = keep(archive_dir, resource)
+    etag = app.get(url_of(resource)).headers["ETag"]
+    if hide == "private":
+        helpers.call_action("package_patch", id=dataset["id"], private=True)
+    else:
+        helpers.call_action("package_delete", id=dataset["id"])
+
+    for token in ({}, {"Authorization": people["stranger"]}):
+        for asked in ({}, {"Range": "bytes=0-0"}, {"If-None-Match": etag}, {"If-None-Match": "*"}):
+            for method in ("GET", "HEAD"):
+                answer = app.test_client().open(url_of(resource), method=method, headers=token | asked)
+                assert answer.status_code == 404
+                assert b"a,b" not in answer.data
+                assert not {"ETag", "Content-Disposition", "Content-Range", "Last-Modified"} & set(
+                    answer.headers.keys()
+                )
+                assert path.name not in str(answer.headers)
+
+
 # -- the button --------------------------------------------------------------------------------------------
 
 
@@ -260,3 +285,14 @@ def test_our_dict_is_not_printed_on_the_page(app: Any, archive_dir: Path, resour
     assert tk.h.archiver_format_resource_items([("archiver", {"a": 1}), ("format", "CSV")]) == [
         ("format", "CSV")
     ]
+
+
+def test_badges_have_their_looks_on_every_page(app: Any, archive_dir: Path, resource: Dict) -> None:
+    """Also where the page itself knows nothing of us: CKAN's list of resources to be put in order."""
+    keep(archive_dir, resource)
+    headers = {"Authorization": factories.SysadminWithToken()["token"]}
+
+    page = app.get(f"/dataset/resources/{resource['package_id']}", headers=headers).body
+
+    assert 'class="archiver-badge' in page
+    assert "archiver.css" in page

@@ -15,10 +15,12 @@ from __future__ import annotations
 import errno
 import ipaddress
 import itertools
+import os
+import queue
 import socket
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from . import urls
@@ -29,6 +31,9 @@ Answer = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
 
 RESOLVER_MEMORY = 900
 """Seconds for which one name that was resolved shows that our own resolver works."""
+
+MAX_IDLE_ASKERS = 64
+"""Threads that wait for a name to look up; more end when they are done."""
 
 # All that the IANA IPv4 Special-Purpose Address Registry does not call globally reachable, and multicast.
 # The table is our own because ``ipaddress.is_global`` changed between Python 3.10 and 3.13; tests hold it
@@ -263,7 +268,7 @@ def resolve(host: str, port: int, timeout: float) -> list[Answer]:
     """All addresses of a host, unjudged, within ``timeout`` seconds.
 
     ``getaddrinfo`` has no deadline of its own and the servers it asks may be hostile, so it runs in a thread
-    that is left behind when it takes too long (resolv.conf ends it).
+    that is left to itself when it takes too long (resolv.conf ends it).
 
     :raises HostNotFound: see there
     :raises ResolverFailed: see there
@@ -281,12 +286,12 @@ def resolve(host: str, port: int, timeout: float) -> list[Answer]:
         except Exception as error:  # noqa: BLE001 - it is raised again in the thread that waits
             found.append(error)
 
-    thread = threading.Thread(target=look_up, name=f"look-up {host[:40]}", daemon=True)
+    done = threading.Event()
     try:
-        thread.start()
+        _asker().ask(look_up, done)
     except RuntimeError as error:  # the machine has no thread left
         raise ResolverFailed(f"{host}: {error}", own_fault=True) from error
-    thread.join(timeout)
+    done.wait(timeout)
     if not found:
         raise ResolverFailed(f"{host}: no answer within {timeout:g} s", own_fault=not _resolver.works(host))
     if isinstance(found[0], Exception):
@@ -296,6 +301,41 @@ def resolve(host: str, port: int, timeout: float) -> list[Answer]:
         raise HostNotFound(host)
     _resolver.resolved(host, answers)
     return answers
+
+
+class _Asker:
+    """A thread that asks the resolver; kept for the next question, since starting one costs four times as much."""
+
+    def __init__(self) -> None:
+        self._questions: queue.SimpleQueue[tuple[Callable[[], None], threading.Event]] = queue.SimpleQueue()
+        threading.Thread(target=self._run, name="look-up", daemon=True).start()
+
+    def ask(self, question: Callable[[], None], done: threading.Event) -> None:
+        self._questions.put((question, done))
+
+    def _run(self) -> None:
+        while True:
+            question, done = self._questions.get()
+            question()
+            kept = len(_idle) < MAX_IDLE_ASKERS
+            if kept:
+                _idle.append(self)
+            done.set()
+            if not kept:
+                return
+
+
+_idle: list[_Asker] = []
+# Threads do not live on in a child process (Celery's prefork pool).
+os.register_at_fork(after_in_child=_idle.clear)
+
+
+def _asker() -> _Asker:
+    """:raises RuntimeError: no thread can be started"""
+    try:
+        return _idle.pop()
+    except IndexError:
+        return _Asker()
 
 
 def _told_apart(host: str, error: Exception) -> Exception:

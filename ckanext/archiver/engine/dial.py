@@ -25,6 +25,8 @@ _ANYWHERE = addresses.Guard(("0.0.0.0/0", "::/0"))
 """For the proxy alone: the operator named it."""
 
 _OUT_OF_SOCKETS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
+# EADDRNOTAVAIL is what a machine says on which IPv6 is switched off; of IPv4 it means that no port is free.
+_NO_IPV6 = {errno.ENETUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 _OWN_FIREWALL = {errno.EACCES, errno.EPERM, errno.ENETDOWN}
 
 
@@ -142,16 +144,15 @@ def _not_connected(error: OSError, host: str, port: int, patience: Patience) -> 
         return unreachable("refused", host=host)
     if isinstance(error, ConnectionError):
         return unreachable("reset")
+    if error.errno in _NO_IPV6 and _only_ipv6(host, port, patience):
+        # Visitors may well have IPv6: that we have not must not be told of the link.
+        return Failure(Cause.REFUSED_BY_POLICY, "no-ipv6")
     if error.errno in _OUT_OF_SOCKETS:
         return Failure(Cause.OWN_FAULT, "out-of-sockets")
     if error.errno in _OWN_FIREWALL:
         return Failure(Cause.OWN_FAULT, "network-down")
-    if error.errno in (errno.ENETUNREACH, errno.EAFNOSUPPORT):
-        if _only_ipv6(host, port, patience):
-            # Visitors may well have IPv6: that we have not must not be told of the link.
-            return Failure(Cause.REFUSED_BY_POLICY, "no-ipv6")
-        if not _network.works():
-            return Failure(Cause.OWN_FAULT, "network-down")
+    if error.errno in (errno.ENETUNREACH, errno.EAFNOSUPPORT) and not _network.works():
+        return Failure(Cause.OWN_FAULT, "network-down")
     return unreachable("no-route", host=host)
 
 
@@ -225,13 +226,25 @@ def _tunnel(stream: Stream, target: urls.Target, proxy: str) -> None:
         status = wire.read_head(stream)[0].status
     except Failure as failure:
         raise Failure(Cause.OWN_FAULT, "proxy-down") from failure
-    if 200 <= status < 300:
-        return
+    if not 200 <= status < 300:
+        raise proxy_trouble(status, target.host)
+
+
+def is_of_proxy(head: wire.Head) -> bool:
+    """Whether an answer that came through a proxy is the proxy's own: some say so (Squid; RFC 9209 §2)."""
+    if head.status not in (403, 502, 503, 504):
+        return head.status == 407
+    return "x-squid-error" in head.every or "error=" in head.get("proxy-status")
+
+
+def proxy_trouble(status: int, host: str) -> Failure:
+    """What it means that the proxy itself answers so."""
     if status == 407:
-        raise Failure(Cause.OWN_FAULT, "proxy-down")
+        # It wants another password of its operator.
+        return Failure(Cause.OWN_FAULT, "proxy-down")
     if 400 <= status < 500:
-        raise Failure(Cause.REFUSED_BY_POLICY, "proxy-refused")
-    raise unreachable("proxy-no-connection", host=target.host)
+        return Failure(Cause.REFUSED_BY_POLICY, "proxy-refused")
+    return unreachable("proxy-no-connection", host=host)
 
 
 def basic(username: str, password: str) -> str:

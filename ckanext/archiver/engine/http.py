@@ -16,7 +16,7 @@ from typing import Any
 
 from . import answers, ftp, names, ogc, soft, urls, wire
 from .cookies import Cookies
-from .dial import NoConnection, basic, dial
+from .dial import NoConnection, basic, dial, is_of_proxy, proxy_trouble
 from .outcome import Cause, Certificate, FetchRequest, Hop, Limits, Outcome, Policy
 from .store import Sink
 from .wire import Body, Failure, Framing, Head, Patience, Stream
@@ -35,6 +35,9 @@ RATIO_FROM_BYTES = 1_000_000
 # Compressions that we do not ask for and cannot undo. Words that are none ("utf-8", "aws-chunked", "none")
 # stand in the header on real servers; browsers pass over them.
 UNDECODABLE = frozenset({"br", "zstd", "compress", "x-compress", "dcb", "dcz", "bzip2", "xz"})
+MAX_CODINGS = 5
+"""One upon the other, as in curl: each costs memory, and a header has room for thousands."""
+
 GZIP_TYPES = frozenset({"application/gzip", "application/x-gzip", "application/x-tgz", "application/x-gtar"})
 
 Headers = Mapping[str, str]
@@ -203,9 +206,9 @@ class _Visit:
             return self._ok("ok-checked", answer, size=total)
         first = bytearray()
         whole = True
-        for part in wire.decoded(iter(answer.body), codings):
+        for part in wire.decoded(iter(answer.body), codings, self._expansion_of(answer.body)):
             first += part[:SNIFF_BYTES]
-            if len(first) >= CHECK_BYTES:
+            if len(first) >= CHECK_BYTES or answer.body.read > SNIFF_BYTES:
                 whole = False
                 break
         self._fail_if_soft(answer, bytes(first), whole)
@@ -245,11 +248,11 @@ class _Visit:
         limit = self.limits.max_content_length
         first = bytearray()
         judged = False
-        for part in wire.decoded(iter(answer.body), codings):
+        for part in wire.decoded(iter(answer.body), codings, self._expansion_of(answer.body)):
             if sink.size + len(part) > limit or answer.body.read > limit:
                 raise Failure(Cause.TOO_LARGE, "too-large", limit=limit)
-            if codings and sink.size > max(RATIO_FROM_BYTES, self.limits.max_ratio * answer.body.read):
-                raise Failure(Cause.TOO_LARGE, "expands-too-much", ratio=self.limits.max_ratio)
+            if not part:
+                continue
             sink.write(part)
             if not judged:
                 first += part[: SNIFF_BYTES - len(first)]
@@ -259,6 +262,15 @@ class _Visit:
         if not judged:
             self._fail_if_soft(answer, bytes(first), True)
         return bytes(first)
+
+    def _expansion_of(self, body: Body) -> Callable[[int], None]:
+        """For ``wire.decoded``: no coding gives more than so many times what came over the wire."""
+
+        def watch(made: int) -> None:
+            if made > max(RATIO_FROM_BYTES, self.limits.max_ratio * body.read):
+                raise Failure(Cause.TOO_LARGE, "expands-too-much", ratio=self.limits.max_ratio)
+
+        return watch
 
     def _ftp(self, target: urls.Target) -> Outcome:
         # A proxy for HTTP does not see FTP, so with one there is no way that the operator has judged.
@@ -418,9 +430,8 @@ class _Visit:
         self.requests += 1
         line.stream.send(f"{text}\r\n".encode("latin-1"))
         head, ahead = wire.read_head(line.stream)
-        if line.absolute and head.status == 407:
-            # Said by our own proxy: it wants another password of its operator.
-            raise Failure(Cause.OWN_FAULT, "proxy-down")
+        if line.absolute and is_of_proxy(head):
+            raise proxy_trouble(head.status, target.host)
         trail.head = head
         frame = wire.framing(head, method)
         body = Body(line.stream, ahead, frame)
@@ -501,7 +512,12 @@ def _total(head: Head) -> int | None:
 
 
 def _codings(answer: _Answer) -> tuple[str, ...] | None:
-    """The codings to undo, outermost first; None if there is one that we cannot."""
+    """The codings to undo, outermost first; None if there is one that we cannot.
+
+    :raises Failure: more of them than any server has a reason for
+    """
+    if len(answer.frame.codings) > MAX_CODINGS:
+        raise wire.server_error("bad-encoding")
     if UNDECODABLE & set(answer.frame.codings):
         return None
     kind = answer.head.get("content-type").partition(";")[0].strip().lower()

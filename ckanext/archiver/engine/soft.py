@@ -45,6 +45,10 @@ _HTML_START = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _TITLE = re.compile(rb"<(title|h1)\b[^>]{0,300}>(.{0,300}?)</\1\s{0,9}>", re.IGNORECASE | re.DOTALL)
+# Office programs save and open tables and texts that are pages with this in them; many an ".xls" is one.
+_OFFICE_FORMATS = frozenset({"xls", "xlsx", "xlsb", "xlsm", "doc", "docx"})
+_OFFICE_PAGE = re.compile(rb"urn:schemas-microsoft-com:office:(?:excel|word|office)")
+_FRONT_PAGE = re.compile(r"(?:index|default|home)\.(?:s?html?|php\d?|aspx?|jsp|cfm)", re.IGNORECASE)
 _TAG = re.compile(r"<[^>]*>")
 
 # What pages call themselves when a file is not there: whole phrases, because "404" alone is also a bus line
@@ -68,13 +72,13 @@ _NOT_FOUND = re.compile(
 # OGC: WMS 1.1.1 annex A.3 (ServiceExceptionReport), OWS Common 06-121r9 §8 (ExceptionReport); older servers
 # send a bare ServiceException. Certain: no data begins so.
 _EXCEPTION_ROOT = re.compile(
-    _PROLOGUE + rb"(?:<!DOCTYPE[^>\[]*(?:\[[^\]]*\])?\s*>" + _PROLOGUE + rb")?"
+    _PROLOGUE + rb"(?:<!DOCTYPE[^>\[]*(?:\[[^\]]*\]\s*)?>" + _PROLOGUE + rb")?"
     rb"<(?:[A-Za-z_][\w.-]*:)?(?:ServiceExceptionReport|ExceptionReport|ServiceException)\b",
     re.DOTALL,
 )
 _EXCEPTION_TEXT = re.compile(
     rb"<(?:[\w.-]{1,40}:)?(?:ServiceException|ExceptionText)\b[^>]{0,300}>"
-    rb"(?:\s{0,99}<!\[CDATA\[)?(.{0,3000}?)(?:\]\]>\s{0,99})?</",
+    rb"(?:\s{0,99}<!\[CDATA\[)?(.{0,1000}?)(?:\]\]>\s{0,99})?</",
     re.DOTALL,
 )
 _EXCEPTION_CODE = re.compile(rb"\b(?:exceptionCode|code)\s*=\s*[\"']([^\"']*)[\"']")
@@ -89,11 +93,15 @@ _ARCGIS_LOGIN = frozenset({401, 403, 498, 499})  # 498 invalid token, 499 token 
 
 def is_data(format: str) -> bool:
     """Whether a declared format of whatever spelling ("CSV", ".csv", "text/csv") promises a file of data."""
+    return _plain_format(format) in DATA_FORMATS
+
+
+def _plain_format(format: str) -> str:
     word = format.strip().lower().lstrip(".")
     if "/" in word:
         word = word.partition(";")[0].strip().rpartition("/")[2].removeprefix("x-")
         word = {"ld+json": "json", "geo+json": "geojson", "rdf+xml": "rdf", "plain": "txt"}.get(word, word)
-    return word in DATA_FORMATS
+    return word
 
 
 def looks_like_html(first: bytes) -> bool:
@@ -118,6 +126,8 @@ def trouble(first: bytes, whole: bool, url: str, final_url: str, format: str) ->
     # High confidence: a browser would show it as a page as well. Not certain, since the page may hold the
     # data.
     if is_data(format):
+        if _plain_format(format) in _OFFICE_FORMATS and _OFFICE_PAGE.search(first[:4_096]):
+            return None
         return Failure(Cause.SOFT_404, "soft-html", format=format.strip()[:40])
     if _led_to_root(url, final_url):
         return Failure(Cause.SOFT_404, "soft-root", host=urlsplit(final_url).hostname or "")
@@ -155,12 +165,14 @@ def _arcgis_error(first: bytes) -> Failure | None:
 def _led_to_root(url: str, final_url: str) -> bool:
     """A deep link that ends at a front page. Medium confidence: sites do so with what they no longer have.
 
-    A short word on another site is left alone: that is how URL shorteners work.
+    A short word on another site is left alone: that is how URL shorteners work. "/index.html" is the front page.
     """
     old, new = urlsplit(url), urlsplit(final_url)
     if new.path not in ("", "/") or new.query:
         return False
     path = old.path.strip("/")
+    if _FRONT_PAGE.fullmatch(path):
+        return False
     deep = "/" in path or "." in path or bool(old.query)
     return bool(path) and (deep or _site(old.hostname) == _site(new.hostname))
 

@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 TEMP_DIR = ".tmp"
 Directory = str | Path
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_RESOURCE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{1,99}")
+# CKAN takes for an id whatever uuid.UUID() can read: "urn:uuid:…", "{…}" and stray hyphens as well.
+_RESOURCE_ID = re.compile(r"[A-Za-z0-9_:{}-]{2,200}")
 
 
 class Sink:
@@ -97,10 +98,13 @@ class Sink:
         return self._sha1.hexdigest()
 
     def _open(self, spool: Path) -> None:
-        spool.mkdir(parents=True, exist_ok=True)
         if self._min_free and free_bytes(spool) < self._min_free:
             raise Failure(Cause.OWN_FAULT, "disk-full")
-        handle, name = tempfile.mkstemp(dir=spool, prefix="fetch-")
+        try:
+            handle, name = tempfile.mkstemp(dir=spool, prefix="fetch-")
+        except FileNotFoundError:
+            spool.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=spool, prefix="fetch-")
         self._path = Path(name)
         self._file = os.fdopen(handle, "wb")
 
@@ -245,10 +249,15 @@ def free_bytes(archive_dir: Directory) -> int:
     :raises OSError: no part of the path can be asked
     """
     directory = Path(archive_dir)
-    while not directory.exists() and directory != directory.parent:
-        directory = directory.parent
-    found = os.statvfs(directory)
-    return found.f_bavail * found.f_frsize
+    while True:
+        try:
+            found = os.statvfs(directory)
+        except (FileNotFoundError, NotADirectoryError):
+            if directory == directory.parent:
+                raise
+            directory = directory.parent
+        else:
+            return found.f_bavail * found.f_frsize
 
 
 def cache_url(root: str, resource_id: str, filename: str) -> str:

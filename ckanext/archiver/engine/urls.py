@@ -227,7 +227,7 @@ def _read(url: str) -> Target:
         raise _Bad("url-too-long", length=len(url), limit=MAX_LENGTH)
     if "\0" in url:
         raise _Bad("url-nul")
-    if any("\ud800" <= char <= "\udfff" for char in url):
+    if not url.isascii() and any("\ud800" <= char <= "\udfff" for char in url):
         raise _Bad("url-surrogate")
     text = url.strip(_EDGES)
     if not text:

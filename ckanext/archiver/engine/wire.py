@@ -17,7 +17,7 @@ import ssl
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from .outcome import Cause, Certificate, Limits
@@ -287,16 +287,21 @@ class Framing:
 
 
 def framing(head: Head, method: str) -> Framing:
-    """:raises Failure: the head contradicts itself"""
+    """Where browsers know what is meant, so do we.
+
+    :raises Failure: the head contradicts itself
+    """
     if method == "HEAD" or head.status in (204, 205, 304):
         return Framing(0)
     content = _listed(head, "content-encoding")
     transfer = _listed(head, "transfer-encoding")
     if transfer:
-        if transfer[-1] != "chunked" or "chunked" in transfer[:-1]:
+        if "chunked" not in transfer:
             raise server_error("bad-framing")
-        # Transfer-Encoding wins over Content-Length (RFC 9112 §6.3, 3), as in browsers.
-        return Framing(None, True, tuple(reversed(content + transfer[:-1])))
+        # Transfer-Encoding wins over Content-Length (RFC 9112 §6.3, 3), as in browsers. Said twice, mostly by a
+        # server and a proxy before it, it is still done once.
+        below = [coding for coding in transfer if coding != "chunked"]
+        return Framing(None, True, tuple(reversed(content + below)))
     return Framing(_length(head), False, tuple(reversed(content)))
 
 
@@ -313,7 +318,7 @@ def _length(head: Head) -> int | None:
         raise server_error("conflicting-length")
     text = given.pop()
     if not (text.isascii() and text.isdigit()):
-        raise server_error("bad-framing")
+        return None  # as in browsers: what is no number says nothing
     # More digits than any file has; int() of thousands of them would raise.
     return int(text) if len(text) <= 18 else 10**18
 
@@ -515,17 +520,32 @@ class Decoder:
 DECODABLE = frozenset({"gzip", "x-gzip", "deflate"})
 
 
-def decoded(parts: Iterator[bytes], codings: tuple[str, ...]) -> Iterator[bytes]:
+def _any_amount(made: int) -> None:
+    """Lets a coding give as much as it likes."""
+
+
+def decoded(
+    parts: Iterator[bytes], codings: tuple[str, ...], watch: Callable[[int], None] = _any_amount
+) -> Iterator[bytes]:
     """``parts`` with ``codings`` undone; all of them are in ``DECODABLE``.
 
+    Nothing (``b""``) is given out where a piece brought nothing, so that whoever reads keeps control: a gzip header may
+    name a file in gigabytes of characters, and a coding below the last may expand without end.
+
+    :param watch: told how much each coding has given so far; raises when that is too much
     :raises Failure: the bytes are not what the codings say
     """
     for coding in codings:
-        parts = _undone(parts, Decoder(coding))
+        parts = _undone(parts, Decoder(coding), watch)
     return parts
 
 
-def _undone(parts: Iterator[bytes], decoder: Decoder) -> Iterator[bytes]:
+def _undone(parts: Iterator[bytes], decoder: Decoder, watch: Callable[[int], None]) -> Iterator[bytes]:
+    made = 0
     for part in parts:
-        yield from decoder.decode(part)
+        for piece in decoder.decode(part):
+            made += len(piece)
+            watch(made)
+            yield piece
+        yield b""
     decoder.finish()

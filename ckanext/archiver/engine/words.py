@@ -21,18 +21,18 @@ REASONS: dict[str, str] = {
     "ok-not-modified": N_("The file has not changed."),
     "ok-undecodable": N_(
         "The link works. The server compresses the file in a way the archiver does not read,"
-        " so there is no copy."
+        " so no copy is made."
     ),
     "ok-upload": N_("The file is stored in this portal."),
     # too-large
     "too-large": N_(
-        "The link works. The file is larger than the {limit} bytes that are kept, so there is no copy."
+        "The link works. The file is larger than the {limit} bytes that are kept, so no copy is made."
     ),
     "too-large-announced": N_(
-        "The link works. The file has {size} bytes; no more than {limit} are kept, so there is no copy."
+        "The link works. The file has {size} bytes; no more than {limit} are kept, so no copy is made."
     ),
     "expands-too-much": N_(
-        "The link works. The file expands to more than {ratio} times what is sent, so there is no copy."
+        "The link works. The file expands to more than {ratio} times what is sent, so no copy is made."
     ),
     # gone
     "http-gone": N_("The server says the file is gone ({status} {phrase})."),
@@ -114,6 +114,9 @@ REASONS: dict[str, str] = {
     "challenge": N_("The server wants to see a browser before it shows the file ({status} {phrase})."),
     "ftp-login": N_("The FTP server asks for a login ({status})."),
     "arcgis-login": N_("The ArcGIS server asks for a login (code {code})."),
+    "upload-elsewhere": N_(
+        "The uploaded file {filename} is kept where the archiver cannot read it; people may get it."
+    ),
     # redirect
     "redirect-loop": N_("The server redirects in a circle, back to {url}."),
     "redirect-too-many": N_("The server redirects more than {limit} times."),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import os
 import random
 import socket
 import threading
@@ -360,6 +361,44 @@ def test_a_resolver_that_hangs_does_not_hang_us(network: Network) -> None:
     release.set()
     assert time.monotonic() - start < 5
     assert network.connected == []
+
+
+def askers() -> int:
+    return sum(thread.name == "look-up" for thread in threading.enumerate())
+
+
+def test_names_are_looked_up_by_the_same_threads(network: Network) -> None:
+    network.names["a.example"] = [PUBLIC]
+    connect("a.example", timeout=5)
+    before = askers()
+    for _ in range(50):
+        connect("a.example", timeout=5)
+    assert askers() == before
+
+
+def test_no_more_threads_are_kept_than_are_of_use(
+    network: Network, monkeypatch: pytest.MonkeyPatch, wait_until: Callable[..., None]
+) -> None:
+    monkeypatch.setattr(addresses, "MAX_IDLE_ASKERS", 0)
+    addresses._idle.clear()
+    before = askers()
+    network.names["a.example"] = [PUBLIC]
+    connect("a.example", timeout=5)
+    wait_until(lambda: askers() <= before)
+
+
+def test_a_forked_process_looks_up_names_too(network: Network) -> None:
+    """Celery's prefork pool forks; threads stay behind."""
+    network.names["a.example"] = [PUBLIC]
+    connect("a.example", timeout=5)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            status = 0 if addresses.resolve("a.example", 80, 5) else 1
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_sockets_are_closed_when_all_fails(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:

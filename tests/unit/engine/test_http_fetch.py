@@ -179,6 +179,7 @@ def test_a_defect_of_ours_is_no_fault_of_the_link(
     [
         (OSError(101, "Network is unreachable"), Cause.OWN_FAULT, "network-down"),
         (OSError(24, "Too many open files"), Cause.OWN_FAULT, "out-of-sockets"),
+        (OSError(99, "Cannot assign requested address"), Cause.OWN_FAULT, "out-of-sockets"),
         (PermissionError(1, "Operation not permitted"), Cause.OWN_FAULT, "network-down"),
         (OSError(113, "No route to host"), Cause.UNREACHABLE, "no-route"),
         (TimeoutError("timed out"), Cause.UNREACHABLE, "connect-timeout"),
@@ -208,11 +209,12 @@ def test_no_network_is_the_hosts_fault_when_others_are_reached(
     assert fetch("http://data.example:{http}/plain/x").detail == "no-route"
 
 
+@pytest.mark.parametrize("number", [97, 99, 101])  # family not supported, cannot assign, network unreachable
 def test_an_ipv6_host_is_not_accused_of_our_missing_ipv6(
-    fetch: Fetch, monkeypatch: pytest.MonkeyPatch
+    fetch: Fetch, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     def connect(sock: socket.socket, sockaddr: Any) -> None:
-        raise OSError(101, "Network is unreachable")
+        raise OSError(number, "no IPv6 here")
 
     monkeypatch.setattr(addresses, "connect", connect)
     sockaddr = ("2606:2800:21f::1", 80, 0, 0)
@@ -412,6 +414,23 @@ def test_a_bad_certificate_behind_a_proxy(fetch: Fetch, proxy: Proxy) -> None:
 def test_what_a_proxy_refuses(fetch: Fetch, says: str, cause: Cause, detail: str) -> None:
     proxy = Proxy(refuse=says)
     outcome = fetch(f"https://{HOST}:{{good}}/echo/x", policy={"proxy": proxy.url})
+    proxy.close()
+    assert (outcome.cause, outcome.detail) == (cause, detail)
+
+
+@pytest.mark.parametrize(
+    ("says", "cause", "detail"),
+    [
+        ("503 x\r\nX-Squid-Error: ERR_DNS_FAIL 0", Cause.UNREACHABLE, "proxy-no-connection"),
+        ("504 x\r\nProxy-Status: p; error=connection_timeout", Cause.UNREACHABLE, "proxy-no-connection"),
+        ("403 x\r\nX-Squid-Error: ERR_ACCESS_DENIED 0", Cause.REFUSED_BY_POLICY, "proxy-refused"),
+        ("503 x\r\nProxy-Status: p; received-status=503", Cause.SERVER_ERROR, "http-status"),
+        ("404 x", Cause.GONE, "http-gone"),
+    ],
+)
+def test_a_proxys_own_words_are_not_the_servers(fetch: Fetch, says: str, cause: Cause, detail: str) -> None:
+    proxy = Proxy(refuse=says)
+    outcome = fetch("http://data.example:{http}/plain/x", policy={"proxy": proxy.url})
     proxy.close()
     assert (outcome.cause, outcome.detail) == (cause, detail)
 

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 
 import pytest
@@ -65,8 +66,14 @@ def test_a_name_leads_nowhere_else(tmp_path: Path, name: str) -> None:
     assert files(tmp_path) == [".tmp/w1/fetch-1"]
 
 
+@pytest.mark.parametrize("resource_id", [f"urn:uuid:{ID}", f"{{{ID}}}", f"-{ID}", ID.replace("-", "")])
+def test_every_id_that_ckan_takes_has_a_place(tmp_path: Path, resource_id: str) -> None:
+    assert uuid.UUID(resource_id)
+    assert store.resource_dir(tmp_path, resource_id) == tmp_path / resource_id[:2] / resource_id
+
+
 @pytest.mark.parametrize(
-    "resource_id", ["", ".", "..", "../..", "a", "/x", "a/b", ".tmp", "x" * 101, "a\0b", "-x"]
+    "resource_id", ["", ".", "..", "../..", "a", "/x", "a/b", ".tmp", "x" * 201, "a\0b", "a b"]
 )
 def test_an_id_leads_nowhere_else(tmp_path: Path, resource_id: str) -> None:
     outside = tmp_path / "other"
