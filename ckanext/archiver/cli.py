@@ -14,7 +14,7 @@ import click
 import sqlalchemy as sa
 from ckan import model
 
-from ckanext.archiver import checking, config, outbox, reports
+from ckanext.archiver import checking, cli_errors, config, outbox, reports
 from ckanext.archiver.cli_maintenance import maintenance_commands
 from ckanext.archiver.cli_queue import queue_commands
 from ckanext.archiver.engine import addresses
@@ -22,7 +22,7 @@ from ckanext.archiver.errors import ConfigError
 from ckanext.archiver.model import Archival
 
 
-@click.group(short_help="Check and archive the links of resources.")
+@click.group(cls=cli_errors.Group, short_help="Check and archive the links of resources.")
 def archiver() -> None:
     """Check and archive the links of resources."""
 
@@ -273,7 +273,7 @@ for _command in [*queue_commands, *maintenance_commands]:
     archiver.add_command(_command)
 
 
-@click.group(short_help="Run the archiver's workers (as in older releases).")
+@click.group(cls=cli_errors.Group, short_help="Run the archiver's workers (as in older releases).")
 def celeryd2() -> None:
     """Run the archiver's workers. The same as: ckan archiver worker --queue ..."""
 
