@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterable
 from datetime import datetime
@@ -16,7 +17,7 @@ from ckanext.archiver import status as status_
 from ckanext.archiver.errors import BrokerError
 
 QUEUE = click.option(
-    "--queue", type=click.Choice(outbox.QUEUES), help="priority (before everything else) or bulk."
+    "-q", "--queue", type=click.Choice(outbox.QUEUES), help="priority (before everything else) or bulk."
 )
 
 WATCH_SECONDS = 2
@@ -163,17 +164,23 @@ def _tell(numbers: Params, *, dry_run: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({**numbers, "dry_run": dry_run}))
     elif dry_run:
-        click.echo(f"{numbers['selected']:,} archivals on {numbers['hosts']:,} hosts would be requested "
-                   f"on queue {numbers['queue']}.")  # fmt: skip
+        click.echo(f"{_count(numbers['selected'], 'archival')} on {_count(numbers['hosts'], 'host')} would be "
+                   f"requested on queue {numbers['queue']}.")  # fmt: skip
     else:
         known = numbers["selected"] - numbers["requested"]
-        again = f" {known:,} were requested already." if known else ""
-        click.echo(f"{numbers['requested']:,} archivals requested on queue {numbers['queue']}.{again}")
+        again = f" {known:,} {'was' if known == 1 else 'were'} requested already." if known else ""
+        click.echo(
+            f"{_count(numbers['requested'], 'archival')} requested on queue {numbers['queue']}.{again}"
+        )
         if numbers["queue"] == outbox.BULK and numbers["requested"]:
             found = status_.eta()
             if found is not None:
                 click.echo(f"At the rate of the last {status_.RATE_MINUTES} minutes the queue is done in about "
                            f"{status_.duration(found)}.")  # fmt: skip
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _dispatch(queue: str) -> None:
@@ -190,8 +197,11 @@ def _dispatch(queue: str) -> None:
 
 
 def _wait(wanted: rounds.Wanted) -> None:
+    """Show progress until nothing that is wanted is open. Standard output is left to the numbers."""
     left = wanted.open()
-    with click.progressbar(length=left, label="Archiving", show_eta=True, show_pos=True) as bar:
+    with click.progressbar(
+        length=left, label="Archiving", show_eta=True, show_pos=True, file=sys.stderr
+    ) as bar:
         while left:
             time.sleep(0.5)
             now = wanted.open()

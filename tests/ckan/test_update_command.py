@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
+import click
 import pytest
 import sqlalchemy as sa
 from ckan import model
@@ -158,6 +160,30 @@ def test_numbers_for_scripts(update: Any, resources: dict[str, str]) -> None:
     assert json.loads(line) == {
         "queue": "priority", "selected": 2, "hosts": 2, "requested": 2, "unknown": ["nothing"], "dry_run": False,
     }  # fmt: skip
+
+
+def test_the_short_option_of_older_releases(update: Any, resources: dict[str, str]) -> None:
+    update("-q", "bulk", "alpha")
+    assert requested("bulk") == {resources["alpha1"], resources["alpha2"]}
+
+
+def test_progress_of_waiting_does_not_mix_with_the_numbers(
+    update: Any, resources: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = iter([2, 1, 0])
+    monkeypatch.setattr(rounds.Wanted, "open", lambda wanted: next(left))
+    real, files = click.progressbar, []
+    monkeypatch.setattr(
+        click, "progressbar", lambda **kwargs: files.append(kwargs["file"] is sys.stderr) or real(**kwargs)
+    )
+    update("alpha", "--json", "--wait")
+    assert files == [True]
+
+
+def test_one_is_not_many(update: Any, resources: dict[str, str]) -> None:
+    assert "1 archival on 1 host would be requested" in update("alpha", "--limit", "1", "--dry-run").output
+    update(resources["alpha1"])
+    assert "0 archivals requested on queue priority. 1 was requested" in update(resources["alpha1"]).output
 
 
 def test_batches_with_progress(
