@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import click
@@ -19,7 +20,7 @@ from ckanext.archiver.cli_maintenance import maintenance_commands
 from ckanext.archiver.cli_queue import queue_commands
 from ckanext.archiver.engine import addresses
 from ckanext.archiver.errors import ConfigError
-from ckanext.archiver.model import Archival
+from ckanext.archiver.model import Archival, look_at_tables
 
 
 @click.group(cls=cli_errors.Group, short_help="Check and archive the links of resources.")
@@ -98,16 +99,20 @@ def _describe(resource: Any) -> Iterator[str]:
     yield f"  Verdict       {archival.verdict or archival.status}"
     labels = {
         "Reason": archival.reason,
-        "Last checked": archival.checked_at or archival.updated,
-        "Last worked": archival.last_success,
-        "Failing since": archival.failing_since,
-        "Next check": archival.next_check_at,
+        "Last checked": _minute(archival.checked_at or archival.updated),
+        "Last worked": _minute(archival.last_success),
+        "Failing since": _minute(archival.failing_since),
+        "Next check": _minute(archival.next_check_at),
         "Moved to": archival.permanent_url,
         "Copy": archival.cache_filepath,
     }
     for label, value in labels.items():
         if value:
             yield f"  {label:13} {value}"
+
+
+def _minute(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC" if moment else ""
 
 
 @archiver.command()
@@ -262,10 +267,8 @@ def _run_worker(ctx: click.Context, queue: str, concurrency: int | None, pool: s
     from ckanext.archiver.worker import context, run
 
     context.use(ctx.meta["flask_app"])
-    try:
-        config.check()
-    except ConfigError as e:
-        raise click.ClickException(str(e)) from e
+    config.check()
+    look_at_tables()
     ctx.exit(run.run(queue, concurrency, pool))
 
 

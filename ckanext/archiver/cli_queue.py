@@ -188,8 +188,11 @@ def _dispatch(queue: str) -> None:
     seen = dispatch.worker_seen(queue)
     try:
         dispatch.tick(fill=not seen)
+        trouble = status_.broker_trouble()
     except BrokerError as e:
-        click.secho(f"{e}. The requests are kept in the database.", fg="yellow", err=True)
+        trouble = str(e)
+    if trouble:
+        click.secho(f"{trouble.rstrip('.')}. The requests are kept in the database.", fg="yellow", err=True)
         return
     if not seen:
         click.secho(f"No worker reads queue {queue}. Start one: ckan archiver worker --queue {queue}",
@@ -214,10 +217,10 @@ def _wait(wanted: rounds.Wanted) -> None:
 @click.option("--prometheus", "as_prometheus", is_flag=True, help="Print it as Prometheus' text format.")
 @click.option("--watch", is_flag=True, help="Print it anew every two seconds, until interrupted.")
 def status(as_json: bool, as_prometheus: bool, watch: bool) -> None:
-    """Show the queues, the round, the workers, the paused hosts, what is held, and the disk.
+    """Show the queues, the round, the broker, the workers, the paused hosts, what is held, and the disk.
 
-    The exit code is 1 when somebody should do something: a queue without a worker, verdicts that are held because
-    everything fails, a full disk.
+    The exit code is 1 when somebody should do something: a queue without a worker, a broker that does not answer,
+    verdicts that are held because everything fails, a full disk.
     """
     alarming = _show(status_.collect(), as_json, as_prometheus, clear=watch)
     while watch:

@@ -11,7 +11,9 @@ from ckan.cli.cli import ckan
 from ckan.tests import factories
 
 from ckanext.archiver import cli_errors, maintenance, outbox, rounds, status
+from ckanext.archiver import model as model_
 from ckanext.archiver.errors import BrokerError
+from ckanext.archiver.worker import run
 
 pytestmark = pytest.mark.usefixtures("clean_site")
 
@@ -93,6 +95,20 @@ def test_every_command_is_one_of_them(cli: Any, monkeypatch: Any, words: list[st
     monkeypatch.setattr(model.Session, "connection", _raises(lost))
     result = cli.invoke(ckan, ["archiver", *words])
     assert "Error: The database does not answer: server closed the connection unexpectedly. " in result.output
+    assert result.exit_code == 1
+
+
+@pytest.mark.parametrize("words", [["archiver", "worker"], ["celeryd2", "run", "bulk"]])
+def test_no_worker_starts_on_tables_of_an_older_release(cli: Any, monkeypatch: Any, words: list[str]) -> None:
+    monkeypatch.setattr(run, "run", _raises(AssertionError("it started")))
+    ours = model_.TABLES[0]
+    monkeypatch.setattr(
+        model_,
+        "TABLES",
+        [sa.Table(ours.name, sa.MetaData(), *(sa.Column(c.name) for c in ours.columns), sa.Column("x"))],
+    )
+    result = cli.invoke(ckan, words)
+    assert "Error: The database lacks a column of the archiver." in result.output
     assert result.exit_code == 1
 
 

@@ -13,6 +13,7 @@ from ckan import model
 from ckan.cli.cli import ckan
 from ckan.tests import factories
 
+from _stack.layout import free_port
 from ckanext.archiver import archiving, leases, outbox, rounds
 from ckanext.archiver.model import Archival
 from origin_server import Origin
@@ -178,6 +179,17 @@ def test_progress_of_waiting_does_not_mix_with_the_numbers(
     )
     update("alpha", "--json", "--wait")
     assert files == [True]
+
+
+@pytest.mark.parametrize("queue", ["priority", "bulk"])
+def test_a_broker_that_is_away_is_told_and_nothing_is_lost(
+    update: Any, resources: dict[str, str], ckan_config: Any, queue: str
+) -> None:
+    ckan_config["ckanext-archiver.broker_url"] = f"redis://127.0.0.1:{free_port()}/0"
+    result = update("alpha", "--queue", queue)
+    assert "The broker does not answer: " in result.output
+    assert ". The requests are kept in the database." in result.output
+    assert requested(queue) == {resources["alpha1"], resources["alpha2"]}
 
 
 def test_one_is_not_many(update: Any, resources: dict[str, str]) -> None:
