@@ -14,6 +14,7 @@ from ckan import model
 
 from ckanext.archiver import dispatch, outbox, rounds
 from ckanext.archiver import status as status_
+from ckanext.archiver.engine import urls
 from ckanext.archiver.errors import BrokerError
 
 QUEUE = click.option(
@@ -37,7 +38,7 @@ _STATES = {
 @click.option("--stale", is_flag=True, help="Only links whose regular check is due.")
 @click.option("--broken", is_flag=True, help="Only links that are broken or failing.")
 @click.option("--never", is_flag=True, help="Only links that were never looked at.")
-@click.option("--host", metavar="HOST", help="Only links on this host.")
+@click.option("--host", metavar="HOST", help="Only links on this host. A link on it does as well.")
 @click.option(
     "--since",
     type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]),
@@ -80,8 +81,8 @@ def update(
     if states:
         where.append(" OR ".join(_STATES[name] for name in states))
     if host is not None:
-        where.append(f"{outbox.HOST_SQL} = :host")
-        params["host"] = host.strip().lower().rstrip(".")
+        where.append(f"{outbox.HOST_SQL} = ANY(:hosts)")
+        params["hosts"] = _spellings(host)
     if since is not None:
         where.append("greatest(r.created, r.last_modified, r.metadata_modified) >= :since")
         params["since"] = since
@@ -127,6 +128,21 @@ def _named(names: tuple[str, ...]) -> tuple[list[str], Params, list[str]]:
     used = {kind: found for kind, found in ids.items() if found}
     where = [" OR ".join(conditions[kind] for kind in used)] if used else []
     return where, dict(used), unknown
+
+
+def _spellings(host: str) -> list[str]:
+    """How links may spell a host: "bücher.example" is "xn--bcher-kva.example".
+
+    :param host: a name as it was typed, with a port maybe, or a link on the host
+    """
+    link = host.strip() if "//" in host else f"http://{host.strip()}"
+    name = urls.host_of(link)
+    if not name:
+        raise click.BadParameter(f"{host!r} is no host.", param_hint="--host")
+    try:
+        return [name, name.encode("ascii").decode("idna"), f"[{name}]"]
+    except UnicodeError:
+        return [name]
 
 
 def _kind(name: str) -> tuple[str, str] | None:

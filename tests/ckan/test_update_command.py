@@ -129,9 +129,26 @@ def test_states(update: Any, resources: dict[str, str]) -> None:
         run("DELETE FROM archiver_request")
 
 
-def test_a_host(update: Any, resources: dict[str, str]) -> None:
-    update("--host", "ONE.example")
+@pytest.mark.parametrize(
+    "host", ["ONE.example", "one.example.", "one.example:80", "https://one.example/a/link"]
+)
+def test_a_host(update: Any, resources: dict[str, str], host: str) -> None:
+    update("--host", host)
     assert requested() == {resources[name] for name in ("alpha1", "beta1", "gamma1")}
+
+
+@pytest.mark.parametrize("host", ["bücher.example", "xn--bcher-kva.example", "[::1]:8080", "http://[::1]/"])
+def test_a_host_has_several_spellings(update: Any, host: str) -> None:
+    urls = ["http://bücher.example/", "http://[::1]:8080/"]
+    ids = [factories.Resource(url=url)["id"] for url in urls]
+    run("DELETE FROM archiver_request")
+    update("--host", host)
+    assert requested() == {ids["::1" in host]}
+
+
+def test_what_is_no_host_is_told(update: Any, resources: dict[str, str]) -> None:
+    assert "'no host' is no host." in update("--host", "no host", exit_code=2).output
+    assert requested() == set()
 
 
 def test_since(update: Any, resources: dict[str, str]) -> None:
