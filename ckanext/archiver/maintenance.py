@@ -18,6 +18,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from ckan import model
 
+from ckanext.archiver import task_status
 from ckanext.archiver.engine import store
 from ckanext.archiver.errors import ArchiverError
 
@@ -363,16 +364,25 @@ def remove_copy(archive_dir: Path, path: Path) -> None:
 
 
 def _known(resource_ids: set[str]) -> set[tuple[str, str]]:
-    """(resource id, file name) of the copies that archivals name.
+    """(resource id, file name) of the copies that archivals name, or that resources do of which release 0.1 knew
+    and no archival tells yet (see :mod:`task_status`).
 
     By their ends: the same directory may have been written in another way, as a link or before it was moved.
     """
-    rows = model.Session.execute(
-        sa.text("SELECT cache_filepath FROM archival WHERE resource_id = ANY(:ids) AND cache_filepath <> ''"),
-        {"ids": sorted(resource_ids)},
-    ).fetchall()
+    params = {"ids": sorted(resource_ids)}
+    paths = model.Session.execute(
+        sa.text("SELECT cache_filepath FROM archival WHERE resource_id = ANY(:ids) AND cache_filepath <> ''"), params
+    ).scalars().all()  # fmt: skip
+    extras = model.Session.execute(
+        sa.text("""
+            SELECT r.extras FROM resource r LEFT JOIN archival a ON a.resource_id = r.id
+            WHERE r.id = ANY(:ids) AND a.id IS NULL AND r.extras LIKE '%"cache_filepath"%'
+        """),
+        params,
+    ).scalars().all()  # fmt: skip
     model.Session.rollback()
-    return {(Path(path).parent.name, Path(path).name) for (path,) in rows}
+    of_0_1 = [task_status.cache_filepath(text) for text in extras]
+    return {(Path(path).parent.name, Path(path).name) for path in [*paths, *of_0_1] if path}
 
 
 def _subdirectories(directory: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import time
 import uuid
@@ -314,6 +315,16 @@ def test_copies_are_known_however_the_archive_directory_is_written(archive: Path
     archival(one, Path("/www/resource_cache") / path.relative_to(archive))
 
     assert list(maintenance.orphans(archive)) == []
+
+
+def test_a_copy_of_0_1_is_no_orphan_before_it_is_brought_over(archive: Path) -> None:
+    one = resource()
+    old = file_at(archive / one / "a.csv")
+    execute("UPDATE resource SET extras = :extras WHERE id = :id", id=one,
+            extras=json.dumps({"cache_filepath": str(old)}))  # fmt: skip
+    assert list(maintenance.orphans(archive)) == []
+    archival(one)
+    assert [orphan.path for orphan in maintenance.orphans(archive)] == [old]
 
 
 def test_the_list_names_orphans_and_copies_that_are_missing(archive: Path, tmp_path: Path) -> None:
