@@ -139,13 +139,13 @@ class _CheckCommand(click.Command):
         try:
             return super().make_context(*args, **kwargs)
         except click.UsageError as e:
-            raise _BadUsage(e.message, e.ctx) from e
+            raise _BadUsage(e.format_message(), e.ctx) from e
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except click.UsageError as e:
-            raise _BadUsage(e.message, e.ctx) from e
+            raise _BadUsage(e.format_message(), e.ctx) from e
 
 
 @archiver.command(cls=_CheckCommand)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -121,8 +122,15 @@ maintenance_commands: list[click.Command] = [
 
 
 def _ask(question: str, yes: bool) -> None:
-    if not yes:
+    if yes:
+        return
+    try:
         click.confirm(question, abort=True)
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+        # A line in a crontab from the time when nobody was asked.
+        raise click.ClickException("Nothing was done. Where nobody can answer, give --yes.") from None
 
 
 def _archive_dir() -> Path:

@@ -238,6 +238,8 @@ def status(as_json: bool, as_prometheus: bool, watch: bool) -> None:
     The exit code is 1 when somebody should do something: a queue without a worker, a broker that does not answer,
     verdicts that are held because everything fails, a full disk.
     """
+    if as_json and as_prometheus:
+        raise click.UsageError("Give either --json or --prometheus.")
     alarming = _show(status_.collect(), as_json, as_prometheus, clear=watch)
     while watch:
         time.sleep(WATCH_SECONDS)

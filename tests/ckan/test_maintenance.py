@@ -124,9 +124,11 @@ def test_clean_status_forgets_links_and_history_and_leaves_the_files(archive: Pa
 def test_nothing_is_forgotten_without_a_yes(name: str) -> None:
     one = archival(resource(), "/somewhere/a.csv")
 
-    result = run(name, typed="n\n")
+    for typed in ("n\n", ""):
+        result = run(name, typed=typed)
 
-    assert result.exit_code == 1
+        assert result.exit_code == 1
+        assert "Nothing was done. Where nobody can answer, give --yes." in result.output
     assert row(one).cache_filepath == "/somewhere/a.csv"
 
 

@@ -209,6 +209,12 @@ def test_the_command_as_json_and_again_and_again(cli: Any, monkeypatch: pytest.M
     assert found[0]["time"] < found[1]["time"]
 
 
+def test_one_form_at_a_time(cli: Any) -> None:
+    result = cli.invoke(ckan, ["archiver", "status", "--json", "--prometheus"])
+    assert result.exit_code == 2
+    assert "Give either --json or --prometheus." in result.output
+
+
 def test_only_sysadmins_may_see_it(app: Any) -> None:
     user, sysadmin = factories.UserWithToken(), factories.SysadminWithToken()
     for path in ("/api/3/action/archiver_status_show", "/archiver/metrics"):
