@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import click
@@ -86,9 +87,10 @@ def delete_orphans(outputfile: str | None, dry_run: bool, yes: bool) -> None:
     if outputfile:
         _write_problems(outputfile, root)
     count = bytes_ = 0
-    for orphan in maintenance.orphans(root):
-        count += 1
-        bytes_ += orphan.bytes
+    with _looking() as looked_at:
+        for orphan in maintenance.orphans(root, looked_at):
+            count += 1
+            bytes_ += orphan.bytes
     click.echo(f"{count:,} files of no link: {bytes_:,} bytes together.")
     if dry_run or not count:
         return
@@ -131,6 +133,17 @@ def _ask(question: str, yes: bool) -> None:
             raise
         # A line in a crontab from the time when nobody was asked.
         raise click.ClickException("Nothing was done. Where nobody can answer, give --yes.") from None
+
+
+@contextlib.contextmanager
+def _looking() -> Iterator[Callable[[int], object]]:
+    """A terminal sees how far the look at the files is; their number is about that of the copies we know of."""
+    if not sys.stderr.isatty():
+        yield int
+        return
+    copies = maintenance.count_cached()
+    with click.progressbar(length=copies, label="Looking", show_pos=True, file=sys.stderr) as bar:
+        yield bar.update
 
 
 def _archive_dir() -> Path:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
+import re
+import sys
 import time
 import uuid
 from pathlib import Path
@@ -15,7 +18,7 @@ import sqlalchemy as sa
 from ckan import model as core
 from click.testing import CliRunner, Result
 
-from ckanext.archiver import maintenance
+from ckanext.archiver import cli_maintenance, maintenance
 from ckanext.archiver.cli_maintenance import maintenance_commands
 from ckanext.archiver.model import Archival
 
@@ -317,6 +320,20 @@ def test_copies_are_known_however_the_archive_directory_is_written(archive: Path
     archival(one, Path("/www/resource_cache") / path.relative_to(archive))
 
     assert list(maintenance.orphans(archive)) == []
+
+
+def test_a_terminal_sees_how_far_the_look_is(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy_of(archive, archival(resource(), "/somewhere/a.csv"))
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with cli_maintenance._looking() as looked_at:
+        list(maintenance.orphans(archive, looked_at))
+    assert re.search("Looking.*1/1", terminal.getvalue())
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
 
 def test_a_copy_of_0_1_is_no_orphan_before_it_is_brought_over(archive: Path) -> None:
