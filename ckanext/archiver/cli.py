@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 import sqlalchemy as sa
+from alembic.util.exc import CommandError
 from ckan import model
 
 from ckanext.archiver import checking, cli_errors, config, outbox, reports
@@ -45,7 +46,11 @@ def migrate() -> None:
 def _upgrade() -> None:
     from ckan.cli.db import _run_migrations
 
-    _run_migrations("archiver", None)
+    try:
+        _run_migrations("archiver", None)
+    except (CommandError, RuntimeError) as e:
+        # Tables of a release that is newer than this one, or a machine that does not tell its time zone.
+        raise click.ClickException(str(e)) from e
 
 
 @archiver.command()

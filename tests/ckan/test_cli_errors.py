@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from alembic.util.exc import CommandError
 from ckan import model
+from ckan.cli import db
 from ckan.cli.cli import ckan
 from ckan.tests import factories
 
@@ -110,6 +112,15 @@ def test_no_worker_starts_on_tables_of_an_older_release(cli: Any, monkeypatch: A
     result = cli.invoke(ckan, words)
     assert "Error: The database lacks a column of the archiver." in result.output
     assert result.exit_code == 1
+
+
+@pytest.mark.parametrize("name", ["init", "migrate"])
+def test_tables_of_a_newer_release_are_left_alone(cli: Any, monkeypatch: Any, name: str) -> None:
+    newer = CommandError("Can't locate revision identified by 'archiver_099'")
+    monkeypatch.setattr(db, "_run_migrations", _raises(newer))
+    result = cli.invoke(ckan, ["archiver", name])
+    assert "Error: Can't locate revision identified by 'archiver_099'" in result.output
+    assert (result.exit_code, type(result.exception)) == (1, SystemExit)
 
 
 def test_a_file_error_without_a_file_is_a_defect() -> None:
