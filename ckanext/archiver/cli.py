@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
@@ -55,23 +55,30 @@ def _upgrade() -> None:
 
 @archiver.command()
 @click.argument("name", required=False)
-def view(name: str | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def view(name: str | None, as_json: bool) -> None:
     """Show what is known: of all links in numbers, or of the dataset or resource NAME."""
     if name is None:
-        for line in _summary():
-            click.echo(line)
+        known = _numbers()
+        _show([json.dumps(known)] if as_json else _summary(known))
         return
     package, resource = model.Package.get(name), model.Resource.get(name)
     if package is None and resource is None:
         click.secho(f"There is no dataset or resource {name!r}.", fg="red", err=True)
         raise click.exceptions.Exit(1)
     resources = package.resources if package is not None else [resource]
-    for resource in resources:
-        for line in _describe(resource):
-            click.echo(line)
+    if as_json:
+        _show([json.dumps([_known(resource) for resource in resources])])
+    else:
+        _show(line for resource in resources for line in _describe(resource))
 
 
-def _summary() -> Iterator[str]:
+def _show(lines: Iterable[str]) -> None:
+    for line in lines:
+        click.echo(line)
+
+
+def _numbers() -> dict[str, Any]:
     connection = model.Session.connection()
     total = connection.execute(
         sa.text("""SELECT count(*) FROM resource r JOIN package p ON p.id = r.package_id
@@ -79,19 +86,38 @@ def _summary() -> Iterator[str]:
     ).scalar()
     rows = connection.execute(
         sa.text("""
-            SELECT coalesce(a.verdict, 'older release'), count(*), count(a.cache_filepath)
+            SELECT coalesce(a.verdict, 'older release'), count(*), count(nullif(a.cache_filepath, ''))
             FROM archival a JOIN resource r ON r.id = a.resource_id JOIN package p ON p.id = r.package_id
             WHERE r.state = 'active' AND p.state = 'active' GROUP BY 1 ORDER BY 2 DESC
         """)
     ).all()
-    yield f"{total:,} resources, {sum(row[1] for row in rows):,} looked at"
-    for verdict, count, copies in rows:
-        yield f"  {verdict:14} {count:>10,}   with a copy {copies:>10,}"
     waiting = connection.execute(
         sa.text("SELECT queue, count(*) FROM archiver_request GROUP BY 1 ORDER BY 1")
     ).all()
-    for queue, count in waiting:
+    return {
+        "resources": total,
+        "looked_at": sum(row[1] for row in rows),
+        "verdicts": {verdict: {"links": count, "copies": copies} for verdict, count, copies in rows},
+        "waiting": dict(waiting),
+    }
+
+
+def _summary(known: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{known['resources']:,} resources, {known['looked_at']:,} looked at"
+    for verdict, of_it in known["verdicts"].items():
+        yield f"  {verdict:14} {of_it['links']:>10,}   with a copy {of_it['copies']:>10,}"
+    for queue, count in known["waiting"].items():
         yield f"  waiting on {queue}: {count:,}"
+
+
+def _known(resource: Any) -> dict[str, Any]:
+    archival = Archival.get_for_resource(resource.id)
+    return {
+        "id": resource.id,
+        "name": resource.name,
+        "url": resource.url,
+        "archiver": None if archival is None else archival.as_dict(),
+    }
 
 
 def _describe(resource: Any) -> Iterator[str]:

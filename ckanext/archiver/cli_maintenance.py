@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import dataclasses
+import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -39,9 +41,13 @@ def clean_cached_resources(yes: bool) -> None:
 
 
 @click.command("size-report")
-def size_report() -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def size_report(as_json: bool) -> None:
     """Tell how many cached copies are of which size."""
     classes = maintenance.size_report()
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(one) for one in classes]))
+        return
     click.echo(f"{'file size':>15}{'no. files':>12}{'files size (bytes)':>22}")
     for one in classes:
         click.echo(f"{one.label:>15}{one.files:>12,}{one.bytes:>22,}")

@@ -172,6 +172,9 @@ def test_size_report_counts_each_copy_of_a_living_resource_once() -> None:
         "5",
         f"{sum(b for _, b in found.values()):,}",
     ]
+    for_scripts = json.loads(run("size-report", "--json").output)
+    assert for_scripts[0] == {"label": "<1 KB", "files": 2, "bytes": 1024}
+    assert len(for_scripts) == 10
 
 
 @pytest.mark.ckan_config("ckanext-archiver.max_content_length", "10")
