@@ -9,6 +9,7 @@ import functools
 import math
 import os
 import re
+import ssl
 from collections.abc import Callable, Iterator, Mapping
 from configparser import ConfigParser, Error, InterpolationError
 from typing import Any, TypeVar, cast
@@ -107,12 +108,14 @@ def _choice(name: str, choices: tuple[str, ...]) -> str:
 
 
 def _scheme(url: str) -> str:
-    """The scheme of a URL; empty for what cannot be read, or whose port cannot."""
+    """The scheme of a URL; empty for one that cannot be read, or that needs a host and has none."""
     try:
         # Of several brokers in a row, the first.
         parts = urlsplit(url.partition(";")[0])
         _ = parts.port
     except ValueError:
+        return ""
+    if parts.scheme in ("http", "https") and not parts.hostname:
         return ""
     return parts.scheme
 
@@ -230,17 +233,25 @@ def policy() -> Policy:
         addresses.Guard(allowed)
     except ValueError as e:
         raise ConfigError(f"{PREFIX}allowed_addresses: {e}") from e
-    bundle = _text("ca_bundle") or None
-    if bundle and not os.path.isfile(bundle):
-        raise ConfigError(f"{PREFIX}ca_bundle must be a file of certificates; there is none at {bundle!r}.")
     return Policy(
         user_agent=user_agent(),
         allowed_addresses=allowed,
         verify_https=_boolean("verify_https"),
-        ca_bundle=bundle,
+        ca_bundle=_ca_bundle(),
         allow_ftp=_boolean("allow_ftp"),
         proxy=proxy(),
     )
+
+
+def _ca_bundle() -> str | None:
+    path = _text("ca_bundle")
+    if not path:
+        return None
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except OSError as e:
+        raise ConfigError(f"{PREFIX}ca_bundle must be a file of PEM certificates, not {path!r}: {e}.") from e
+    return path
 
 
 def proxy() -> str | None:

@@ -24,6 +24,8 @@ BAD_VALUES = [
     ("user_agent_string", "Pörtal"),
     ("verify_https", "perhaps"),
     ("ca_bundle", "/no/such/file.pem"),
+    ("ca_bundle", __file__),
+    ("cache_url_root", "https:///cache"),
     ("allowed_addresses", "10.0.0.0/99"),
     ("allow_ftp", "perhaps"),
     ("connect_timeout", "0"),
