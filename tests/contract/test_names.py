@@ -127,6 +127,8 @@ def test_the_tasks_are_celery_tasks_whose_attributes_can_be_set(name):
         ("ckan.plugins", "archiver"),
         ("ckan.plugins", "testipipe"),
         ("ckan.celery_task", "tasks"),
+        ("ckan.click_command", "archiver"),
+        ("ckan.click_command", "celeryd2"),
         ("console_scripts", "paster"),
     ],
 )
