@@ -161,8 +161,8 @@ class Archival(tk.BaseModel):
 
     @property
     def status(self) -> str | None:
-        """The status text."""
-        return None if self.status_id is None else Status.by_id(self.status_id)
+        """The status text; None for an id of a fork, which must not cost a page."""
+        return Status._by_id.get(self.status_id)
 
     def as_dict(self) -> dict[str, Any]:
         """The row as plain data, as package_show gives it under a resource's ``archiver``.
