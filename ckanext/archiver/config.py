@@ -222,6 +222,7 @@ def limits() -> Limits:
         floor_rate=_integer("floor_rate", 0, zero_means="no floor"),
         floor_seconds=_seconds("floor_seconds", 1),
         total_timeout=_seconds("total_timeout", 1),
+        min_free_bytes=min_free_bytes(),
     )
 
 

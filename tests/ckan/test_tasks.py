@@ -131,6 +131,12 @@ def test_download_chooses_not_to_and_fails(origin: Origin) -> None:
         tasks.download({}, {"url": origin.serve("/gone.csv", b"", status=404)})
 
 
+@pytest.mark.ckan_config("ckanext-archiver.min_free_bytes", 10**17)
+def test_download_fills_no_disk(origin: Origin) -> None:
+    with pytest.raises(tasks.DownloadError, match="disk"):
+        tasks.download({}, {"url": origin.serve("/stops.csv", CSV)})
+
+
 @pytest.mark.parametrize(
     ("service", "version", "request_type"),
     [("WMS", "1.3", "WMS 1.3"), ("WMS", "1.1.1", "WMS 1.1.1"), ("WFS", "2.0", "WFS 2.0")],
