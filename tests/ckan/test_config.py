@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-from ckan.common import config_declaration
+import yaml
+from ckan.config.declaration import Declaration
 
 from ckanext.archiver import config
 from ckanext.archiver.errors import ConfigError
@@ -77,18 +79,32 @@ BAD_VALUES = [
 ]
 
 
-def as_ckan_reads(ckan_config: Any, name: str, value: str) -> tuple[Any, str]:
-    """What CKAN makes of a line of the ini file when it starts, and what it complains of."""
-    key = f"ckanext-archiver.{name}"
-    values, errors = config_declaration.validate({**ckan_config, key: value})
-    return values.get(key), "".join(f"{key}: {words}" for words in errors.get(key, ()))
+@pytest.fixture(scope="module")
+def declaration() -> Declaration:
+    """Ours alone, as CKAN reads it."""
+    declared = Declaration()
+    text = (Path(config.__file__).parent / "config_declaration.yaml").read_text()
+    declared.load_dict(yaml.safe_load(text))
+    return declared
+
+
+@pytest.fixture
+def as_ckan_reads(declaration: Declaration) -> Any:
+    """``as_ckan_reads(name, value)``: what CKAN makes of a line of the ini file, and what it complains of."""
+
+    def read(name: str, value: str) -> tuple[Any, str]:
+        key = f"ckanext-archiver.{name}"
+        values, errors = declaration.validate({key: value})
+        return values.get(key), "".join(f"{key}: {words}" for words in errors.get(key, ()))
+
+    return read
 
 
 @pytest.mark.parametrize(("name", "value"), BAD_VALUES)
 def test_a_bad_value_is_told_in_one_sentence_that_names_the_option(
-    ckan_config, monkeypatch, with_plugins, name, value
+    ckan_config, monkeypatch, as_ckan_reads, name, value
 ):
-    read, complaint = as_ckan_reads(ckan_config, name, value)
+    read, complaint = as_ckan_reads(name, value)
     monkeypatch.setitem(ckan_config, f"ckanext-archiver.{name}", value if complaint else read)
     with pytest.raises(ConfigError, match=rf"ckanext-archiver\.{name}\b[^\n]*") as caught:
         config.check()
@@ -96,8 +112,8 @@ def test_a_bad_value_is_told_in_one_sentence_that_names_the_option(
     assert "\n" not in complaint
 
 
-def test_every_option_has_a_bad_value_above_but_the_one_without_effect(with_plugins):
-    declared = [str(key) for key in config_declaration.iter_options()]
+def test_every_option_has_a_bad_value_above_but_the_one_without_effect(declaration):
+    declared = [str(key) for key in declaration.iter_options()]
     ours = {key.partition(".")[2] for key in declared if key.startswith("ckanext-archiver.")}
     assert ours - {name for name, _ in BAD_VALUES} == {"archive_cloud"}
 
@@ -106,9 +122,9 @@ def test_every_option_has_a_bad_value_above_but_the_one_without_effect(with_plug
     ("value", "meant"), [("on", True), ("TRUE", True), ("1", True), ("off", False), ("no", False)]
 )
 def test_true_and_false_are_told_as_older_releases_took_them(
-    ckan_config, monkeypatch, with_plugins, value, meant
+    ckan_config, monkeypatch, as_ckan_reads, value, meant
 ):
-    read, complaint = as_ckan_reads(ckan_config, "verify_https", value)
+    read, complaint = as_ckan_reads("verify_https", value)
     monkeypatch.setitem(ckan_config, "ckanext-archiver.verify_https", read)
     assert not complaint
     assert config.policy().verify_https is meant
@@ -222,5 +238,5 @@ def test_a_portal_in_another_script_has_a_user_agent(ckan_config, monkeypatch):
     assert "https://daten.xn--mnchen-3ya.example)" in config.user_agent()
 
 
-def test_the_internal_address_of_older_releases_is_accepted(with_plugins):
-    assert "ckan.site_url_internally" in [str(key) for key in config_declaration.iter_options()]
+def test_the_internal_address_of_older_releases_is_accepted(declaration):
+    assert "ckan.site_url_internally" in [str(key) for key in declaration.iter_options()]
