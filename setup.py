@@ -48,6 +48,11 @@ setup(
             "archiver = ckanext.archiver.plugin:ArchiverPlugin",
             "testipipe = ckanext.archiver.plugin:TestIPipePlugin",
         ],
+        # For portals where the plugin is not enabled (yet).
+        "ckan.click_command": [
+            "archiver = ckanext.archiver.cli_entry:archiver",
+            "celeryd2 = ckanext.archiver.cli_entry:celeryd2",
+        ],
         # The worker imports the tasks that extensions list in this group.
         "ckan.celery_task": ["tasks = ckanext.archiver.celery_import:task_imports"],
         "console_scripts": ["paster = ckanext.archiver.paster:main"],

@@ -5,24 +5,26 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import click
 import sqlalchemy as sa
+from alembic.util.exc import CommandError
 from ckan import model
 
-from ckanext.archiver import checking, config, outbox, reports
+from ckanext.archiver import checking, cli_errors, config, outbox, reports
 from ckanext.archiver.cli_maintenance import maintenance_commands
 from ckanext.archiver.cli_queue import queue_commands
 from ckanext.archiver.engine import addresses
 from ckanext.archiver.errors import ConfigError
-from ckanext.archiver.model import Archival
+from ckanext.archiver.model import Archival, look_at_tables
 
 
-@click.group(short_help="Check and archive the links of resources.")
+@click.group(cls=cli_errors.Group, short_help="Check and archive the links of resources.")
 def archiver() -> None:
     """Check and archive the links of resources."""
 
@@ -44,28 +46,39 @@ def migrate() -> None:
 def _upgrade() -> None:
     from ckan.cli.db import _run_migrations
 
-    _run_migrations("archiver", None)
+    try:
+        _run_migrations("archiver", None)
+    except (CommandError, RuntimeError) as e:
+        # Tables of a release that is newer than this one, or a machine that does not tell its time zone.
+        raise click.ClickException(str(e)) from e
 
 
 @archiver.command()
 @click.argument("name", required=False)
-def view(name: str | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def view(name: str | None, as_json: bool) -> None:
     """Show what is known: of all links in numbers, or of the dataset or resource NAME."""
     if name is None:
-        for line in _summary():
-            click.echo(line)
+        known = _numbers()
+        _show([json.dumps(known)] if as_json else _summary(known))
         return
     package, resource = model.Package.get(name), model.Resource.get(name)
     if package is None and resource is None:
         click.secho(f"There is no dataset or resource {name!r}.", fg="red", err=True)
         raise click.exceptions.Exit(1)
     resources = package.resources if package is not None else [resource]
-    for resource in resources:
-        for line in _describe(resource):
-            click.echo(line)
+    if as_json:
+        _show([json.dumps([_known(resource) for resource in resources])])
+    else:
+        _show(line for resource in resources for line in _describe(resource))
 
 
-def _summary() -> Iterator[str]:
+def _show(lines: Iterable[str]) -> None:
+    for line in lines:
+        click.echo(line)
+
+
+def _numbers() -> dict[str, Any]:
     connection = model.Session.connection()
     total = connection.execute(
         sa.text("""SELECT count(*) FROM resource r JOIN package p ON p.id = r.package_id
@@ -73,19 +86,38 @@ def _summary() -> Iterator[str]:
     ).scalar()
     rows = connection.execute(
         sa.text("""
-            SELECT coalesce(a.verdict, 'older release'), count(*), count(a.cache_filepath)
+            SELECT coalesce(a.verdict, 'older release'), count(*), count(nullif(a.cache_filepath, ''))
             FROM archival a JOIN resource r ON r.id = a.resource_id JOIN package p ON p.id = r.package_id
             WHERE r.state = 'active' AND p.state = 'active' GROUP BY 1 ORDER BY 2 DESC
         """)
     ).all()
-    yield f"{total:,} resources, {sum(row[1] for row in rows):,} looked at"
-    for verdict, count, copies in rows:
-        yield f"  {verdict:14} {count:>10,}   with a copy {copies:>10,}"
     waiting = connection.execute(
         sa.text("SELECT queue, count(*) FROM archiver_request GROUP BY 1 ORDER BY 1")
     ).all()
-    for queue, count in waiting:
+    return {
+        "resources": total,
+        "looked_at": sum(row[1] for row in rows),
+        "verdicts": {verdict: {"links": count, "copies": copies} for verdict, count, copies in rows},
+        "waiting": dict(waiting),
+    }
+
+
+def _summary(known: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{known['resources']:,} resources, {known['looked_at']:,} looked at"
+    for verdict, of_it in known["verdicts"].items():
+        yield f"  {verdict:14} {of_it['links']:>10,}   with a copy {of_it['copies']:>10,}"
+    for queue, count in known["waiting"].items():
         yield f"  waiting on {queue}: {count:,}"
+
+
+def _known(resource: Any) -> dict[str, Any]:
+    archival = Archival.get_for_resource(resource.id)
+    return {
+        "id": resource.id,
+        "name": resource.name,
+        "url": resource.url,
+        "archiver": None if archival is None else archival.as_dict(),
+    }
 
 
 def _describe(resource: Any) -> Iterator[str]:
@@ -98,16 +130,20 @@ def _describe(resource: Any) -> Iterator[str]:
     yield f"  Verdict       {archival.verdict or archival.status}"
     labels = {
         "Reason": archival.reason,
-        "Last checked": archival.checked_at or archival.updated,
-        "Last worked": archival.last_success,
-        "Failing since": archival.failing_since,
-        "Next check": archival.next_check_at,
+        "Last checked": _minute(archival.checked_at or archival.updated),
+        "Last worked": _minute(archival.last_success),
+        "Failing since": _minute(archival.failing_since),
+        "Next check": _minute(archival.next_check_at),
         "Moved to": archival.permanent_url,
         "Copy": archival.cache_filepath,
     }
     for label, value in labels.items():
         if value:
             yield f"  {label:13} {value}"
+
+
+def _minute(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC" if moment else ""
 
 
 @archiver.command()
@@ -134,13 +170,13 @@ class _CheckCommand(click.Command):
         try:
             return super().make_context(*args, **kwargs)
         except click.UsageError as e:
-            raise _BadUsage(e.message, e.ctx) from e
+            raise _BadUsage(e.format_message(), e.ctx) from e
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except click.UsageError as e:
-            raise _BadUsage(e.message, e.ctx) from e
+            raise _BadUsage(e.format_message(), e.ctx) from e
 
 
 @archiver.command(cls=_CheckCommand)
@@ -262,10 +298,8 @@ def _run_worker(ctx: click.Context, queue: str, concurrency: int | None, pool: s
     from ckanext.archiver.worker import context, run
 
     context.use(ctx.meta["flask_app"])
-    try:
-        config.check()
-    except ConfigError as e:
-        raise click.ClickException(str(e)) from e
+    config.check()
+    look_at_tables()
     ctx.exit(run.run(queue, concurrency, pool))
 
 
@@ -273,7 +307,7 @@ for _command in [*queue_commands, *maintenance_commands]:
     archiver.add_command(_command)
 
 
-@click.group(short_help="Run the archiver's workers (as in older releases).")
+@click.group(cls=cli_errors.Group, short_help="Run the archiver's workers (as in older releases).")
 def celeryd2() -> None:
     """Run the archiver's workers. The same as: ckan archiver worker --queue ..."""
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import dataclasses
+import json
+import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import click
@@ -37,9 +41,13 @@ def clean_cached_resources(yes: bool) -> None:
 
 
 @click.command("size-report")
-def size_report() -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def size_report(as_json: bool) -> None:
     """Tell how many cached copies are of which size."""
     classes = maintenance.size_report()
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(one) for one in classes]))
+        return
     click.echo(f"{'file size':>15}{'no. files':>12}{'files size (bytes)':>22}")
     for one in classes:
         click.echo(f"{one.label:>15}{one.files:>12,}{one.bytes:>22,}")
@@ -85,9 +93,10 @@ def delete_orphans(outputfile: str | None, dry_run: bool, yes: bool) -> None:
     if outputfile:
         _write_problems(outputfile, root)
     count = bytes_ = 0
-    for orphan in maintenance.orphans(root):
-        count += 1
-        bytes_ += orphan.bytes
+    with _looking() as looked_at:
+        for orphan in maintenance.orphans(root, looked_at):
+            count += 1
+            bytes_ += orphan.bytes
     click.echo(f"{count:,} files of no link: {bytes_:,} bytes together.")
     if dry_run or not count:
         return
@@ -121,8 +130,26 @@ maintenance_commands: list[click.Command] = [
 
 
 def _ask(question: str, yes: bool) -> None:
-    if not yes:
+    if yes:
+        return
+    try:
         click.confirm(question, abort=True)
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+        # A line in a crontab from the time when nobody was asked.
+        raise click.ClickException("Nothing was done. Where nobody can answer, give --yes.") from None
+
+
+@contextlib.contextmanager
+def _looking() -> Iterator[Callable[[int], object]]:
+    """A terminal sees how far the look at the files is; their number is about that of the copies we know of."""
+    if not sys.stderr.isatty():
+        yield int
+        return
+    copies = maintenance.count_cached()
+    with click.progressbar(length=copies, label="Looking", show_pos=True, file=sys.stderr) as bar:
+        yield bar.update
 
 
 def _archive_dir() -> Path:

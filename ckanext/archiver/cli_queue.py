@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterable
 from datetime import datetime
@@ -13,10 +14,11 @@ from ckan import model
 
 from ckanext.archiver import dispatch, outbox, rounds
 from ckanext.archiver import status as status_
+from ckanext.archiver.engine import urls
 from ckanext.archiver.errors import BrokerError
 
 QUEUE = click.option(
-    "--queue", type=click.Choice(outbox.QUEUES), help="priority (before everything else) or bulk."
+    "-q", "--queue", type=click.Choice(outbox.QUEUES), help="priority (before everything else) or bulk."
 )
 
 WATCH_SECONDS = 2
@@ -36,7 +38,7 @@ _STATES = {
 @click.option("--stale", is_flag=True, help="Only links whose regular check is due.")
 @click.option("--broken", is_flag=True, help="Only links that are broken or failing.")
 @click.option("--never", is_flag=True, help="Only links that were never looked at.")
-@click.option("--host", metavar="HOST", help="Only links on this host.")
+@click.option("--host", metavar="HOST", help="Only links on this host. A link on it does as well.")
 @click.option(
     "--since",
     type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]),
@@ -79,8 +81,8 @@ def update(
     if states:
         where.append(" OR ".join(_STATES[name] for name in states))
     if host is not None:
-        where.append(f"{outbox.HOST_SQL} = :host")
-        params["host"] = host.strip().lower().rstrip(".")
+        where.append(f"{outbox.HOST_SQL} = ANY(:hosts)")
+        params["hosts"] = _spellings(host)
     if since is not None:
         where.append("greatest(r.created, r.last_modified, r.metadata_modified) >= :since")
         params["since"] = since
@@ -128,6 +130,21 @@ def _named(names: tuple[str, ...]) -> tuple[list[str], Params, list[str]]:
     return where, dict(used), unknown
 
 
+def _spellings(host: str) -> list[str]:
+    """How links may spell a host: "bücher.example" is "xn--bcher-kva.example".
+
+    :param host: a name as it was typed, with a port maybe, or a link on the host
+    """
+    link = host.strip() if "//" in host else f"http://{host.strip()}"
+    name = urls.host_of(link)
+    if not name:
+        raise click.BadParameter(f"{host!r} is no host.", param_hint="--host")
+    try:
+        return [name, name.encode("ascii").decode("idna"), f"[{name}]"]
+    except UnicodeError:
+        return [name]
+
+
 def _kind(name: str) -> tuple[str, str] | None:
     package = model.Package.get(name)
     if package is not None and package.state == model.State.ACTIVE:
@@ -163,12 +180,14 @@ def _tell(numbers: Params, *, dry_run: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({**numbers, "dry_run": dry_run}))
     elif dry_run:
-        click.echo(f"{numbers['selected']:,} archivals on {numbers['hosts']:,} hosts would be requested "
-                   f"on queue {numbers['queue']}.")  # fmt: skip
+        click.echo(f"{_count(numbers['selected'], 'archival')} on {_count(numbers['hosts'], 'host')} would be "
+                   f"requested on queue {numbers['queue']}.")  # fmt: skip
     else:
         known = numbers["selected"] - numbers["requested"]
-        again = f" {known:,} were requested already." if known else ""
-        click.echo(f"{numbers['requested']:,} archivals requested on queue {numbers['queue']}.{again}")
+        again = f" {known:,} {'was' if known == 1 else 'were'} requested already." if known else ""
+        click.echo(
+            f"{_count(numbers['requested'], 'archival')} requested on queue {numbers['queue']}.{again}"
+        )
         if numbers["queue"] == outbox.BULK and numbers["requested"]:
             found = status_.eta()
             if found is not None:
@@ -176,13 +195,20 @@ def _tell(numbers: Params, *, dry_run: bool, as_json: bool) -> None:
                            f"{status_.duration(found)}.")  # fmt: skip
 
 
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def _dispatch(queue: str) -> None:
     """Start at once instead of waiting for a worker's dispatcher, so that the queue can be looked at."""
     seen = dispatch.worker_seen(queue)
     try:
         dispatch.tick(fill=not seen)
+        trouble = status_.broker_trouble()
     except BrokerError as e:
-        click.secho(f"{e}. The requests are kept in the database.", fg="yellow", err=True)
+        trouble = str(e)
+    if trouble:
+        click.secho(f"{trouble.rstrip('.')}. The requests are kept in the database.", fg="yellow", err=True)
         return
     if not seen:
         click.secho(f"No worker reads queue {queue}. Start one: ckan archiver worker --queue {queue}",
@@ -190,8 +216,11 @@ def _dispatch(queue: str) -> None:
 
 
 def _wait(wanted: rounds.Wanted) -> None:
+    """Show progress until nothing that is wanted is open. Standard output is left to the numbers."""
     left = wanted.open()
-    with click.progressbar(length=left, label="Archiving", show_eta=True, show_pos=True) as bar:
+    with click.progressbar(
+        length=left, label="Archiving", show_eta=True, show_pos=True, file=sys.stderr
+    ) as bar:
         while left:
             time.sleep(0.5)
             now = wanted.open()
@@ -204,11 +233,13 @@ def _wait(wanted: rounds.Wanted) -> None:
 @click.option("--prometheus", "as_prometheus", is_flag=True, help="Print it as Prometheus' text format.")
 @click.option("--watch", is_flag=True, help="Print it anew every two seconds, until interrupted.")
 def status(as_json: bool, as_prometheus: bool, watch: bool) -> None:
-    """Show the queues, the round, the workers, the paused hosts, what is held, and the disk.
+    """Show the queues, the round, the broker, the workers, the paused hosts, what is held, and the disk.
 
-    The exit code is 1 when somebody should do something: a queue without a worker, verdicts that are held because
-    everything fails, a full disk.
+    The exit code is 1 when somebody should do something: a queue without a worker, a broker that does not answer,
+    verdicts that are held because everything fails, a full disk.
     """
+    if as_json and as_prometheus:
+        raise click.UsageError("Give either --json or --prometheus.")
     alarming = _show(status_.collect(), as_json, as_prometheus, clear=watch)
     while watch:
         time.sleep(WATCH_SECONDS)

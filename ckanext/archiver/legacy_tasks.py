@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import ckan.plugins.toolkit as tk
-import requests
+import sqlalchemy as sa
 from ckan import model
 
 from ckanext.archiver import archiving, config, errors, outbox
@@ -33,8 +33,10 @@ def update_resource_now(resource_id: str, queue: str = "bulk") -> str | None:
     if not outbox.put_resource(resource_id, queue, "api"):
         log.error("Resource not found: %s", resource_id)
         return None
+    _take_the_name([resource_id], queue)
     result = archiving.archive_resource(resource_id, worker_id="direct", at_once=True)
     if result is None:
+        _leave_to_workers([resource_id])
         return None
     outcome, archival = result.outcome, result.archival
     if outcome.cause is not Cause.OK:
@@ -61,7 +63,30 @@ def update_package_now(package_id: str, queue: str = "bulk") -> None:
     if package is None:
         log.error("Package not found: %s", package_id)
         return
+    ids = [resource.id for resource in package.resources]
+    _take_the_name(ids, queue)
     archiving.archive_package(package.id, queue)
+    _leave_to_workers(ids)
+
+
+def _take_the_name(resource_ids: list[str], queue: str) -> None:
+    """Subscribers hear the name of the queue that a caller gave, also where an edit has put the request before, and
+    also when it is a name that workers do not read."""
+    if queue not in outbox.QUEUES:
+        _rename(resource_ids, queue, "lease_token IS NULL")
+
+
+def _leave_to_workers(resource_ids: list[str]) -> None:
+    """What could not be done now must not wait under a name that workers do not read."""
+    _rename(resource_ids, outbox.BULK, "NOT queue = ANY(:read)")
+
+
+def _rename(resource_ids: list[str], queue: str, condition: str) -> None:
+    model.Session.execute(
+        sa.text(f"UPDATE archiver_request SET queue = :queue WHERE resource_id = ANY(:ids) AND {condition}"),  # noqa: S608 - constants
+        {"ids": resource_ids, "queue": queue, "read": list(outbox.QUEUES)},
+    )
+    model.Session.commit()
 
 
 # -- telling other extensions ------------------------------------------------------------------------------
@@ -164,28 +189,40 @@ def _raise_for(outcome: Outcome, failure: type[errors.DownloadException]) -> Non
         return
     message = words.reason(outcome.detail, outcome.facts)
     kinds = {Cause.BAD_URL: errors.LinkInvalidError, Cause.TOO_LARGE: errors.ChooseNotToDownload}
+    if outcome.detail == "scheme-refused":
+        failure = errors.LinkInvalidError
     if failure is errors.LinkHeadRequestError and outcome.cause is Cause.TOO_LARGE:
         return
     raise kinds.get(outcome.cause, failure)(message, outcome.final_url if outcome.hops else None)
 
 
-# -- CKAN's API --------------------------------------------------------------------------------------------
+# -- map services --------------------------------------------------------------------------------------------
+
+API_REQUESTS = (("WMS", "1.3"), ("WMS", "1.1.1"), ("WFS", "2.0"))
 
 
-def api_request(context: dict[str, Any], action: str, data: dict[str, Any]) -> Any:
-    """Call an action of this CKAN.
+def api_request(context: Any, resource: dict[str, Any]) -> dict[str, Any] | None:
+    """Ask an address as map services are asked for what they can do.
 
-    :raises CkanError: it failed
+    :returns: what :func:`download` gives for the first question that is answered well, with the ``request_type``
+        "WMS 1.3", "WMS 1.1.1" or "WFS 2.0"; None when none is
     """
-    try:
-        return tk.get_action(action)({"ignore_auth": True, **(context or {})}, data)
-    except (tk.ObjectNotFound, tk.ValidationError, tk.NotAuthorized) as e:
-        raise errors.CkanError(f"{action}: {e}") from e
+    address = resource["url"].partition("?")[0]
+    for service, version in API_REQUESTS:
+        question = f"{address}?service={service}&request=GetCapabilities&version={version}"
+        try:
+            found = download(context, {**resource, "url": question})
+        except errors.DownloadException as e:
+            log.info("Resource %s is no %s %s: %s", resource.get("id"), service, version, e)
+        else:
+            return {**found, "request_type": f"{service} {version}"}
+    return None
 
 
-def response_is_an_api_error(response: requests.Response | str | bytes) -> bool:
-    """Whether an answer is CKAN's own "Not Found" or "Not authorized" page of its old API."""
-    text = response.text if isinstance(response, requests.Response) else response
-    if isinstance(text, bytes):
-        text = text.decode("utf-8", "replace")
-    return text.strip().strip('"') in ("Not Found", "Not authorized", "Access denied")
+_API_ERROR = re.compile(r"<(?:\w+:)?(?:ServiceExceptionReport|ExceptionReport)\b")
+
+
+def response_is_an_api_error(response_body: str | bytes) -> bool:
+    """Whether the beginning of an answer is a map service's way to say that it failed, whatever its status."""
+    first = response_body[:250]
+    return bool(_API_ERROR.search(first.decode("utf-8", "replace") if isinstance(first, bytes) else first))

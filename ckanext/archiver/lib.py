@@ -18,6 +18,7 @@ def create_archiver_resource_task(resource: Any, queue: str) -> None:
     :param resource: a model object
     :param queue: "priority" or "bulk"
     """
+    queue = _one_that_is_read(queue)
     outbox.put_resource(resource.id, queue, "api")
     log.debug("Archival of resource %s requested on queue %s", resource.id, queue)
 
@@ -28,6 +29,14 @@ def create_archiver_package_task(package: Any, queue: str) -> None:
     :param package: a model object
     :param queue: "priority" or "bulk"
     """
+    queue = _one_that_is_read(queue)
     outbox.put_selection("p.id = :id", {"id": package.id}, queue, "api")
     model.Session.commit()
     log.debug("Archival of dataset %s requested on queue %s", package.id, queue)
+
+
+def _one_that_is_read(queue: str) -> str:
+    if queue in outbox.QUEUES:
+        return queue
+    log.warning("No worker reads a queue %s; the archival is requested on queue %s", queue, outbox.BULK)
+    return outbox.BULK

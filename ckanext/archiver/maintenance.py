@@ -10,7 +10,7 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,6 +18,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from ckan import model
 
+from ckanext.archiver import task_status
 from ckanext.archiver.engine import store
 from ckanext.archiver.errors import ArchiverError
 
@@ -84,14 +85,13 @@ def clean_status() -> int:
     :returns: links that were forgotten
     """
     session = model.Session
-    count = session.execute(
-        sa.text("WITH gone AS (DELETE FROM archival RETURNING 1) SELECT count(*) FROM gone")
-    ).scalar()
-    session.execute(sa.text("DELETE FROM archival_check"))
+    count = session.execute(sa.text("DELETE FROM archival")).rowcount
     # Not deleted: the difference is what makes the search index forget as well.
     session.execute(sa.text("UPDATE archiver_dataset SET facet = NULL"))
+    # Of all tables the longest. It is locked until the commit, so it comes last.
+    session.execute(sa.text("TRUNCATE archival_check"))
     session.commit()
-    return int(count or 0)
+    return int(count)
 
 
 def count_cached() -> int:
@@ -297,11 +297,15 @@ def copies(archive_dir: Path) -> Iterator[Copy]:
                     yield from _files(inner)
 
 
-def orphans(archive_dir: Path) -> Iterator[Copy]:
-    """The copies that no archival names, but for those that are too young to tell."""
+def orphans(archive_dir: Path, looked_at: Callable[[int], object] = int) -> Iterator[Copy]:
+    """The copies that no archival names, but for those that are too young to tell.
+
+    :param looked_at: told how many files were looked at since it was told before
+    """
     oldest = time.time() - YOUNG
     found = copies(archive_dir)
     while batch := list(islice(found, 1000)):
+        looked_at(len(batch))
         known = _known({copy.resource_id for copy in batch})
         for copy in batch:
             if copy.changed < oldest and (copy.resource_id, copy.path.name) not in known:
@@ -363,16 +367,25 @@ def remove_copy(archive_dir: Path, path: Path) -> None:
 
 
 def _known(resource_ids: set[str]) -> set[tuple[str, str]]:
-    """(resource id, file name) of the copies that archivals name.
+    """(resource id, file name) of the copies that archivals name, or that resources do of which release 0.1 knew
+    and no archival tells yet (see :mod:`task_status`).
 
     By their ends: the same directory may have been written in another way, as a link or before it was moved.
     """
-    rows = model.Session.execute(
-        sa.text("SELECT cache_filepath FROM archival WHERE resource_id = ANY(:ids) AND cache_filepath <> ''"),
-        {"ids": sorted(resource_ids)},
-    ).fetchall()
+    params = {"ids": sorted(resource_ids)}
+    paths = model.Session.execute(
+        sa.text("SELECT cache_filepath FROM archival WHERE resource_id = ANY(:ids) AND cache_filepath <> ''"), params
+    ).scalars().all()  # fmt: skip
+    extras = model.Session.execute(
+        sa.text("""
+            SELECT r.extras FROM resource r LEFT JOIN archival a ON a.resource_id = r.id
+            WHERE r.id = ANY(:ids) AND a.id IS NULL AND r.extras LIKE '%"cache_filepath"%'
+        """),
+        params,
+    ).scalars().all()  # fmt: skip
     model.Session.rollback()
-    return {(Path(path).parent.name, Path(path).name) for (path,) in rows}
+    of_0_1 = [task_status.cache_filepath(text) for text in extras]
+    return {(Path(path).parent.name, Path(path).name) for path in [*paths, *of_0_1] if path}
 
 
 def _subdirectories(directory: Path) -> list[Path]:

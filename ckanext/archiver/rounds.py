@@ -72,9 +72,11 @@ class Wanted:
             raise
         return self
 
-    def __exit__(self, *failure: object) -> None:
-        with self._connection.begin():
-            self._connection.execute(sa.text("DROP TABLE archiver_wanted"))
+    def __exit__(self, failure: type[BaseException] | None, *details: object) -> None:
+        if failure is None:
+            with self._connection.begin():
+                self._connection.execute(sa.text("DROP TABLE archiver_wanted"))
+        # After a failure the connection may be gone; asking it for more would hide what happened to it.
         self._connection.close()
 
     def _read(self) -> int:

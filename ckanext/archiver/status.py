@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,6 +17,8 @@ from ckan import model
 
 from ckanext.archiver import clock, config, hosts, outbox, rounds
 from ckanext.archiver.engine import store
+from ckanext.archiver.errors import BrokerError
+from ckanext.archiver.worker import broker
 
 Status = dict[str, Any]
 
@@ -23,6 +26,9 @@ RATE_MINUTES = 10
 """The rate is that of the checks within so many minutes."""
 
 HOSTS_SHOWN = 20
+
+BROKER_SECONDS = 2
+"""How long the broker may take to answer."""
 
 
 def collect() -> Status:
@@ -39,6 +45,7 @@ def collect() -> Status:
         "rate_per_second": rate,
         "round": {**rounds.bookkeeping(), "eta_seconds": _eta(queues[outbox.BULK], rate)},
         "hosts_paused": _paused(),
+        "broker": _broker(),
         "workers": _workers(),
         "held": _held(),
         "links": links["verdicts"],
@@ -172,6 +179,23 @@ def _workers() -> list[Status]:
     ]
 
 
+def _broker() -> Status:
+    trouble = broker_trouble()
+    return {"answers": trouble is None, "error": trouble}
+
+
+def broker_trouble() -> str | None:
+    """Why the broker cannot be used, None when it answers."""
+    connection = broker.connect(timeout=BROKER_SECONDS)
+    try:
+        broker.queue_length(connection, outbox.PRIORITY)
+    except BrokerError as e:
+        return str(e)
+    finally:
+        connection.release()
+    return None
+
+
 def _held() -> Status:
     reasons = _rows(
         "SELECT held, count(*) AS number FROM archiver_request WHERE held IS NOT NULL GROUP BY held"
@@ -206,6 +230,10 @@ def _disk() -> Status:
     archive_dir = config.archive_dir()
     if archive_dir is None:
         return {"free_bytes": None, "enough": True}
+    # The archive directory is made when it is first needed; what is there of it must be a directory.
+    there = next(path for path in (Path(archive_dir), *Path(archive_dir).parents) if path.exists())
+    if not there.is_dir():
+        return {"free_bytes": None, "enough": False, "error": f"{there} is not a directory"}
     try:
         free = store.free_bytes(archive_dir)
     except OSError as e:
@@ -245,15 +273,19 @@ def alarms(status: Status) -> Iterator[str]:
     for queue in status["queues_without_worker"]:
         waiting = status["queues"][queue]["waiting"]
         yield f"NO WORKER reads queue {queue} ({waiting:,} wait). Start one: ckan archiver worker --queue {queue}"
+    if not status["broker"]["answers"]:
+        yield f"NO BROKER: {status['broker']['error']}"
     held = status["held"]
     if held["guard"]:
         yield (
             f"VERDICTS ARE HELD: {held['hosts_failed']} of {held['hosts_seen']} hosts fail at once. "
             "Is our own network or name server down?"
         )
-    if not status["disk"]["enough"]:
+    if status["disk"].get("error"):
+        yield f"THE ARCHIVE CANNOT BE USED: {status['disk']['error']}. Nothing is downloaded."
+    elif not status["disk"]["enough"]:
         free = _size(status["disk"]["free_bytes"])
-        yield f"THE ARCHIVE'S DISK IS FULL OR BROKEN: {free} free. Nothing is downloaded."
+        yield f"THE ARCHIVE'S DISK IS FULL: {free} free. Nothing is downloaded."
 
 
 def lines(status: Status) -> Iterator[str]:
@@ -265,6 +297,7 @@ def lines(status: Status) -> Iterator[str]:
         )
     yield f"{'rate':9} {status['rate_per_second']:,} links/s in the last {RATE_MINUTES} minutes"
     yield f"{'round':9} {_round(status['round'])}"
+    yield f"{'broker':9} {'answers' if status['broker']['answers'] else 'does not answer'}"
     yield f"{'workers':9} {_names(status['workers'])}"
     paused = status["hosts_paused"]
     yield f"{'hosts':9} {paused['count']:,} paused"
@@ -309,6 +342,7 @@ _HELP = {
     "archiver_waiting": "Requests that wait, by queue.",
     "archiver_running": "Requests that a worker has, by queue.",
     "archiver_oldest_wait_seconds": "Age of the oldest waiting request, by queue.",
+    "archiver_broker_up": "1 when the broker answers.",
     "archiver_workers": "Workers that are alive, by queue.",
     "archiver_rate_per_second": f"Links looked at per second, over {RATE_MINUTES} minutes.",
     "archiver_round_eta_seconds": "Seconds until the round is done; NaN when nobody knows.",
@@ -335,6 +369,7 @@ def prometheus(status: Status) -> str:
         "archiver_oldest_wait_seconds": [
             ({"queue": queue}, numbers["oldest_wait_seconds"]) for queue, numbers in queues.items()
         ],
+        "archiver_broker_up": [({}, int(status["broker"]["answers"]))],
         "archiver_workers": [
             ({"queue": queue}, sum(queue in worker["queues"] for worker in status["workers"]))
             for queue in queues

@@ -92,7 +92,7 @@ def archival_values(row: Any) -> dict[str, Any] | None:
 
     :param row: a mapping with the columns that :data:`_NEXT` selects
     """
-    path = _dict(row["extras"]).get("cache_filepath") or None
+    path = cache_filepath(row["extras"])
     status_id = Status._by_text.get(row["status"] or "")
     if status_id is None and not (path or row["cache_url"]):
         return None
@@ -130,6 +130,11 @@ def archival_values(row: Any) -> dict[str, Any] | None:
         "checked_at": updated,
         "cached_at": last_success if path else None,
     }
+
+
+def cache_filepath(extras: str | None) -> str | None:
+    """Where 0.1 had the copy of a resource with these extras."""
+    return _dict(extras).get("cache_filepath") or None
 
 
 def _dict(text: str | None) -> dict[str, Any]:

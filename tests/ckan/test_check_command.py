@@ -81,18 +81,20 @@ def test_lines_of_standard_input_give_lines_of_json(check):
 
 
 @pytest.mark.parametrize(
-    "args",
+    ("args", "told"),
     [
-        (),
-        ("--mode", "look", "x"),
-        ("--allow", "10.0.0.0/99", "x"),
-        ("--ca-bundle", "/no/file", "x"),
-        ("-", "x"),
+        ((), "Missing argument 'URL...'"),
+        (("--mode", "look", "x"), "Invalid value for '--mode'"),
+        (("--allow", "10.0.0.0/99", "x"), "'10.0.0.0/99'"),
+        (("--ca-bundle", "/no/file", "x"), "Invalid value for '--ca-bundle'"),
+        (("--nonsense", "x"), "--nonsense"),
+        (("-", "x"), "Give either URLs or -, not both."),
     ],
 )
-def test_bad_usage_exits_with_3(check, args):
+def test_bad_usage_exits_with_3_and_is_told(check, args, told):
     result = check(*args)
     assert result.exit_code == 3
+    assert told in result.output.partition("Error: ")[2]
     assert "Traceback" not in result.output
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import csv
+import io
+import json
 import os
+import re
+import sys
 import time
 import uuid
 from pathlib import Path
@@ -14,7 +18,7 @@ import sqlalchemy as sa
 from ckan import model as core
 from click.testing import CliRunner, Result
 
-from ckanext.archiver import maintenance
+from ckanext.archiver import cli_maintenance, maintenance
 from ckanext.archiver.cli_maintenance import maintenance_commands
 from ckanext.archiver.model import Archival
 
@@ -123,9 +127,11 @@ def test_clean_status_forgets_links_and_history_and_leaves_the_files(archive: Pa
 def test_nothing_is_forgotten_without_a_yes(name: str) -> None:
     one = archival(resource(), "/somewhere/a.csv")
 
-    result = run(name, typed="n\n")
+    for typed in ("n\n", ""):
+        result = run(name, typed=typed)
 
-    assert result.exit_code == 1
+        assert result.exit_code == 1
+        assert "Nothing was done. Where nobody can answer, give --yes." in result.output
     assert row(one).cache_filepath == "/somewhere/a.csv"
 
 
@@ -166,6 +172,9 @@ def test_size_report_counts_each_copy_of_a_living_resource_once() -> None:
         "5",
         f"{sum(b for _, b in found.values()):,}",
     ]
+    for_scripts = json.loads(run("size-report", "--json").output)
+    assert for_scripts[0] == {"label": "<1 KB", "files": 2, "bytes": 1024}
+    assert len(for_scripts) == 10
 
 
 @pytest.mark.ckan_config("ckanext-archiver.max_content_length", "10")
@@ -314,6 +323,30 @@ def test_copies_are_known_however_the_archive_directory_is_written(archive: Path
     archival(one, Path("/www/resource_cache") / path.relative_to(archive))
 
     assert list(maintenance.orphans(archive)) == []
+
+
+def test_a_terminal_sees_how_far_the_look_is(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy_of(archive, archival(resource(), "/somewhere/a.csv"))
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with cli_maintenance._looking() as looked_at:
+        list(maintenance.orphans(archive, looked_at))
+    assert re.search("Looking.*1/1", terminal.getvalue())
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_copy_of_0_1_is_no_orphan_before_it_is_brought_over(archive: Path) -> None:
+    one = resource()
+    old = file_at(archive / one / "a.csv")
+    execute("UPDATE resource SET extras = :extras WHERE id = :id", id=one,
+            extras=json.dumps({"cache_filepath": str(old)}))  # fmt: skip
+    assert list(maintenance.orphans(archive)) == []
+    archival(one)
+    assert [orphan.path for orphan in maintenance.orphans(archive)] == [old]
 
 
 def test_the_list_names_orphans_and_copies_that_are_missing(archive: Path, tmp_path: Path) -> None:

@@ -340,6 +340,16 @@ def test_people_read_while_the_rows_are_filled(db: Scratch) -> None:
     assert db.row()["verdict"] == "ok"
 
 
+def test_one_process_at_a_time(db: Scratch) -> None:
+    db.url = db.url.set(query={"options": f"-csearch_path={db.name} -clock_timeout=200ms"})
+    with db.engine.connect() as other:
+        other.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": 0x6172_636D})
+        with pytest.raises(sa.exc.OperationalError, match="lock timeout"):
+            db.upgrade()
+    db.upgrade()
+    assert db.differences() == []
+
+
 def test_ckan_runs_the_migrations_itself(cli: Any) -> None:
     core.Session.remove()  # a test before this one may have left a transaction open, and with it a lock
 

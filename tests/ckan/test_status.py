@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import ckan.plugins.toolkit as tk
@@ -13,9 +14,16 @@ from ckan import model
 from ckan.cli.cli import ckan
 from ckan.tests import factories
 
+from _stack.layout import free_port
 from ckanext.archiver import cli_queue, hosts, housekeeping, rounds, status
 
 pytestmark = pytest.mark.usefixtures("clean_site")
+
+
+@pytest.fixture
+def free_port_url() -> str:
+    """Of a broker at a port where nobody listens."""
+    return f"redis://127.0.0.1:{free_port()}/0"
 
 
 def run(sql: str, **values: Any) -> None:
@@ -143,6 +151,26 @@ def test_the_disk(ckan_config: Any) -> None:
     assert any("DISK IS FULL" in line for line in status.alarms(status.collect()))
 
 
+@pytest.mark.parametrize("name", ["a-file", "a-file/below"])
+def test_an_archive_that_cannot_be_one(ckan_config: Any, tmp_path: Path, name: str) -> None:
+    (tmp_path / "a-file").touch()
+    ckan_config["ckanext-archiver.archive_dir"] = str(tmp_path / name)
+    alarms = list(status.alarms(status.collect()))
+    assert any(line.startswith("THE ARCHIVE CANNOT BE USED: ") and "a-file" in line for line in alarms), (
+        alarms
+    )
+
+
+def test_a_broker_that_does_not_answer(cli: Any, ckan_config: Any, free_port_url: str) -> None:
+    housekeeping.show_alive("here:1:x", ["priority", "bulk"])
+    assert status.collect()["broker"] == {"answers": True, "error": None}
+    ckan_config["ckanext-archiver.broker_url"] = free_port_url
+    result = cli.invoke(ckan, ["archiver", "status"])
+    assert "NO BROKER: The broker does not answer: " in result.output
+    assert result.exit_code == 1
+    assert "archiver_broker_up 0\n" in status.prometheus(status.collect())
+
+
 def test_what_was_set_aside_is_counted() -> None:
     run(
         "INSERT INTO archival (id, package_id, resource_id, detail, verdict) "
@@ -179,6 +207,12 @@ def test_the_command_as_json_and_again_and_again(cli: Any, monkeypatch: pytest.M
     found = [json.loads(line) for line in result.output.splitlines() if line.startswith("{")]
     assert len(found) == 2
     assert found[0]["time"] < found[1]["time"]
+
+
+def test_one_form_at_a_time(cli: Any) -> None:
+    result = cli.invoke(ckan, ["archiver", "status", "--json", "--prometheus"])
+    assert result.exit_code == 2
+    assert "Give either --json or --prometheus." in result.output
 
 
 def test_only_sysadmins_may_see_it(app: Any) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
+import click
 import pytest
 import sqlalchemy as sa
 from ckan import model
 from ckan.cli.cli import ckan
 from ckan.tests import factories
 
+from _stack.layout import free_port
 from ckanext.archiver import archiving, leases, outbox, rounds
 from ckanext.archiver.model import Archival
 from origin_server import Origin
@@ -127,9 +130,26 @@ def test_states(update: Any, resources: dict[str, str]) -> None:
         run("DELETE FROM archiver_request")
 
 
-def test_a_host(update: Any, resources: dict[str, str]) -> None:
-    update("--host", "ONE.example")
+@pytest.mark.parametrize(
+    "host", ["ONE.example", "one.example.", "one.example:80", "https://one.example/a/link"]
+)
+def test_a_host(update: Any, resources: dict[str, str], host: str) -> None:
+    update("--host", host)
     assert requested() == {resources[name] for name in ("alpha1", "beta1", "gamma1")}
+
+
+@pytest.mark.parametrize("host", ["bücher.example", "xn--bcher-kva.example", "[::1]:8080", "http://[::1]/"])
+def test_a_host_has_several_spellings(update: Any, host: str) -> None:
+    urls = ["http://bücher.example/", "http://[::1]:8080/"]
+    ids = [factories.Resource(url=url)["id"] for url in urls]
+    run("DELETE FROM archiver_request")
+    update("--host", host)
+    assert requested() == {ids["::1" in host]}
+
+
+def test_what_is_no_host_is_told(update: Any, resources: dict[str, str]) -> None:
+    assert "'no host' is no host." in update("--host", "no host", exit_code=2).output
+    assert requested() == set()
 
 
 def test_since(update: Any, resources: dict[str, str]) -> None:
@@ -159,6 +179,41 @@ def test_numbers_for_scripts(update: Any, resources: dict[str, str]) -> None:
     assert json.loads(line) == {
         "queue": "priority", "selected": 2, "hosts": 2, "requested": 2, "unknown": ["nothing"], "dry_run": False,
     }  # fmt: skip
+
+
+def test_the_short_option_of_older_releases(update: Any, resources: dict[str, str]) -> None:
+    update("-q", "bulk", "alpha")
+    assert requested("bulk") == {resources["alpha1"], resources["alpha2"]}
+
+
+def test_progress_of_waiting_does_not_mix_with_the_numbers(
+    update: Any, resources: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = iter([2, 1, 0])
+    monkeypatch.setattr(rounds.Wanted, "open", lambda wanted: next(left))
+    real, files = click.progressbar, []
+    monkeypatch.setattr(
+        click, "progressbar", lambda **kwargs: files.append(kwargs["file"] is sys.stderr) or real(**kwargs)
+    )
+    update("alpha", "--json", "--wait")
+    assert files == [True]
+
+
+@pytest.mark.parametrize("queue", ["priority", "bulk"])
+def test_a_broker_that_is_away_is_told_and_nothing_is_lost(
+    update: Any, resources: dict[str, str], ckan_config: Any, queue: str
+) -> None:
+    ckan_config["ckanext-archiver.broker_url"] = f"redis://127.0.0.1:{free_port()}/0"
+    result = update("alpha", "--queue", queue)
+    assert "The broker does not answer: " in result.output
+    assert ". The requests are kept in the database." in result.output
+    assert requested(queue) == {resources["alpha1"], resources["alpha2"]}
+
+
+def test_one_is_not_many(update: Any, resources: dict[str, str]) -> None:
+    assert "1 archival on 1 host would be requested" in update("alpha", "--limit", "1", "--dry-run").output
+    update(resources["alpha1"])
+    assert "0 archivals requested on queue priority. 1 was requested" in update(resources["alpha1"]).output
 
 
 def test_batches_with_progress(

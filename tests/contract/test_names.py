@@ -93,6 +93,14 @@ def test_the_status_texts_are_those_other_extensions_compare():
     assert [Status.is_ok(id_) for id_ in (0, 1, 21)] == [True, True, False]
 
 
+@pytest.mark.parametrize("status_id", [None, 99])
+def test_a_status_that_is_none_of_ours_has_no_text(status_id):
+    from ckanext.archiver.model import Archival
+
+    assert Archival(status_id=status_id).status is None
+    assert Archival(status_id=status_id).as_dict()["status"] is None
+
+
 def test_ipipe_keeps_its_methods():
     from ckanext.archiver.interfaces import IPipe
 
@@ -127,6 +135,8 @@ def test_the_tasks_are_celery_tasks_whose_attributes_can_be_set(name):
         ("ckan.plugins", "archiver"),
         ("ckan.plugins", "testipipe"),
         ("ckan.celery_task", "tasks"),
+        ("ckan.click_command", "archiver"),
+        ("ckan.click_command", "celeryd2"),
         ("console_scripts", "paster"),
     ],
 )

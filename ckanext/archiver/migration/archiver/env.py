@@ -6,17 +6,21 @@ It differs from what `ckan generate migration` writes:
 * Each migration has a transaction of its own, so that the short ones that lock ``archival`` do not keep it
   locked while the long one fills it.
 * The logging of the process that runs us is left alone.
+* One process at a time: where several containers start together, the others wait, and find nothing left to do.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import sqlalchemy as sa
 from alembic import context
 from alembic.util.exc import CommandError
 from sqlalchemy import engine_from_config, pool
 
 from ckanext.archiver import model
+
+ONE_AT_A_TIME = 0x6172_636D  # "arcm"
 
 config = context.config
 OURS = {table.name for table in model.TABLES}
@@ -33,7 +37,9 @@ def run_migrations() -> None:
     engine = engine_from_config(
         config.get_section(config.config_ini_section, {}), prefix="sqlalchemy.", poolclass=pool.NullPool
     )
-    with engine.connect() as connection:
+    # The lock has a connection of its own, for it has to last longer than each migration's transaction.
+    with engine.connect() as lock, engine.connect() as connection:
+        lock.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": ONE_AT_A_TIME})
         context.configure(
             connection=connection,
             target_metadata=model.Archival.metadata,
