@@ -269,6 +269,15 @@ def site_url() -> str:
     return _text("ckan.site_url").rstrip("/") + root
 
 
+@_option
+def site_url_internally() -> str:
+    """The URL under which workers reach CKAN for uploads that a plugin keeps, without the last slash."""
+    url = _text("ckan.site_url_internally").rstrip("/")
+    if url and _scheme(url) not in ("http", "https"):
+        raise ConfigError(f"ckan.site_url_internally must start with http:// or https://, not {url!r}.")
+    return url or _text("ckan.site_url").rstrip("/")
+
+
 # -- verdicts ----------------------------------------------------------------------------------------------
 
 
@@ -443,7 +452,7 @@ def _items(parser: ConfigParser, section: str) -> dict[str, str]:
 
 
 CHECKS: tuple[Callable[[], Any], ...] = (
-    archive_dir, cache_url_root, min_free_bytes, mode, mode_overrides, limits, policy, retry_delays, rules,
+    archive_dir, cache_url_root, site_url_internally, min_free_bytes, mode, mode_overrides, limits, policy, retry_delays, rules,
     outage, history_days, archive_on_change, recheck, dispatch_window, host_interval, host_concurrency,
     lease_seconds, worker_dead_seconds, hold_seconds, breaker_failures, poison_deaths,
     broker_url,

@@ -238,5 +238,11 @@ def test_a_portal_in_another_script_has_a_user_agent(ckan_config, monkeypatch):
     assert "https://daten.xn--mnchen-3ya.example)" in config.user_agent()
 
 
-def test_the_internal_address_of_older_releases_is_accepted(declaration):
-    assert "ckan.site_url_internally" in [str(key) for key in declaration.iter_options()]
+def test_the_internal_address(ckan_config, monkeypatch):
+    monkeypatch.setitem(ckan_config, "ckan.site_url_internally", "http://ckan:5000/")
+    assert config.site_url_internally() == "http://ckan:5000"
+    monkeypatch.setitem(ckan_config, "ckan.site_url_internally", "")
+    assert config.site_url_internally() == ckan_config["ckan.site_url"]
+    monkeypatch.setitem(ckan_config, "ckan.site_url_internally", "ckan:5000")
+    with pytest.raises(ConfigError, match=r"^ckan.site_url_internally must start with http"):
+        config.check()
