@@ -346,7 +346,10 @@ def _enter(claims: Sequence[outbox.Claim], leaving: Sequence[str]) -> dict[str, 
              and claim.deaths < config.poison_deaths()]  # fmt: skip
     suspects = outbox.suspects_to_wait(going)
     going = [claim for claim in going if claim.token not in suspects]
-    visitors = [hosts.Visitor(claim.host, urgent=claim.queue == outbox.PRIORITY) for claim in going]
+    visitors = [
+        hosts.Visitor(claim.host, links[claim.resource_id].url, urgent=claim.queue == outbox.PRIORITY)
+        for claim in going
+    ]
     gates = {claim.token: gate for claim, gate in zip(going, hosts.enter(visitors, leaving), strict=True)}
     gates.update({token: hosts.Gate(wait=SUSPECT_SECONDS) for token in suspects})
     jobs = {}
@@ -385,6 +388,7 @@ def _look(job: Job, link: Link) -> Outcome:
         return Outcome(Cause.UNREACHABLE, "host-down", facts, url=link.url)
     check_only = (
         archive_dir is None
+        or not store.is_storable(link.resource_id)
         or config.mode_for(
             dataset=link.package_name, organization=link.organization, host=job.claim.host, format=link.format
         )
@@ -400,7 +404,9 @@ def _look(job: Job, link: Link) -> Outcome:
             log.warning("The archive directory cannot be used: %s", e)
             return Outcome(Cause.OWN_FAULT, "disk-broken", url=link.url)
     if link.is_upload:
-        return uploads.fetch(link.resource_id, link.url, spool, config.limits(), check_only=check_only)
+        return uploads.fetch(
+            link.resource_id, link.url, spool, config.limits(), check_only=check_only, stop=_stopping
+        )
     request = FetchRequest(
         url=link.url,
         format=link.format,
@@ -462,9 +468,9 @@ def _decide(visits: Sequence[Visit], wanted: Mapping[str, outbox.Wanted]) -> Non
             visit.back = outbox.Return(visit.claim, attempts=0)
     went = [visit for visit in meant if visit.job.gate.down_since is None]
     for visit in went:
-        visit.tells = hosts.Visit(visit.claim.host, visit.outcome)
+        visit.tells = hosts.Visit(visit.claim.host, visit.outcome, probes=visit.job.gate.probes)
     weather = None
-    if any(hosts.is_network_failure(visit.outcome) and not visit.claim.at_once for visit in meant):
+    if any(hosts.may_be_ours(visit.outcome) and not visit.claim.at_once for visit in meant):
         weather = hosts.weather([visit.tells for visit in went if visit.tells is not None])
     for visit in meant:
         _judge(visit, weather, wanted[visit.claim.token].now)
@@ -560,7 +566,12 @@ def _finish(claims: Sequence[outbox.Claim], archived: Mapping[str, str | None]) 
         for claim in claims
         if claim.token in archived
     ]
-    told += [_notice("package-archived", claim) for package_id, claim in last.items() if package_id in done]
+    for package_id in done:
+        notice = _notice("package-archived", last[package_id])
+        if last[package_id].at_once and last[package_id].reason == outbox.CALLED:
+            # Who calls update_resource() hears of the resource alone, as ever; a worker tells of the dataset.
+            notice = replace(notice, token=None, worker_id=None)
+        told.append(notice)
     notices.add(told)
 
 
@@ -571,7 +582,7 @@ def _notice(operation: str, claim: outbox.Claim, **more: str | None) -> notices.
 def _tidy(link: Link, cache_filepath: str | None) -> None:
     """Remove copies that no row names: older ones, and what a worker left that died before it wrote the row."""
     archive_dir = config.archive_dir()
-    if archive_dir is None:
+    if archive_dir is None or not store.is_storable(link.resource_id):
         return
     if cache_filepath:
         store.remove_others(archive_dir, link.resource_id, cache_filepath)
@@ -607,7 +618,7 @@ def _own_fault(visit: Visit, weather: hosts.Weather | None) -> str:
     outcome = visit.outcome
     if outcome.cause is Cause.OWN_FAULT:
         return words.reason(outcome.detail, outcome.facts)
-    if not hosts.is_network_failure(outcome) or visit.claim.at_once or weather is None:
+    if not hosts.may_be_ours(outcome) or visit.claim.at_once or weather is None:
         return ""
     if not weather.stormy or (weather.some_worked and visit.claim.holds >= HOLDS_IN_FAIR_WEATHER):
         return ""

@@ -452,9 +452,9 @@ def _items(parser: ConfigParser, section: str) -> dict[str, str]:
 
 
 CHECKS: tuple[Callable[[], Any], ...] = (
-    archive_dir, cache_url_root, site_url_internally, min_free_bytes, mode, mode_overrides, limits, policy, retry_delays, rules,
-    outage, history_days, archive_on_change, recheck, dispatch_window, host_interval, host_concurrency,
-    lease_seconds, worker_dead_seconds, hold_seconds, breaker_failures, poison_deaths,
+    archive_dir, cache_url_root, site_url_internally, min_free_bytes, mode, mode_overrides, limits, policy,
+    retry_delays, rules, outage, history_days, archive_on_change, recheck, dispatch_window, host_interval,
+    host_concurrency, lease_seconds, worker_dead_seconds, hold_seconds, breaker_failures, poison_deaths,
     broker_url,
 )  # fmt: skip
 

@@ -23,6 +23,7 @@ import sqlalchemy as sa
 from ckan import model
 
 from ckanext.archiver import config
+from ckanext.archiver.engine import urls
 from ckanext.archiver.engine.outcome import Cause, Outcome
 
 BREAKER_PAUSE = 15 * 60
@@ -35,6 +36,9 @@ PROBE_SECONDS = 20 * 60
 FRESH_SECONDS = 3600
 """How long a failed visit speaks for the host's other links."""
 
+URGENT_SECONDS = 60
+"""The same where somebody waits: who has just started his server again is not told that it is down."""
+
 FRESH_SQL = f"(h.last_failed AND h.last_checked_at > now() - interval '{FRESH_SECONDS} seconds')"
 
 
@@ -44,10 +48,12 @@ class Gate:
 
     :ivar wait: seconds until we may; 0 for now
     :ivar down_since: the host does not answer, since then; no request is made
+    :ivar probes: this visit tries a host that was down
     """
 
     wait: float = 0
     down_since: datetime | None = None
+    probes: bool = False
     hints: Mapping[str, bool] = field(default_factory=dict)
 
 
@@ -58,7 +64,8 @@ _ADD = sa.text("""
 _HOST_ROWS = f"""
     SELECT host, extract(epoch FROM next_at - clock_timestamp()) AS wait, open_until > now() AS is_open,
            extract(epoch FROM open_until - clock_timestamp()) AS pause, open_until IS NOT NULL AS was_open,
-           {FRESH_SQL} AS fresh, failing_since, hints
+           {FRESH_SQL} AS fresh, h.last_failed AND h.last_checked_at > now() - interval '{URGENT_SECONDS} seconds'
+           AS just_failed, failed_port, failing_since, hints
     FROM archiver_host h WHERE host = ANY(:hosts) ORDER BY host
 """  # noqa: S608 - constants only
 _HOSTS, _LOCK_HOSTS = sa.text(_HOST_ROWS), sa.text(_HOST_ROWS + " FOR UPDATE")
@@ -68,7 +75,7 @@ _RUNNING = sa.text("""
 """)
 _VISITED = sa.text("""
     UPDATE archiver_host SET next_at = now() + :interval * interval '1 second',
-        open_until = CASE WHEN open_until IS NOT NULL THEN now() + :probe * interval '1 second' END
+        open_until = CASE WHEN open_until <= now() THEN now() + :probe * interval '1 second' ELSE open_until END
     WHERE host = ANY(:hosts)
 """)
 
@@ -77,10 +84,11 @@ _VISITED = sa.text("""
 class Visitor:
     """Somebody who has claimed a request and wants to visit its host.
 
-    :ivar urgent: somebody waits: go and see, if what we know of a host that was down is not fresh
+    :ivar urgent: somebody waits: go and see, if what we know of a host that was down is not quite fresh
     """
 
     host: str
+    url: str = ""
     urgent: bool = False
 
 
@@ -136,26 +144,40 @@ class _Host:
 
     def admit(self, visitor: Visitor, interval: float, concurrency: int) -> Gate:
         row = self.row
-        if row["is_open"] and row["fresh"]:
-            return Gate(down_since=row["failing_since"])
-        if row["is_open"] and not visitor.urgent:
-            return Gate(wait=max(float(row["pause"]), 1.0))
+        if row["is_open"] and row["failed_port"] in (None, _port(visitor.url)):
+            if row["just_failed"] if visitor.urgent else row["fresh"]:
+                return Gate(down_since=row["failing_since"])
+            if not visitor.urgent:
+                return Gate(wait=max(float(row["pause"]), 1.0))
         if row["wait"] > 0:
             return Gate(wait=float(row["wait"]))
         if concurrency and self.running >= concurrency:
             return Gate(wait=max(interval, 1.0))
         self.running += 1
         self.admitted = True
+        probes = row["was_open"] and not row["is_open"]
         # As the row is for who comes next.
         row["wait"] = interval
-        if row["was_open"]:
+        if probes:
             row.update(is_open=True, pause=PROBE_SECONDS)
-        return Gate(hints=row["hints"])
+        return Gate(probes=probes, hints=row["hints"])
+
+
+def _port(url: str) -> int | None:
+    target = urls.normalise(url)
+    return target.port if isinstance(target, urls.Target) else None
 
 
 def is_network_failure(outcome: Outcome) -> bool:
-    """Whether the host itself did not answer."""
-    return outcome.cause is Cause.UNREACHABLE
+    """Whether the host itself did not answer. One that redirects elsewhere did."""
+    return outcome.cause is Cause.UNREACHABLE and not outcome.hops
+
+
+def may_be_ours(outcome: Outcome) -> bool:
+    """Whether it would look so if our own network, name server, clock or list of authorities were at fault."""
+    return not outcome.hops and (
+        outcome.cause in (Cause.UNREACHABLE, Cause.TLS) or outcome.detail == "dns-not-found"
+    )
 
 
 @dataclass(frozen=True)
@@ -163,46 +185,47 @@ class Visit:
     """What a visit told about its host.
 
     :ivar held: the failure may be our own: it does not count against the host
+    :ivar probes: it tried a host that was down
     """
 
     host: str
     outcome: Outcome
     held: bool = False
+    probes: bool = False
 
 
-# Without politeness most results change nothing that matters here: then the row is left alone for a minute. Visits
-# that were under way when the breaker opened do not open it again.
+# Without politeness most results change nothing that matters here: then the row is left alone for a minute. A breaker
+# that is open is opened again, for longer, by the visit that tried the host, not by those that were under way.
 _LEAVE = sa.text("""
     WITH visit AS MATERIALIZED (
         SELECT * FROM json_to_recordset(CAST(:visits AS json))
-            AS v (host text, pause float8, failed bool, held bool, hints jsonb, seconds float8)
+            AS v (host text, pause float8, failed bool, ours bool, held bool, probes bool, port int, hints jsonb)
     ), news AS MATERIALIZED (
-        SELECT h.host, v.pause, v.failed, v.held, v.hints,
-            h.network_failures + 1 >= :threshold AND (h.opened_at IS NULL OR h.open_until IS NULL
-                OR h.opened_at < now() - v.seconds * interval '1 second') AS opens
+        SELECT v.*, h.network_failures + 1 >= :threshold AND (h.open_until IS NULL OR v.probes) AS opens
         FROM archiver_host h JOIN visit v ON v.host = h.host
-        WHERE :polite OR v.pause > 0 OR v.failed OR h.last_failed OR h.open_until IS NOT NULL OR h.network_failures > 0
+        WHERE :polite OR v.pause > 0 OR v.ours OR h.last_failed OR h.open_until IS NOT NULL OR h.network_failures > 0
             OR NOT h.hints @> v.hints OR coalesce(h.last_checked_at < now() - interval '1 minute', true)
         ORDER BY h.host FOR UPDATE OF h
     )
-    UPDATE archiver_host h SET
+    , written AS (UPDATE archiver_host h SET
         next_at = greatest(h.next_at, now() + v.pause * interval '1 second'),
         bulk_at = CASE WHEN h.bulk_at IS NOT NULL
                   THEN greatest(h.next_at, now() + v.pause * interval '1 second') END,
         hints = h.hints || v.hints,
         last_checked_at = now(),
-        last_failed = v.failed,
+        last_failed = v.ours,
+        failed_port = CASE WHEN v.failed THEN v.port ELSE h.failed_port END,
         network_failures = CASE WHEN v.held THEN h.network_failures WHEN v.failed THEN h.network_failures + 1
                                 ELSE 0 END,
-        failing_since = CASE WHEN v.held THEN h.failing_since WHEN v.failed THEN coalesce(h.failing_since, now()) END,
+        failing_since = CASE WHEN v.held THEN h.failing_since WHEN v.ours THEN coalesce(h.failing_since, now()) END,
         opened = CASE WHEN v.held THEN h.opened WHEN NOT v.failed THEN 0
                       WHEN v.opens THEN least(h.opened + 1, 12) ELSE h.opened END,
-        opened_at = CASE WHEN v.failed AND NOT v.held AND v.opens THEN now() ELSE h.opened_at END,
         open_until = CASE WHEN v.held OR NOT v.failed THEN NULL
                           WHEN v.opens
                           THEN now() + least(:pause_first * power(2, h.opened), :pause_longest) * interval '1 second'
                           ELSE h.open_until END
-    FROM news v WHERE h.host = v.host
+    FROM news v WHERE h.host = v.host)
+    SELECT host FROM visit WHERE NOT EXISTS (SELECT 1 FROM archiver_host h WHERE h.host = visit.host)
 """)
 # A hint only, so it waits for nobody.
 _NOT_VISITED = sa.text("""
@@ -217,33 +240,44 @@ def leave(visits: Sequence[Visit]) -> None:
     not_visited: list[Visit] = []
     for visit in visits:
         if visit.host:
-            was_there = visit.outcome.requests or is_network_failure(visit.outcome)
+            was_there = visit.outcome.requests or may_be_ours(visit.outcome)
             (visited if was_there else not_visited).append(visit)
     connection = model.Session.connection()
-    if visited:
-        connection.execute(_ADD, {"hosts": sorted({visit.host for visit in visited})})
     for told in _in_turn([_told(visit) for visit in visited]):
-        connection.execute(_LEAVE, {
-            "visits": json.dumps(told),
-            "polite": bool(config.host_interval() or config.host_concurrency()),
-            "threshold": config.breaker_failures(),
-            "pause_first": BREAKER_PAUSE,
-            "pause_longest": BREAKER_LONGEST,
-        })  # fmt: skip
+        new = set(_write(told))
+        if new:
+            connection.execute(_ADD, {"hosts": sorted(new)})
+            _write([one for one in told if one["host"] in new])
     if not_visited:
         # Refused, or a name that does not exist: the next in line need not wait.
         connection.execute(_NOT_VISITED, {"hosts": [visit.host for visit in not_visited]})
 
 
+def _write(told: Sequence[dict[str, Any]]) -> list[str]:
+    """Returns the hosts that have no row yet."""
+    params = {
+        "visits": json.dumps(told),
+        "polite": bool(config.host_interval() or config.host_concurrency()),
+        "threshold": config.breaker_failures(),
+        "pause_first": BREAKER_PAUSE,
+        "pause_longest": BREAKER_LONGEST,
+    }
+    return list(model.Session.connection().execute(_LEAVE, params).scalars())
+
+
 def _told(visit: Visit) -> dict[str, Any]:
-    outcome = visit.outcome
+    outcome, failed = visit.outcome, is_network_failure(visit.outcome)
+    # A name that does not exist was not visited: the next in line need not wait.
+    pause = config.host_interval() if outcome.requests or failed else 0
     return {
         "host": visit.host,
-        "pause": max(config.host_interval(), float(outcome.retry_after or 0)),
-        "failed": is_network_failure(outcome),
+        "pause": max(pause, float(outcome.retry_after or 0)),
+        "failed": failed,
+        "ours": may_be_ours(outcome),
         "held": visit.held,
+        "probes": visit.probes,
+        "port": _port(outcome.url) if failed else None,
         "hints": dict(outcome.hints),
-        "seconds": outcome.seconds,
     }
 
 
@@ -255,7 +289,7 @@ def _in_turn(told: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     for one in told:
         host, before = one["host"], last.get(one["host"])
         last[host] = one
-        if before is not None and not one["failed"] and before == {**one, "seconds": before["seconds"]}:
+        if before == one and not one["failed"]:
             continue
         if count[host] == len(turns):
             turns.append([])
@@ -297,7 +331,7 @@ def weather(visits: Sequence[Visit] = ()) -> Weather:
 
     :param visits: what was just seen, and is not written down yet
     """
-    failed = {visit.host: is_network_failure(visit.outcome) for visit in visits if visit.host}
+    failed = {visit.host: may_be_ours(visit.outcome) for visit in visits if visit.host}
     params = {"hosts": list(failed), "failed": list(failed.values()), "minutes": config.outage()[2]}
     seen, bad = model.Session.connection().execute(_WEATHER, params).one()
     return Weather(seen, bad)

@@ -30,7 +30,7 @@ def update_resource_now(resource_id: str, queue: str = "bulk") -> str | None:
     :returns: JSON of what was found (``size``, ``hash``, ``cache_filepath``, ``mimetype``, ``request_type``,
         ``url_redirected_to``, …), None when there is no copy
     """
-    if not outbox.put_resource(resource_id, queue, "api"):
+    if not outbox.put_resource(resource_id, queue, outbox.CALLED):
         log.error("Resource not found: %s", resource_id)
         return None
     _take_the_name([resource_id], queue)

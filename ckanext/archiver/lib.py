@@ -19,7 +19,7 @@ def create_archiver_resource_task(resource: Any, queue: str) -> None:
     :param queue: "priority" or "bulk"
     """
     queue = _one_that_is_read(queue)
-    outbox.put_resource(resource.id, queue, "api")
+    outbox.put_resource(resource.id, queue, outbox.CALLED)
     log.debug("Archival of resource %s requested on queue %s", resource.id, queue)
 
 
@@ -30,7 +30,7 @@ def create_archiver_package_task(package: Any, queue: str) -> None:
     :param queue: "priority" or "bulk"
     """
     queue = _one_that_is_read(queue)
-    outbox.put_selection("p.id = :id", {"id": package.id}, queue, "api")
+    outbox.put_selection("p.id = :id", {"id": package.id}, queue, outbox.CALLED)
     model.Session.commit()
     log.debug("Archival of dataset %s requested on queue %s", package.id, queue)
 

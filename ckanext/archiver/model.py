@@ -295,11 +295,12 @@ class ArchiverHost(tk.BaseModel):
     hints = sa.Column(JSONB, nullable=False, server_default="{}")
     last_checked_at = _moment()
     last_failed = sa.Column(sa.Boolean, nullable=False, server_default=sa.false())
+    """The last visit failed in a way that our own network could have caused."""
 
     bulk_at = _moment()
     """When the dispatcher looks at it next for the queue bulk; empty while nothing waits there."""
-    opened_at = _moment()
-    """When the breaker opened last: a failure of a visit that began before tells nothing new."""
+    failed_port = sa.Column(sa.Integer)
+    """The port that did not answer, when the host did not last: another may."""
 
     __table_args__ = (
         sa.Index("archiver_host_bulk_idx", "bulk_at", postgresql_where=sa.text("bulk_at IS NOT NULL")),

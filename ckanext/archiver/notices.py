@@ -48,13 +48,13 @@ def wanted() -> bool:
 
 @dataclass(frozen=True)
 class Notice:
-    """An event, held by ``token`` until it is delivered."""
+    """An event, held by ``token`` until it is delivered; None leaves it to any worker."""
 
     operation: str
     queue: str
     package_id: str
-    token: str
-    worker_id: str
+    token: str | None
+    worker_id: str | None
     resource_id: str | None = None
     cache_filepath: str | None = None
 

@@ -32,6 +32,9 @@ QUEUES = (PRIORITY, BULK)
 CONFIRM = "confirm"
 """Reason of a request whose first failure is to be shown at once (``ckan archiver update --confirm-now``)."""
 
+CALLED = "api"
+"""Reason of a request that other code made for one resource or dataset."""
+
 _PENDING = "archiver_requests_to_send"
 _COMMITTED = "archiver_root_committed"
 

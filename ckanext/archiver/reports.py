@@ -193,7 +193,7 @@ def _link(row: Mapping[str, Any]) -> dict[str, Any]:
         # The names of earlier releases.
         "dataset_name": row["package_name"],
         "dataset_title": row["package_title"],
-        "status": None if row["status_id"] is None else Status.by_id(row["status_id"]),
+        "status": None if row["status_id"] is None else Status._by_id.get(row["status_id"]),
         "url_up_to_date": row["source_url"] in (None, row["resource_url"]),
         "via": "",
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from ckan import model
 from ckan.tests import factories
 
 from ckanext.archiver import archiving, hosts, leases, outbox, rounds
-from ckanext.archiver.engine.outcome import Cause, Outcome
+from ckanext.archiver.engine.outcome import Cause, Hop, Outcome
 from ckanext.archiver.model import Archival
 from origin_server import Answer, Origin, Request
 
@@ -31,8 +32,8 @@ def run(sql: str, **values: Any) -> None:
     model.Session.commit()
 
 
-def leave(outcome: Outcome, *, held: bool = False) -> None:
-    hosts.leave([hosts.Visit("h.example", outcome, held)])
+def leave(outcome: Outcome, *, held: bool = False, probes: bool = False) -> None:
+    hosts.leave([hosts.Visit("h.example", outcome, held, probes)])
     model.Session.commit()
 
 
@@ -45,8 +46,8 @@ def host() -> Any:
     return found
 
 
-def enter(*, urgent: bool = False) -> hosts.Gate:
-    (gate,) = hosts.enter([hosts.Visitor("h.example", urgent)])
+def enter(url: str = "http://h.example/", *, urgent: bool = False) -> hosts.Gate:
+    (gate,) = hosts.enter([hosts.Visitor("h.example", url, urgent)])
     model.Session.commit()
     return gate
 
@@ -94,14 +95,12 @@ def test_the_pause_doubles_up_to_a_day_and_a_success_ends_it() -> None:
     fail(5)
     pauses = []
     for _ in range(9):
-        run(
-            "UPDATE archiver_host SET open_until = now(), opened_at = opened_at - interval '1 minute', next_at = now()"
-        )
+        run("UPDATE archiver_host SET open_until = now(), next_at = now()")
         gate = enter()
         assert gate.wait == 0
         assert gate.down_since is None, "one tries it"
         assert enter().down_since is not None, "and only one"
-        fail(1)
+        leave(DOWN, probes=gate.probes)
         pauses.append(round(host()["pause"] / 60))
     assert pauses == [30, 60, 120, 240, 480, 960, 1440, 1440, 1440]
     leave(OK)
@@ -123,6 +122,54 @@ def test_only_fresh_evidence_speaks_for_other_links() -> None:
     assert enter().wait == pytest.approx(36000, abs=5), "the round waits for the next try"
     gate = enter(urgent=True)
     assert (gate.wait, gate.down_since) == (0, None), "an edit goes and sees"
+
+
+def test_who_waits_sees_for_himself_after_a_minute() -> None:
+    fail(5)
+    run("UPDATE archiver_host SET next_at = now()")
+    assert enter(urgent=True).down_since is not None, "somebody has just seen it"
+    run("UPDATE archiver_host SET last_checked_at = now() - interval '61 seconds'")
+    assert enter().down_since is not None, "the round does not go again"
+    gate = enter(urgent=True)
+    assert (gate.wait, gate.down_since, gate.probes) == (0, None, False)
+    leave(DOWN)
+    assert host()["pause"] == pytest.approx(900, abs=5), "and the pause is as long as it was"
+
+
+def test_a_port_does_not_speak_for_another() -> None:
+    for _ in range(5):
+        leave(replace(DOWN, url="http://h.example:8080/x"))
+    run("UPDATE archiver_host SET next_at = now()")
+    assert enter("http://h.example:8080/y").down_since is not None
+    assert enter("http://h.example/y").down_since is None
+
+
+def test_a_redirect_to_a_host_that_is_down_is_not_held_against_who_redirects() -> None:
+    for _ in range(6):
+        leave(replace(DOWN, hops=(Hop("http://h.example/", 302),)))
+    assert host()["network_failures"] == 0
+
+
+def test_hosts_of_many_visitors_are_entered_and_left_in_one_go() -> None:
+    names = [f"h{number}.example" for number in range(4)]
+    gates = hosts.enter([hosts.Visitor(name) for name in (*names, names[0], "")])
+    assert [gate.wait for gate in gates] == [0, 0, 0, 0, 1, 0], "the second visitor of a host waits"
+    hosts.leave([hosts.Visit(names[0], DOWN), hosts.Visit(names[1], OK), hosts.Visit(names[0], DOWN)])
+    failures = model.Session.connection().execute(
+        sa.text("SELECT host, network_failures FROM archiver_host WHERE network_failures > 0")
+    )
+    assert failures.all() == [(names[0], 2)], "each failure counts"
+    model.Session.rollback()
+
+
+def test_a_name_server_that_knows_no_name_is_our_own_fault() -> None:
+    gone = Outcome(Cause.GONE, "dns-not-found")
+    hosts.leave([hosts.Visit(f"h{number}.example", gone) for number in range(19)])
+    assert not hosts.weather().stormy
+    assert hosts.weather([hosts.Visit("h19.example", gone)]).stormy
+    certificate = Outcome(Cause.TLS, "tls-expired")
+    assert hosts.weather([hosts.Visit("h19.example", certificate)]).stormy
+    model.Session.rollback()
 
 
 def test_what_may_be_our_own_fault_opens_nothing() -> None:

@@ -448,7 +448,10 @@ class _Visit:
             detail=failure.detail,
             facts=failure.facts,
             transient=failure.transient,
-            retry_after=answers.retry_after(head, datetime.now(timezone.utc)) if head else None,
+            # Elsewhere it means nothing (RFC 9110 §10.2.3), and the whole host would have to rest for one dead link.
+            retry_after=answers.retry_after(head, datetime.now(timezone.utc))
+            if head and failure.cause is Cause.BLOCKED
+            else None,
         )
 
     def _ok(self, detail: str, answer: _Answer, first: bytes = b"", **more: Any) -> Outcome:

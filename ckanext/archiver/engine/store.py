@@ -127,9 +127,14 @@ def spool(archive_dir: Directory, worker: str) -> Path:
     return directory
 
 
+def is_storable(resource_id: str) -> bool:
+    """Whether an id may become a directory. CKAN takes nearly every text for one."""
+    return _RESOURCE_ID.fullmatch(resource_id) is not None
+
+
 def resource_dir(archive_dir: Directory, resource_id: str) -> Path:
     """:raises ValueError: not an id that may become a directory"""
-    if not _RESOURCE_ID.fullmatch(resource_id):
+    if not is_storable(resource_id):
         raise ValueError(f"not a resource id: {resource_id[:120]!r}")
     return Path(archive_dir) / resource_id[:2] / resource_id
 

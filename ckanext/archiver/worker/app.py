@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.metadata
+import logging
 import os
 from typing import Any
 
@@ -11,7 +14,10 @@ from celery.worker.consumer import Consumer
 from kombu import Exchange, Queue
 
 from ckanext.archiver import config
+from ckanext.archiver.errors import ConfigError
 from ckanext.archiver.worker import context
+
+log = logging.getLogger(__name__)
 
 QUEUE_NAMES = ("priority", "bulk")
 
@@ -28,7 +34,7 @@ def settings() -> dict[str, Any]:
         "broker_connection_max_retries": None,
         # A message may wait in a busy worker as long as a task may run; a copy that is sent again does nothing.
         "broker_transport_options": {"visibility_timeout": 2 * lease, "socket_keepalive": True},
-        "include": ["ckanext.archiver.tasks", *_other_modules()],
+        "include": ["ckanext.archiver.tasks"],
         "task_queues": [Queue(name, Exchange(name), routing_key=name) for name in QUEUE_NAMES],
         "task_default_queue": "priority",
         "task_default_exchange": "priority",
@@ -49,12 +55,19 @@ def settings() -> dict[str, Any]:
 
 
 def _other_modules() -> list[str]:
-    """Task modules of other extensions: what their ``ckan.celery_task`` entry points list."""
-    from importlib.metadata import entry_points
+    """Task modules of other extensions: what their ``ckan.celery_task`` entry points list.
 
+    Those that cannot be imported (they were written for another CKAN) are left out: they must keep neither a worker
+    from starting nor an edit from being saved.
+    """
     modules: list[str] = []
-    for entry in entry_points(group="ckan.celery_task"):
-        modules += entry.load()()
+    for entry in importlib.metadata.entry_points(group="ckan.celery_task"):
+        try:
+            for module in entry.load()():
+                importlib.import_module(module)
+                modules.append(module)
+        except Exception as e:  # noqa: BLE001 - other people's code
+            log.warning("Tasks of %s are left out: %s: %s", entry.value, type(e).__name__, e)
     return sorted({module for module in modules if module != "ckanext.archiver.tasks"})
 
 
@@ -93,8 +106,16 @@ class CkanLoader(AppLoader):
     """Loads CKAN from ``CKAN_INI`` where nobody has yet (the ``celery`` command), then makes the settings."""
 
     def read_configuration(self, env: str = "CELERY_CONFIG_MODULE") -> dict[str, Any]:
-        context.ensure_ckan(os.environ.get("CKAN_INI"))
-        return settings()
+        try:
+            context.ensure_ckan(os.environ.get("CKAN_INI"))
+            return settings()
+        except ConfigError as e:
+            raise SystemExit(str(e)) from e
+
+    def on_worker_init(self) -> None:
+        """Workers do other extensions' tasks too; who only sends messages does not need them."""
+        for module in _other_modules():
+            self.import_task_module(module)
 
 
 app = Celery("archiver", loader=CkanLoader)

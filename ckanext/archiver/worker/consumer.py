@@ -77,6 +77,9 @@ def _tell(error: Exception) -> None:
 
 def request_package(package_id: str, queue: str) -> None:
     """Put requests for all resources of a dataset; the dispatcher sends them."""
+    if queue not in outbox.QUEUES:
+        # From another release, or by hand: no worker would read it.
+        queue = outbox.BULK
     put = outbox.put_selection("p.id = :id OR p.name = :id", {"id": package_id}, queue, "command")
     model.Session.commit()
     if not put:
