@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import uuid
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,37 +13,12 @@ from ckan import model
 from ckanext.archiver import dispatch, hosts, outbox
 from ckanext.archiver.engine.outcome import Cause, Outcome
 from ckanext.archiver.worker import broker
+from rows import put, run
 
 pytestmark = pytest.mark.usefixtures("clean_site")
 
 OK = Outcome(Cause.OK, "ok", requests=1, seconds=0.1)
 UNREACHABLE = Outcome(Cause.UNREACHABLE, "connect-refused", requests=1, seconds=0.1)
-
-
-def run(sql: str, **values: Any) -> Any:
-    result = model.Session.connection().execute(sa.text(sql), values)
-    rows = result.all() if result.returns_rows else None
-    model.Session.commit()
-    return rows
-
-
-def put(host: str, number: int = 1, queue: str = "bulk", **columns: str) -> list[str]:
-    """Requests as ``outbox`` puts them, for resources that nobody will look at."""
-    ids = [f"{host}-{uuid.uuid4().hex}" for _ in range(number)]
-    names = "".join(f", {name}" for name in columns)
-    values = "".join(f", {value}" for value in columns.values())
-    run(
-        f"INSERT INTO archiver_request (resource_id, package_id, queue, host, reason{names}) "
-        f"SELECT id, 'p', :queue, :host, 'command'{values} FROM unnest(CAST(:ids AS text[])) id",
-        ids=ids, queue=queue, host=host,
-    )  # fmt: skip
-    if queue == "bulk":
-        run(
-            "INSERT INTO archiver_host (host, bulk_at) VALUES (:host, now()) "
-            "ON CONFLICT (host) DO UPDATE SET bulk_at = now()",
-            host=host,
-        )
-    return ids
 
 
 def sent() -> dict[str, int]:

@@ -16,6 +16,7 @@ from ckanext.archiver import archiving, hosts, leases, outbox, rounds
 from ckanext.archiver.engine.outcome import Cause, Outcome
 from ckanext.archiver.model import Archival
 from origin_server import Answer, Origin, Request
+from rows import run
 
 pytestmark = [
     pytest.mark.usefixtures("clean_site"),
@@ -24,11 +25,6 @@ pytestmark = [
 
 OK = Outcome(Cause.OK, "ok", requests=1)
 DOWN = Outcome(Cause.UNREACHABLE, "connect-refused", requests=1)
-
-
-def run(sql: str, **values: Any) -> None:
-    model.Session.connection().execute(sa.text(sql), values)
-    model.Session.commit()
 
 
 def leave(outcome: Outcome, *, held: bool = False) -> None:
