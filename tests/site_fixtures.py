@@ -28,18 +28,81 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import ckan.plugins as p
 import ckan.plugins.toolkit as tk
 import pytest
 import redis
 import sqlalchemy as sa
 from ckan import model
 from ckan.lib.redis import connect_to_redis
+from ckan.tests.helpers import CKANTestApp
 
 from _stack.ckan_site import with_settings
 from _stack.layout import free_port
 from origin_server import Origin
 
 GUARD = Path(__file__).with_name("guard")
+
+
+# -- the plugins ----------------------------------------------------------------------------------------------------
+
+
+class Plugins:
+    """The plugins of the configuration. To load them, or to make an app of them, takes CKAN half a second, so they
+    stay for the next test if that has the same settings."""
+
+    def __init__(self) -> None:
+        self.app: Any = None
+        self._asked: dict[str, Any] | None = None
+        self._got: dict[str, Any] = {}
+
+    def load(self) -> None:
+        asked = _settings()
+        if asked != self._asked:
+            self.unload()
+            p.load_all()
+            self._asked = asked
+        else:
+            # Loading has given each setting its type and its default.
+            tk.config.update(self._got)
+        self._got = _settings()
+
+    def unload(self) -> None:
+        if self._asked is not None:
+            # CKAN 2.11 keeps its own, which index datasets.
+            getattr(p, "unload_non_system_plugins", p.unload_all)()
+        self.app = self._asked = None
+
+
+def _settings() -> dict[str, Any]:
+    """The configuration but for what every test has of its own, and nothing keeps."""
+    return {name: value for name, value in tk.config.items() if name != "ckanext-archiver.archive_dir"}
+
+
+@pytest.fixture(scope="session")
+def plugins() -> Plugins:
+    return Plugins()
+
+
+@pytest.fixture(autouse=True)
+def without_plugins(request: pytest.FixtureRequest, plugins: Plugins) -> None:
+    """Whoever does not ask for the plugins does not find those of the test before."""
+    if "with_plugins" not in request.fixturenames:
+        plugins.unload()
+
+
+@pytest.fixture
+def with_plugins(plugins: Plugins, ckan_config: dict[str, Any]) -> None:
+    """The plugins are loaded (in place of CKAN's fixture of this name, which does so for each test)."""
+    plugins.load()
+
+
+@pytest.fixture
+def app(plugins: Plugins, with_plugins: None, make_app: Callable[[], Any]) -> Any:
+    """A client of the site, in place of CKAN's fixture of this name, which makes a site for each test."""
+    if plugins.app is None:
+        plugins.app = make_app().app
+    return CKANTestApp(plugins.app)
 
 
 # -- a clean site --------------------------------------------------------------------------------------------------
