@@ -303,6 +303,18 @@ class Process:
         self._process.wait()
 
 
+class Worker(Process):
+    """A worker with a queue of its own, or with two processes below it for all of them."""
+
+    def __init__(self, ini: Path, queue: str, options: tuple[str, ...]) -> None:
+        super().__init__("worker", ini, ["archiver", "worker", "--queue", queue, *options])
+        self._queues = 2 if queue == "all" else 1
+
+    def await_messages(self) -> None:
+        """Wait until it is ready for messages."""
+        self.await_ready(lambda: len(re.findall("Worker ready for", self.log)) >= self._queues)
+
+
 @pytest.fixture
 def make_ini(request: pytest.FixtureRequest, tmp_path: Path, archive_dir: Path) -> Callable[..., Path]:
     """``make_ini({"option": "value"})``: an ini file like the test's own configuration, for another process.
@@ -328,19 +340,22 @@ def make_ini(request: pytest.FixtureRequest, tmp_path: Path, archive_dir: Path) 
 
 
 @pytest.fixture
-def worker(make_ini: Callable[..., Path]) -> Iterator[Callable[..., Process]]:
+def worker(make_ini: Callable[..., Path]) -> Iterator[Callable[..., Worker]]:
     """``worker("priority", "--concurrency=2", settings={...})``: a real worker process, ready for messages.
 
     Its queue is "all" (two processes below one), "priority" or "bulk". It can be used as a context; whatever runs
-    at the end of the test is killed.
+    at the end of the test is killed. ``ready=False`` does not wait for it (``await_messages`` does): to start takes
+    seconds, in which others may start.
     """
     started: list[Process] = []
 
-    def start(queue: str = "all", *options: str, settings: dict[str, str] | None = None) -> Process:
-        process = Process("worker", make_ini(settings), ["archiver", "worker", "--queue", queue, *options])
+    def start(
+        queue: str = "all", *options: str, settings: dict[str, str] | None = None, ready: bool = True
+    ) -> Worker:
+        process = Worker(make_ini(settings), queue, options)
         started.append(process)
-        expected = 2 if queue == "all" else 1
-        process.await_ready(lambda: len(re.findall("Worker ready for", process.log)) >= expected)
+        if ready:
+            process.await_messages()
         return process
 
     yield start

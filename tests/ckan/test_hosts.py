@@ -183,9 +183,8 @@ def test_two_workers_and_edits_are_polite_together(
         for n in range(6)
     ]
     run("DELETE FROM archiver_request")
-    worker("bulk")
-    worker("bulk")
-    worker("priority")
+    for process in [worker(queue, ready=False) for queue in ("bulk", "bulk", "priority")]:
+        process.await_messages()
     with rounds.Wanted("true", {}) as wanted:
         assert sum(wanted.put("bulk", "command")) == 6
     edits = [
