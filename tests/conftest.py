@@ -6,8 +6,10 @@ with CKAN's own plugin, which is always but for ``bin/test tests/unit``.
 
 from __future__ import annotations
 
+import fcntl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +21,14 @@ loopback_only.install()
 def pytest_configure(config: pytest.Config) -> None:
     if config.pluginmanager.has_plugin("ckan_fixtures"):
         config.pluginmanager.import_plugin("site_fixtures")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Let a test that measures time run while no other run of these tests, as ``.ci/run`` has two, is in a test."""
+    with Path(__file__).open() as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX if item.get_closest_marker("timed") else fcntl.LOCK_SH)
+        return (yield)
 
 
 @pytest.fixture(autouse=True)

@@ -28,18 +28,81 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import ckan.plugins as p
 import ckan.plugins.toolkit as tk
 import pytest
 import redis
 import sqlalchemy as sa
 from ckan import model
 from ckan.lib.redis import connect_to_redis
+from ckan.tests.helpers import CKANTestApp
 
 from _stack.ckan_site import with_settings
 from _stack.layout import free_port
 from origin_server import Origin
 
 GUARD = Path(__file__).with_name("guard")
+
+
+# -- the plugins ----------------------------------------------------------------------------------------------------
+
+
+class Plugins:
+    """The plugins of the configuration. To load them, or to make an app of them, takes CKAN half a second, so they
+    stay for the next test if that has the same settings."""
+
+    def __init__(self) -> None:
+        self.app: Any = None
+        self._asked: dict[str, Any] | None = None
+        self._got: dict[str, Any] = {}
+
+    def load(self) -> None:
+        asked = _settings()
+        if asked != self._asked:
+            self.unload()
+            p.load_all()
+            self._asked = asked
+        else:
+            # Loading has given each setting its type and its default.
+            tk.config.update(self._got)
+        self._got = _settings()
+
+    def unload(self) -> None:
+        if self._asked is not None:
+            # CKAN 2.11 keeps its own, which index datasets.
+            getattr(p, "unload_non_system_plugins", p.unload_all)()
+        self.app = self._asked = None
+
+
+def _settings() -> dict[str, Any]:
+    """The configuration but for what every test has of its own, and nothing keeps."""
+    return {name: value for name, value in tk.config.items() if name != "ckanext-archiver.archive_dir"}
+
+
+@pytest.fixture(scope="session")
+def plugins() -> Plugins:
+    return Plugins()
+
+
+@pytest.fixture(autouse=True)
+def without_plugins(request: pytest.FixtureRequest, plugins: Plugins) -> None:
+    """Whoever does not ask for the plugins does not find those of the test before."""
+    if "with_plugins" not in request.fixturenames:
+        plugins.unload()
+
+
+@pytest.fixture
+def with_plugins(plugins: Plugins, ckan_config: dict[str, Any]) -> None:
+    """The plugins are loaded (in place of CKAN's fixture of this name, which does so for each test)."""
+    plugins.load()
+
+
+@pytest.fixture
+def app(plugins: Plugins, with_plugins: None, make_app: Callable[[], Any]) -> Any:
+    """A client of the site, in place of CKAN's fixture of this name, which makes a site for each test."""
+    if plugins.app is None:
+        plugins.app = make_app().app
+    return CKANTestApp(plugins.app)
 
 
 # -- a clean site --------------------------------------------------------------------------------------------------
@@ -240,6 +303,18 @@ class Process:
         self._process.wait()
 
 
+class Worker(Process):
+    """A worker with a queue of its own, or with two processes below it for all of them."""
+
+    def __init__(self, ini: Path, queue: str, options: tuple[str, ...]) -> None:
+        super().__init__("worker", ini, ["archiver", "worker", "--queue", queue, *options])
+        self._queues = 2 if queue == "all" else 1
+
+    def await_messages(self) -> None:
+        """Wait until it is ready for messages."""
+        self.await_ready(lambda: len(re.findall("Worker ready for", self.log)) >= self._queues)
+
+
 @pytest.fixture
 def make_ini(request: pytest.FixtureRequest, tmp_path: Path, archive_dir: Path) -> Callable[..., Path]:
     """``make_ini({"option": "value"})``: an ini file like the test's own configuration, for another process.
@@ -265,19 +340,22 @@ def make_ini(request: pytest.FixtureRequest, tmp_path: Path, archive_dir: Path) 
 
 
 @pytest.fixture
-def worker(make_ini: Callable[..., Path]) -> Iterator[Callable[..., Process]]:
+def worker(make_ini: Callable[..., Path]) -> Iterator[Callable[..., Worker]]:
     """``worker("priority", "--concurrency=2", settings={...})``: a real worker process, ready for messages.
 
     Its queue is "all" (two processes below one), "priority" or "bulk". It can be used as a context; whatever runs
-    at the end of the test is killed.
+    at the end of the test is killed. ``ready=False`` does not wait for it (``await_messages`` does): to start takes
+    seconds, in which others may start.
     """
     started: list[Process] = []
 
-    def start(queue: str = "all", *options: str, settings: dict[str, str] | None = None) -> Process:
-        process = Process("worker", make_ini(settings), ["archiver", "worker", "--queue", queue, *options])
+    def start(
+        queue: str = "all", *options: str, settings: dict[str, str] | None = None, ready: bool = True
+    ) -> Worker:
+        process = Worker(make_ini(settings), queue, options)
         started.append(process)
-        expected = 2 if queue == "all" else 1
-        process.await_ready(lambda: len(re.findall("Worker ready for", process.log)) >= expected)
+        if ready:
+            process.await_messages()
         return process
 
     yield start

@@ -143,9 +143,7 @@ _PRIORITY = f"""
         SELECT (SELECT r.host FROM archiver_request r WHERE r.queue = 'priority' AND r.host > waiting.host
                 ORDER BY r.host LIMIT 1)
         FROM waiting WHERE waiting.host IS NOT NULL
-    )
-    UPDATE archiver_request SET sent_until = now() + :sent * interval '1 second'
-    WHERE resource_id IN (
+    ), due AS MATERIALIZED (
         SELECT d.resource_id FROM waiting w LEFT JOIN archiver_host h ON h.host = w.host
         CROSS JOIN LATERAL (
             SELECT r.resource_id, r.not_before FROM archiver_request r
@@ -168,6 +166,8 @@ _PRIORITY = f"""
         WHERE w.host IS NOT NULL
         ORDER BY d.not_before LIMIT :room
     )
+    UPDATE archiver_request SET sent_until = now() + :sent * interval '1 second'
+    WHERE resource_id IN (SELECT resource_id FROM due)
     RETURNING resource_id
 """  # noqa: S608 - constants only
 
@@ -214,9 +214,10 @@ _LOOKED_AT = """
         AS f (host, budget, later, free)
 """
 
+# What is due is selected once: as a plain subquery, PostgreSQL may run it again for each row that it compares, and
+# each time it would lock and give other rows.
 _BULK = f"""
-    UPDATE archiver_request SET sent_until = now() + :sent * interval '1 second'
-    WHERE resource_id IN (
+    WITH due AS MATERIALIZED (
         SELECT d.resource_id FROM {_LOOKED_AT}
         CROSS JOIN LATERAL (
             SELECT r.resource_id FROM archiver_request r
@@ -231,6 +232,8 @@ _BULK = f"""
         ) d
         WHERE f.budget > 0
     )
+    UPDATE archiver_request SET sent_until = now() + :sent * interval '1 second'
+    WHERE resource_id IN (SELECT resource_id FROM due)
     RETURNING resource_id
 """  # noqa: S608 - constants only
 

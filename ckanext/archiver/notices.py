@@ -113,18 +113,20 @@ def _tell(notice: dict[str, Any]) -> None:
         model.Session.commit()
 
 
-# What nobody holds, or somebody who is dead, or takes too long.
+# What nobody holds, or somebody who is dead, or takes too long. Selected once, as in the dispatcher.
 _TAKE = """
-    UPDATE archiver_notice SET lease_token = :token, leased_by = :worker, attempts = attempts + 1,
-        leased_until = now() + :lease * interval '1 second'
-    WHERE id IN (
+    WITH left_over AS MATERIALIZED (
         SELECT n.id FROM archiver_notice n LEFT JOIN archiver_worker w
             ON w.worker_id = n.leased_by AND w.seen_at > now() - :dead * interval '1 second'
         WHERE n.lease_token IS NULL
             OR n.leased_until < now()
             OR (w.worker_id IS NULL AND n.leased_by <> :direct
                 AND n.leased_until < now() + (:lease - :dead) * interval '1 second')
-        ORDER BY n.id LIMIT :limit FOR UPDATE OF n SKIP LOCKED)
+        ORDER BY n.id LIMIT :limit FOR UPDATE OF n SKIP LOCKED
+    )
+    UPDATE archiver_notice SET lease_token = :token, leased_by = :worker, attempts = attempts + 1,
+        leased_until = now() + :lease * interval '1 second'
+    WHERE id IN (SELECT id FROM left_over)
     RETURNING id, attempts, operation, package_id, resource_id
 """
 

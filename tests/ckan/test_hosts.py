@@ -17,6 +17,7 @@ from ckanext.archiver import archiving, hosts, leases, outbox, rounds
 from ckanext.archiver.engine.outcome import Cause, Hop, Outcome
 from ckanext.archiver.model import Archival
 from origin_server import Answer, Origin, Request
+from rows import run
 
 pytestmark = [
     pytest.mark.usefixtures("clean_site"),
@@ -25,11 +26,6 @@ pytestmark = [
 
 OK = Outcome(Cause.OK, "ok", requests=1)
 DOWN = Outcome(Cause.UNREACHABLE, "connect-refused", requests=1)
-
-
-def run(sql: str, **values: Any) -> None:
-    model.Session.connection().execute(sa.text(sql), values)
-    model.Session.commit()
 
 
 def leave(outcome: Outcome, *, held: bool = False, probes: bool = False) -> None:
@@ -57,9 +53,10 @@ def fail(times: int) -> None:
         leave(DOWN)
 
 
-def test_one_visit_an_interval() -> None:
+def test_one_visit_an_interval(ckan_config: Any) -> None:
+    ckan_config["ckanext-archiver.host_interval"] = 100
     assert enter().wait == 0
-    assert 0.5 < enter().wait <= 1
+    assert 90 < enter().wait <= 100
 
 
 def test_somebody_elses_visit_counts() -> None:
@@ -185,12 +182,13 @@ def test_a_host_that_was_not_visited_lets_the_next_go() -> None:
     assert model.Session.connection().execute(sa.text("SELECT bulk_at <= now() FROM archiver_host")).scalar()
 
 
-def test_leaving_wakes_the_host_when_it_may_be_visited_again() -> None:
+def test_leaving_wakes_the_host_when_it_may_be_visited_again(ckan_config: Any) -> None:
+    ckan_config["ckanext-archiver.host_interval"] = 100
     run("INSERT INTO archiver_host (host, bulk_at) VALUES ('h.example', now() + interval '1 hour')")
     leave(OK)
     row = host()
     assert row["bulk_at"] == row["next_at"]
-    assert 0.5 < row["wait"] <= 1
+    assert 90 < row["wait"] <= 100
     run("UPDATE archiver_host SET bulk_at = NULL")
     leave(OK)
     assert host()["bulk_at"] is None, "nothing waits there"
@@ -234,9 +232,8 @@ def test_two_workers_and_edits_are_polite_together(
         for n in range(6)
     ]
     run("DELETE FROM archiver_request")
-    worker("bulk")
-    worker("bulk")
-    worker("priority")
+    for process in [worker(queue, ready=False) for queue in ("bulk", "bulk", "priority")]:
+        process.await_messages()
     with rounds.Wanted("true", {}) as wanted:
         assert sum(wanted.put("bulk", "command")) == 6
     edits = [

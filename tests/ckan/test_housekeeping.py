@@ -6,23 +6,14 @@ import os
 import socket
 import subprocess
 import sys
-from typing import Any
 
 import pytest
-import sqlalchemy as sa
-from ckan import model
 from ckan.lib.redis import connect_to_redis
 
 from ckanext.archiver import dispatch, housekeeping
+from rows import put, run
 
 pytestmark = pytest.mark.usefixtures("clean_site")
-
-
-def run(sql: str, **values: Any) -> Any:
-    result = model.Session.connection().execute(sa.text(sql), values)
-    rows = result.all() if result.returns_rows else None
-    model.Session.commit()
-    return rows
 
 
 def worker(worker_id: str, pid: int, seen: int, hostname: str = "") -> None:
@@ -85,9 +76,8 @@ def test_a_worker_that_says_goodbye_gives_back_without_a_death() -> None:
 
 
 def test_messages_of_an_emptied_broker_are_sent_again() -> None:
-    run("INSERT INTO archiver_request (resource_id, package_id, queue, host, reason) "
-        "SELECT 'r' || i, 'p', 'bulk', 'h' || i, 'round' FROM generate_series(1, 20) i")  # fmt: skip
-    dispatch.find_lost_hosts()
+    for number in range(20):
+        put(f"h{number}.example")
     assert dispatch.tick() == 20
     run("UPDATE archiver_request SET sent_until = sent_until - interval '11 seconds'")
     assert housekeeping.find_lost_messages() == 0, "they are there"

@@ -11,20 +11,14 @@ from ckan import model
 from ckan.tests import factories
 
 from ckanext.archiver import outbox
+from rows import run
 
 pytestmark = pytest.mark.usefixtures("clean_site")
 
 
-def run(sql: str, **values: Any) -> Any:
-    result = model.Session.connection().execute(sa.text(sql), values)
-    rows = result.mappings().all() if result.returns_rows else None
-    model.Session.commit()
-    return rows
-
-
 def row() -> Any:
     (found,) = run("SELECT * FROM archiver_request")
-    return found
+    return found._mapping
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -11,15 +10,9 @@ from ckan import model
 from ckan.tests import factories
 
 from ckanext.archiver import outbox, rounds
+from rows import run
 
 pytestmark = pytest.mark.usefixtures("clean_site")
-
-
-def run(sql: str, **values: Any) -> Any:
-    result = model.Session.connection().execute(sa.text(sql), values)
-    rows = result.all() if result.returns_rows else None
-    model.Session.commit()
-    return rows
 
 
 def resource(next_check: str | None = "now() - interval '1 hour'") -> str:

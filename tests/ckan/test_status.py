@@ -9,13 +9,12 @@ from typing import Any
 
 import ckan.plugins.toolkit as tk
 import pytest
-import sqlalchemy as sa
-from ckan import model
 from ckan.cli.cli import ckan
 from ckan.tests import factories
 
 from _stack.layout import free_port
 from ckanext.archiver import cli_queue, hosts, housekeeping, rounds, status
+from rows import put, run
 
 pytestmark = pytest.mark.usefixtures("clean_site")
 
@@ -24,21 +23,6 @@ pytestmark = pytest.mark.usefixtures("clean_site")
 def free_port_url() -> str:
     """Of a broker at a port where nobody listens."""
     return f"redis://127.0.0.1:{free_port()}/0"
-
-
-def run(sql: str, **values: Any) -> None:
-    model.Session.connection().execute(sa.text(sql), values)
-    model.Session.commit()
-
-
-def requests(number: int, queue: str = "bulk", host: str = "h.example", **columns: str) -> None:
-    names = "".join(f", {name}" for name in columns)
-    values = "".join(f", {value}" for value in columns.values())
-    run(
-        f"INSERT INTO archiver_request (resource_id, package_id, queue, host, reason{names}) "
-        f"SELECT md5(random()::text), 'p', :queue, :host, 'command'{values} FROM generate_series(1, :number)",
-        queue=queue, host=host, number=number,
-    )  # fmt: skip
 
 
 def checks(number: int, seconds_ago: int) -> None:
@@ -56,9 +40,9 @@ def test_an_empty_site() -> None:
 
 
 def test_waiting_running_and_the_oldest() -> None:
-    requests(3, requested_at="now() - interval '90 seconds'")
-    requests(2, lease_token="'x'", leased_until="now() + interval '1 minute'")
-    requests(1, "priority", sent_until="now() + interval '1 minute'")
+    put("h.example", 3, requested_at="now() - interval '90 seconds'")
+    put("h.example", 2, lease_token="'x'", leased_until="now() + interval '1 minute'")
+    put("h.example", 1, "priority", sent_until="now() + interval '1 minute'")
     queues = status.collect()["queues"]
     assert (queues["bulk"]["waiting"], queues["bulk"]["running"]) == (3, 2)
     assert 90 <= queues["bulk"]["oldest_wait_seconds"] < 100
@@ -69,15 +53,15 @@ def test_waiting_running_and_the_oldest() -> None:
 def test_the_end_of_the_round_follows_from_the_rate_and_the_largest_host() -> None:
     checks(600, 60)
     for number in range(10):
-        requests(100, host=f"h{number}.example")
+        put(f"h{number}.example", 100)
     assert status.collect()["rate_per_second"] == pytest.approx(10, abs=0.5)
     assert status.eta() == pytest.approx(100, abs=6), "1,000 at 10 a second"
-    requests(900, host="h1.example")
+    put("h1.example", 900)
     assert status.eta() == 1000, "one host alone takes so long, at its pace"
 
 
 def test_nobody_knows_the_end_while_nothing_moves() -> None:
-    requests(10)
+    put("h.example", 10)
     assert status.eta() is None
     run("INSERT INTO archiver_state (key, value) VALUES ('round', jsonb_build_object('started_at', now()))")
     assert "nobody knows" in "\n".join(status.lines(status.collect()))
@@ -109,7 +93,7 @@ def test_paused_hosts_and_why() -> None:
     run("INSERT INTO archiver_host (host, open_until, failing_since, next_at) VALUES "
         "('down.example', now() + interval '1 hour', now() - interval '2 hours', now()), "
         "('busy.example', NULL, NULL, now() + interval '1 hour'), ('fine.example', NULL, NULL, now())")  # fmt: skip
-    requests(7, host="down.example")
+    put("down.example", 7)
     paused = status.collect()["hosts_paused"]
     assert paused["count"] == 2
     assert [(one["host"], one["why"], one["waiting"]) for one in paused["hosts"]] == [
@@ -128,8 +112,8 @@ def test_a_queue_without_a_worker_is_told_loudly() -> None:
 
 
 def test_held_verdicts_and_the_guard() -> None:
-    requests(4, held="'outage'")
-    requests(1, held="'disk-full'")
+    put("h.example", 4, held="'outage'")
+    put("h.example", 1, held="'disk-full'")
     run("INSERT INTO archiver_host (host, last_checked_at, last_failed, failing_since) "
         "SELECT 'h' || i, now(), true, now() FROM generate_series(1, 25) i")  # fmt: skip
     assert hosts.weather().stormy
@@ -228,7 +212,7 @@ def test_only_sysadmins_may_see_it(app: Any) -> None:
 
 
 def test_prometheus_text(app: Any) -> None:
-    requests(3)
+    put("h.example", 3)
     sysadmin = factories.SysadminWithToken()
     answer = app.get("/archiver/metrics", headers={"Authorization": sysadmin["token"]})
     assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")

@@ -17,15 +17,9 @@ from _stack.layout import free_port
 from ckanext.archiver import archiving, leases, outbox, rounds
 from ckanext.archiver.model import Archival
 from origin_server import Origin
+from rows import requested, run
 
 pytestmark = pytest.mark.usefixtures("clean_site")
-
-
-def run(sql: str, **values: Any) -> Any:
-    result = model.Session.connection().execute(sa.text(sql), values)
-    rows = result.all() if result.returns_rows else None
-    model.Session.commit()
-    return rows
 
 
 @pytest.fixture
@@ -36,11 +30,6 @@ def update(cli: Any) -> Any:
         return result
 
     return invoke
-
-
-def requested(queue: str = "") -> set[str]:
-    rows = run("SELECT resource_id FROM archiver_request WHERE :queue IN ('', queue)", queue=queue)
-    return {row[0] for row in rows}
 
 
 @pytest.fixture

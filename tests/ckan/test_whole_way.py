@@ -126,6 +126,7 @@ def listener(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Listener:
     return made
 
 
+@pytest.mark.timed
 def test_an_edit_goes_the_whole_way(
     web: StartWeb, worker: StartWorker, origin: Origin, fresh: Fresh, wait_until: Wait, listener: Listener,
     archive_dir: Path,
@@ -242,6 +243,7 @@ def timed(edit: Callable[[], Any]) -> float:
     return time.monotonic() - began
 
 
+@pytest.mark.timed
 def test_a_dead_broker_holds_up_nobody_and_loses_nothing(
     broker: Broker, web: StartWeb, worker: StartWorker, origin: Origin, fresh: Fresh, wait_until: Wait
 ) -> None:
@@ -265,6 +267,7 @@ def test_a_dead_broker_holds_up_nobody_and_loses_nothing(
     assert (row.verdict, row.source_url) == ("ok", origin.url("/new.csv"))
 
 
+@pytest.mark.timed
 def test_a_broker_that_hangs_holds_up_one_edit_for_a_moment(
     broker: Broker, web: StartWeb, worker: StartWorker, origin: Origin, fresh: Fresh, wait_until: Wait
 ) -> None:
@@ -290,6 +293,7 @@ def test_a_broker_that_hangs_holds_up_one_edit_for_a_moment(
     assert origin.asked("/2.csv") == 1
 
 
+@pytest.mark.timed
 def test_a_site_whose_broker_was_never_there_saves_edits_in_time(
     broker: Broker, web: StartWeb, origin: Origin, fresh: Fresh
 ) -> None:

@@ -27,7 +27,7 @@ from _stack.process import running, stop, wait_until
 from origin_server import Origin
 
 SETTINGS = {
-    "ckan.plugins": "archiver archiver_hears",
+    "ckan.plugins": "archiver archiver_hears archiver_hurries",
     "ckanext-archiver.host_interval": "0",
     "ckanext-archiver.host_concurrency": "0",
     "ckanext-archiver.min_free_bytes": "0",
@@ -57,6 +57,7 @@ def plugins_for_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         "archiver_raises = listeners:Raises\n"
         "archiver_breaks_the_session = listeners:BreaksTheSession\n"
         "archiver_has_no_clock = listeners:HasNoClock\n"
+        "archiver_hurries = listeners:Hurries\n"
     )
     heard = tmp_path / "heard.jsonl"
     monkeypatch.setenv("PYTHONPATH", f"{folder.parent}:{Path(__file__).parent}")
@@ -78,14 +79,19 @@ def start(worker: Callable[..., Any]) -> Callable[..., Any]:
     """``start("bulk", "--concurrency=4", lease_seconds=90)``: a worker with the settings of these tests."""
 
     def run(
-        queue: str = "bulk", *options: str, plugins: str = "", database_url: str = "", **changed: object
+        queue: str = "bulk",
+        *options: str,
+        plugins: str = "",
+        database_url: str = "",
+        ready: bool = True,
+        **changed: object,
     ) -> Any:
         settings = {**SETTINGS, **{f"ckanext-archiver.{name}": str(value) for name, value in changed.items()}}
         if plugins:
             settings["ckan.plugins"] = plugins
         if database_url:
             settings["sqlalchemy.url"] = database_url
-        return worker(queue, *options, settings=settings)
+        return worker(queue, *options, settings=settings, ready=ready)
 
     return run
 
@@ -93,11 +99,13 @@ def start(worker: Callable[..., Any]) -> Callable[..., Any]:
 class Murderer:
     """Kills workers at random and starts others in their place, like a bad day with a supervisor."""
 
-    def __init__(self, begin: Callable[[], Any], count: int, every: tuple[float, float]) -> None:
+    def __init__(self, begin: Callable[..., Any], count: int, every: tuple[float, float]) -> None:
         self._begin = begin
         self._every = every
         self._random = random.Random(20260101)  # noqa: S311 - not a secret
-        self.workers = [begin() for _ in range(count)]
+        self.workers = [begin(ready=False) for _ in range(count)]
+        for worker in self.workers:
+            worker.await_messages()
         self.killed = 0
         self._next = time.monotonic() + self._random.uniform(*every)
 

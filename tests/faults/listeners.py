@@ -1,4 +1,4 @@
-"""Plugins that are loaded into the workers of these tests: one that hears, two that do not behave."""
+"""Plugins that are loaded into the workers of these tests: one that hears, others that do not behave."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Any
 
 import ckan.plugins as p
 import sqlalchemy as sa
+from celery import signals
 from ckan import model
 
-from ckanext.archiver import clock
+from ckanext.archiver import archiving, clock, dispatch
 from ckanext.archiver.interfaces import IPipe
 
 FILE = "ARCHIVER_TEST_HEARD"
@@ -57,3 +58,18 @@ class HasNoClock(p.SingletonPlugin):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         real, jumps = clock.utc, itertools.cycle((timedelta(days=2), timedelta(days=-2), timedelta()))
         clock.utc = lambda: real() + next(jumps)
+
+
+class Hurries(p.SingletonPlugin):
+    """Makes those pauses shorter that no setting makes shorter: suspects take turns, a busy host is looked at again,
+    a worker that is told to stop waits for what it does."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        signals.worker_init.connect(self._hurry, weak=False)
+
+    def _hurry(self, **kwargs: Any) -> None:
+        from ckanext.archiver.worker import run
+
+        archiving.SUSPECT_SECONDS = 0.2
+        dispatch.BUSY_SECONDS = 1
+        run.STOP_SECONDS = 3

@@ -18,7 +18,7 @@ def test_the_broker_is_flushed_then_full_then_away(
     world: World, broker: Any, start: Callable[..., Any], wait_until: Callable[..., None], seconds: float
 ) -> None:
     ids = world.add(60 + 4 * int(seconds), delay=0.4, broken_every=1000)
-    start("all", "--concurrency=2", dispatch_window=20)
+    start("all", "--concurrency=4", dispatch_window=20)
     world.request("bulk")
     client = redis.Redis(port=broker.port)
 

@@ -23,6 +23,7 @@ _BACKLOG = """
 """
 
 
+@pytest.mark.timed
 @pytest.mark.timeout(150)
 @pytest.mark.parametrize(
     "queues", [("all",), pytest.param(("priority", "bulk", "bulk"), marks=pytest.mark.slow)], ids="+".join

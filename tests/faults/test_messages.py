@@ -18,8 +18,8 @@ def test_messages_come_five_times_to_two_workers_with_a_dispatcher_each(
     gate = threading.Event()
     (held,) = world.add_urls([world.file("/held.csv", gate=gate)])
     others = world.add(60, delay=0.05)
-    for _ in range(2):
-        start("bulk")
+    for worker in [start("bulk", ready=False) for _ in range(2)]:
+        worker.await_messages()
     world.request()
     connection = broker.connect(timeout=5)
     for _ in range(5):

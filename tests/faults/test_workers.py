@@ -31,7 +31,7 @@ def test_workers_are_killed_at_random(
 ) -> None:
     world.add(200, delay=0.4)
     options = ("--concurrency=4", f"--pool={pool}")
-    bad_day = murderer(lambda: start("bulk", *options), 2, (0.2, 0.8))
+    bad_day = murderer(lambda **how: start("bulk", *options, **how), 2, (0.2, 0.8))
     world.request()
 
     world.settle(150, meanwhile=lambda: bad_day.strike() if world.left().get("requests", 0) > 20 else None)
@@ -99,7 +99,12 @@ def test_workers_that_are_told_to_stop_return_what_they_do(
     gate = threading.Event()
     urls = [world.file(f"/{number}.csv", gate=gate) for number in range(8)]
     ids = world.add_urls(urls)
-    workers = [start("all", "--concurrency=2"), start("bulk", "--pool=prefork", "--concurrency=2")]
+    workers = [
+        start("all", "--concurrency=2", ready=False),
+        start("bulk", "--pool=prefork", "--concurrency=2", ready=False),
+    ]
+    for worker in workers:
+        worker.await_messages()
     world.request("priority", ids[:2])
     wait_until(lambda: len(world.origin.requests) == 2)
     world.request("bulk")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ckanext.archiver.engine.outcome import Cause, Verdict
@@ -143,6 +143,7 @@ def test_every_cause_has_a_rule_and_every_special_detail_a_sentence() -> None:
     assert rule_for(Cause.GONE, "http-gone") is Rule.AT_ONCE
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(sorted(EVENTS)), st.floats(0.1, 100)), min_size=1, max_size=30))
 def test_no_history_accuses_without_confirmation(events: list[tuple[str, float]]) -> None:
     """Broken needs one certain failure or three failures since the last success, whatever came between."""

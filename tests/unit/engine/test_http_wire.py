@@ -206,6 +206,7 @@ def test_retry_after(value: str, seconds: int | None) -> None:
     assert answers.retry_after(Head(503, {"retry-after": [value]}), NOW) == seconds
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_retry_after_of_any_text(value: str) -> None:
     found = answers.retry_after(Head(503, {"retry-after": [value]}), NOW)
