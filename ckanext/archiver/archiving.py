@@ -95,6 +95,8 @@ class Visit:
     outcome: Outcome
     temp_path: Path | None = None
     """The file that came, until it is in the archive."""
+    has_company: bool = True
+    """Other copies may be beside it there."""
     values: dict[str, Any] | None = None
     """The archival's row, where there is something to write."""
     remember: bool = False
@@ -375,7 +377,7 @@ def _look_at(job: Job) -> Visit | None:
             _set_aside(job, job.link)
         else:
             outcome = _look(job, job.link)
-            return Visit(job, job.link, _sealed(outcome), outcome.temp_path)
+            return Visit(job, job.link, outcome, outcome.temp_path)
     leases.drop(job.claim.token)
     return None
 
@@ -415,16 +417,6 @@ def _look(job: Job, link: Link) -> Outcome:
         **({} if check_only else _validators(link)),
     )
     return http.fetch(request, limits=config.limits(), policy=config.policy(), spool=spool, stop=_stopping)
-
-
-def _sealed(outcome: Outcome) -> Outcome:
-    """With a file that is safely on the disk; this waits for the disk, so each thread does it for itself."""
-    if outcome.temp_path is not None:
-        try:
-            store.seal(outcome.temp_path)
-        except OSError as e:
-            return _disk_failed(outcome, e)
-    return outcome
 
 
 def _validators(link: Link) -> dict[str, str | None]:
@@ -536,7 +528,8 @@ def _conclude(visit: Visit, ours: bool) -> Result | None:
             return None
         if not visit.remember or values is None:
             return None
-        _tidy(visit.link, values["cache_filepath"])
+        if visit.has_company:
+            _tidy(visit.link, values["cache_filepath"])
         log.info("%s: resource %s (%s)", values["verdict"], claim.resource_id, visit.outcome.detail)
         if notices.wanted():
             notices.deliver(claim.token)
@@ -600,8 +593,12 @@ def _keep(visit: Visit, now: datetime) -> None:
         return
     name = outcome.filename or "resource"
     try:
-        path = store.place(outcome.temp_path, archive_dir, visit.link.resource_id, name, now)
-        visit.outcome, visit.temp_path = replace(outcome, temp_path=path), None
+        path, has_company = store.place(outcome.temp_path, archive_dir, visit.link.resource_id, name, now)
+        visit.outcome, visit.temp_path, visit.has_company = (
+            replace(outcome, temp_path=path),
+            None,
+            has_company,
+        )
         store.sync_name(path)
     except OSError as e:
         visit.outcome = _disk_failed(outcome, e)

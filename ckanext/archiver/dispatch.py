@@ -51,7 +51,7 @@ MOST = 100
 LONGEST_RUN = 40
 """Ticks of the round that follow each other without a pause."""
 
-TOGETHER = 10
+TOGETHER = 5
 """Resources that share a message while many are due. They are archived one after the other, so they are few."""
 
 AT_ONCE = 50

@@ -17,7 +17,6 @@ import time
 from collections.abc import Collection
 from datetime import datetime
 from pathlib import Path
-from typing import IO
 from urllib.parse import quote
 
 from .outcome import Cause
@@ -46,7 +45,7 @@ class Sink:
         self._sha256 = hashlib.sha256()
         # Not for security: the "hash" of older releases.
         self._sha1 = hashlib.sha1(usedforsecurity=False)
-        self._file: IO[bytes] | None = None
+        self._handle: int | None = None
         self._path: Path | None = None
 
     def write(self, data: bytes) -> None:
@@ -57,33 +56,36 @@ class Sink:
         if self._spool is None:
             return
         try:
-            if self._file is None:
-                self._open(self._spool)
-            if self._file is not None:
-                self._file.write(data)
+            if self._handle is None:
+                self._handle = self._open(self._spool)
+            left = memoryview(data)
+            while left:
+                left = left[os.write(self._handle, left) :]
         except OSError as e:
             raise disk_failure(e) from e
 
     def finish(self) -> Path | None:
-        """The file, closed; the caller's from now on. None when nothing was written.
+        """The file, closed and safely on the disk; the caller's from now on. None when nothing was written.
 
         :raises Failure: the disk is full or broken
         """
         try:
-            if self._file is not None:
-                self._file.close()
+            if self._handle is not None:
+                _seal(self._handle)
+                handle, self._handle = self._handle, None
+                os.close(handle)
         except OSError as e:
             raise disk_failure(e) from e
-        path, self._path, self._file = self._path, None, None
+        path, self._path = self._path, None
         return path
 
     def discard(self) -> None:
         """Remove the file, if there is one that :meth:`finish` has not given away."""
-        file, path = self._file, self._path
-        self._file = self._path = None
+        handle, path = self._handle, self._path
+        self._handle = self._path = None
         try:
-            if file is not None:
-                file.close()
+            if handle is not None:
+                os.close(handle)
         except OSError as e:
             log.debug("Closing %s: %s", path, e)
         if path is not None:
@@ -97,7 +99,7 @@ class Sink:
     def sha1(self) -> str:
         return self._sha1.hexdigest()
 
-    def _open(self, spool: Path) -> None:
+    def _open(self, spool: Path) -> int:
         if self._min_free and free_bytes(spool) < self._min_free:
             raise Failure(Cause.OWN_FAULT, "disk-full")
         try:
@@ -106,7 +108,7 @@ class Sink:
             spool.mkdir(parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(dir=spool, prefix="fetch-")
         self._path = Path(name)
-        self._file = os.fdopen(handle, "wb")
+        return handle
 
 
 def disk_failure(error: OSError) -> Failure:
@@ -123,7 +125,8 @@ def spool(archive_dir: Directory, worker: str) -> Path:
     :raises OSError: it cannot be made
     """
     directory = Path(archive_dir) / TEMP_DIR / worker
-    directory.mkdir(parents=True, exist_ok=True)
+    if not directory.is_dir():
+        directory.mkdir(parents=True, exist_ok=True)
     return directory
 
 
@@ -147,26 +150,26 @@ def keep(temp_path: Path, archive_dir: Directory, resource_id: str, filename: st
     :raises OSError: the disk is full or broken; the temp file is still there
     """
     resource_dir(archive_dir, resource_id)  # before anything is touched
-    seal(temp_path)
-    path = place(temp_path, archive_dir, resource_id, filename)
+    handle = os.open(temp_path, os.O_RDONLY)
+    try:
+        _seal(handle)
+    finally:
+        os.close(handle)
+    path, _ = place(temp_path, archive_dir, resource_id, filename)
     sync_name(path)
     return path
 
 
-def seal(temp_path: Path) -> None:
-    """Have the disk hold all bytes of a file that is to be placed in the archive.
-
-    :raises OSError: the disk is full or broken
-    """
-    # mkstemp's 0600 would keep the web server from reading it.
-    os.chmod(temp_path, 0o666 & ~_umask())
-    _sync(temp_path)
+def _seal(handle: int) -> None:
+    """Have the disk hold all bytes of a file, and the web server read it: mkstemp's 0600 would keep it from that."""
+    os.fchmod(handle, 0o666 & ~_umask())
+    os.fsync(handle)
 
 
 def place(
     temp_path: Path, archive_dir: Directory, resource_id: str, filename: str, time: datetime | None = None
-) -> Path:
-    """Move a sealed file into the archive; that it is there lasts once :func:`sync_name` was called.
+) -> tuple[Path, bool]:
+    """Move a file that a :class:`Sink` finished into the archive; its name lasts once :func:`sync_name` was called.
 
     Older copies under other names stay until :func:`remove_others`, so that a row always names a file that
     exists.
@@ -174,20 +177,31 @@ def place(
     :param temp_path: the file, or its place in the archive already
     :param filename: a plain name, as :func:`names.filename` makes it
     :param time: the time that the file is to have (aware)
+    :returns: the file's place, and whether anything else may be beside it
     :raises ValueError: the id or the name could lead elsewhere
     :raises OSError: the disk is full or broken; the temp file is still there
     """
     if filename in ("", ".", "..") or "/" in filename or "\0" in filename:
         raise ValueError(f"not a file name: {filename[:120]!r}")
     directory = resource_dir(archive_dir, resource_id)
-    directory.mkdir(parents=True, exist_ok=True)
+    has_company = not _made(directory)
     if time is not None:
         os.utime(temp_path, (time.timestamp(), time.timestamp()))
     path = directory / filename
-    if path.is_dir():
-        raise ValueError(f"a directory stands at {path}")
-    os.replace(temp_path, path)
-    return path
+    try:
+        os.replace(temp_path, path)
+    except IsADirectoryError as e:
+        raise ValueError(f"a directory stands at {path}") from e
+    return path, has_company
+
+
+def _made(directory: Path) -> bool:
+    """Make a directory; False where it was there."""
+    try:
+        directory.mkdir(parents=True)
+    except FileExistsError:
+        return False
+    return True
 
 
 def sync_name(path: Path) -> None:
@@ -257,7 +271,7 @@ def free_bytes(archive_dir: Directory) -> int:
     while True:
         try:
             found = os.statvfs(directory)
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             if directory == directory.parent:
                 raise
             directory = directory.parent

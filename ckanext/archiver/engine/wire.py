@@ -90,11 +90,12 @@ class Stream:
         self.at_once = RECEIVE_BYTES
         self._window_ends = 0.0
         self._window_bytes = 0
+        self._timeout = -1.0
 
     def send(self, data: bytes) -> None:
         """:raises Failure: the remote took too long or is gone"""
         try:
-            self.sock.settimeout(self.patience.left(self.patience.limits.first_byte_timeout))
+            self._wait_at_most(self.patience.left(self.patience.limits.first_byte_timeout))
             self.sock.sendall(data)
         except TimeoutError:
             self.patience.left(1)
@@ -142,12 +143,18 @@ class Stream:
         if self.patience.stop is not None:
             wait = min(wait, STOP_POLL_SECONDS)
         try:
-            self.sock.settimeout(max(wait, 0.001))
+            self._wait_at_most(max(wait, 0.001))
             return self.sock.recv(self.at_once)
         except TimeoutError:
             return None
         except OSError as e:
             raise _broken(e) from e
+
+    def _wait_at_most(self, seconds: float) -> None:
+        # Each time is a call of the system, and most times it is the pause in which we look whether to stop.
+        if seconds != self._timeout:
+            self.sock.settimeout(seconds)
+            self._timeout = seconds
 
     def _open_window(self, now: float) -> None:
         self._window_ends = now + self.patience.limits.floor_seconds

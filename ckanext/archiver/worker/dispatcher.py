@@ -27,11 +27,26 @@ log = logging.getLogger(__name__)
 TICK_SECONDS = 0.2
 
 
+class Load:
+    """How much of a processor this process uses."""
+
+    def __init__(self) -> None:
+        self.used, self.at = time.process_time(), time.monotonic()
+
+    def share(self) -> float:
+        """Of the time since it was asked last, 1 at most."""
+        used, at = time.process_time(), time.monotonic()
+        share = (used - self.used) / max(at - self.at, 0.001)
+        self.used, self.at = used, at
+        return min(share, 1.0)
+
+
 class Job:
     """Something done every so often. A failure is told once a minute, with growing pauses between the tries.
 
     :param longest: seconds between two tries, at most
-    :param rest: how many times longer it rests than it used the processor, while this process archives
+    :param rest: how many times longer it rests than it used the processor, while this process archives and keeps one
+        busy; in the same measure less where it does not
     """
 
     def __init__(
@@ -41,6 +56,7 @@ class Job:
         self.due = 0.0
         self.failures = 0
         self.told = float("-inf")
+        self.load = Load()
 
     def run(self) -> Any:
         """Do it, if it is time."""
@@ -60,8 +76,9 @@ class Job:
             return None
         finally:
             model.Session.remove()
-        if leases.busy():
-            self.due = max(self.due, time.monotonic() + self.rest * (time.thread_time() - used))
+        if self.rest and leases.busy():
+            rest = self.rest * self.load.share() * (time.thread_time() - used)
+            self.due = max(self.due, time.monotonic() + rest)
         if self.failures:
             log.warning("%s works again", self.name)
         self.failures = 0
@@ -182,7 +199,7 @@ class Dispatcher:
             Jobs("housekeeper", 0.5, [
                 Job("Looking for dead workers", a_while, housekeeping.take_from_the_dead),
                 Job("Delivering left notices", a_while, notices.deliver_left),
-                Job("Refreshing the index", 2, indexing.refresh_left, rest=19),
+                Job("Refreshing the index", 2, indexing.refresh_left, rest=49),
                 Job("Sweeping", a_while, housekeeping.sweep),
                 Job("The regular round", 20, rounds.put_due),
                 Job("Looking for links in no schedule", 60, rounds.put_never_planned),

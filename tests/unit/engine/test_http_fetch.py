@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import logging
+import os
 import re
 import socket
 import subprocess
@@ -136,10 +137,10 @@ def test_a_header_of_ours_cannot_be_chosen_from_outside(fetch: Fetch) -> None:
 
 
 def test_a_full_disk_is_our_own_fault(fetch: Fetch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def full(self: store.Sink, spool: Path) -> None:
+    def full(self: store.Sink, spool: Path) -> int:
         self._path = tmp_path / "fetch-x"
         self._path.touch()
-        self._file = open("/dev/full", "wb", buffering=0)  # noqa: SIM115 - the sink closes it
+        return os.open("/dev/full", os.O_WRONLY)
 
     monkeypatch.setattr(store.Sink, "_open", full)
     outcome = fetch("http://data.example:{http}/plain/x")

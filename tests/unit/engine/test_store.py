@@ -169,7 +169,7 @@ def test_troubles_of_the_disk_are_ours(number: int, detail: str) -> None:
 def test_a_full_device_is_our_own_fault() -> None:
     """The kernel's own full disk: every write to /dev/full is ENOSPC."""
     sink = store.Sink(Path("/dev"))
-    sink._file = open("/dev/full", "wb", buffering=0)  # noqa: SIM115 - the sink closes it
+    sink._handle = os.open("/dev/full", os.O_WRONLY)
     with pytest.raises(Failure, match="disk-full"):
         sink.write(b"x")
     sink.discard()
