@@ -51,8 +51,11 @@ MOST = 100
 LONGEST_RUN = 40
 """Ticks of the round that follow each other without a pause."""
 
-TOGETHER = 5
+TOGETHER = 10
 """Resources that share a message while many are due. They are archived one after the other, so they are few."""
+
+LEFT_FOR_ONE = 200
+"""For each so many requests that wait, a message has one resource more, up to TOGETHER."""
 
 AT_ONCE = 50
 """Most messages a tick sends at once for what needs no visit: uploads, links without a host, hosts that are down."""
@@ -108,21 +111,45 @@ def _send(resource_ids: list[str], queue: str, *, together: int = 1) -> int:
         model.Session.rollback()
         return 0
     model.Session.commit()
-    connection = broker.connect(timeout=5)
     try:
-        return broker.send(connection, resource_ids, queue, together=together)
+        return broker.on_kept_connection(
+            lambda connection: broker.send(connection, resource_ids, queue, together=together)
+        )
     except BrokerError:
         outbox.unsend(resource_ids)
         raise
-    finally:
-        connection.release()
 
 
 def _room(queue: str) -> int:
-    """How many messages of a queue the broker may still get."""
-    statement = sa.text("SELECT count(*) FROM archiver_request WHERE sent_until > now() AND queue = :queue")
-    sent = int(model.Session.connection().execute(statement, {"queue": queue}).scalar() or 0)
+    """How many messages of a queue the broker may still get, by the table; what a worker has in hand has left it."""
+    statement = sa.text("""
+        SELECT count(*) FROM archiver_request
+        WHERE sent_until > now() + :in_hand * interval '1 second' AND queue = :queue
+    """)
+    params = {"queue": queue, "in_hand": outbox.IN_HAND_SECONDS}
+    sent = int(model.Session.connection().execute(statement, params).scalar() or 0)
     return config.dispatch_window() - sent
+
+
+def _room_in_broker(queue: str) -> int:
+    """The same by the broker: messages that wait for long are believed lost, and are there all the same.
+
+    :raises BrokerError: when it does not answer
+    """
+    length = broker.on_kept_connection(lambda connection: broker.queue_length(connection, queue))
+    return config.dispatch_window() - length
+
+
+def _together() -> int:
+    """How many resources share a message: fewer towards the end, so that all workers end at about the same time."""
+    statement = sa.text("""
+        SELECT count(*) FROM (
+            SELECT 1 FROM archiver_request
+            WHERE queue = 'bulk' AND lease_token IS NULL AND sent_until IS NULL LIMIT :enough) waiting
+    """)
+    params = {"enough": TOGETHER * LEFT_FOR_ONE}
+    waiting = int(model.Session.connection().execute(statement, params).scalar() or 0)
+    return max(1, waiting // LEFT_FOR_ONE)
 
 
 def _per_host() -> int | None:
@@ -270,13 +297,19 @@ def tick_bulk(*, fill: bool = False) -> int:
     room = _room(outbox.BULK)
     # A window that is nearly full is filled up when there is room for a whole tick: few messages for many resources.
     enough = max(1, min(MOST, config.dispatch_window() // 10))
+    if room >= enough:
+        try:
+            room = min(room, _room_in_broker(outbox.BULK))
+        except BrokerError:
+            model.Session.rollback()
+            raise
     due = _take(min(room, MOST), fill) if room >= enough else []
     if not due:
         # The hosts' next times are kept all the same.
         model.Session.commit()
         return 0
     # Where much is due, a message costs more than a download. While no worker runs, one for each can be seen.
-    return _send(due, outbox.BULK, together=TOGETHER if len(due) == MOST and not fill else 1)
+    return _send(due, outbox.BULK, together=_together() if len(due) == MOST and not fill else 1)
 
 
 def _take(room: int, fill: bool) -> list[str]:

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from ckan import model
 from ckan.lib import search as ckan_search
 
+from ckanext.archiver import leases
 from ckanext.archiver.worker.context import ckan_context
 
 log = logging.getLogger(__name__)
@@ -23,6 +24,8 @@ LOCK = 0x6172_6369  # "arci"
 
 MOST_FAILURES = 5
 """Datasets of a batch that may fail on their own; when more do, it is the index that fails."""
+
+BATCH, SMALL_BATCH = 50, 5
 
 FAILED_SECONDS = 3600
 _failed: dict[str, float] = {}
@@ -56,11 +59,13 @@ def refresh_dataset(package_id: str) -> None:
     _refresh("AND package_id = :id", {"id": package_id})
 
 
-def refresh_left(limit: int = 50) -> int:
-    """Index a batch of the datasets whose facet changed, if no other worker is at it.
+def refresh_left() -> int:
+    """Index a batch of the datasets whose facet changed, if no other worker is at it: a small one while this worker
+    archives, which needs the processor as well.
 
     :returns: how many were indexed
     """
+    limit = SMALL_BATCH if leases.busy() else BATCH
     # A connection of its own that has the lock and no transaction: indexing takes long, and a dead worker's lock goes
     # with its connection.
     with model.meta.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:

@@ -6,8 +6,8 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from kombu import Connection
 from kombu.exceptions import KombuError
@@ -17,6 +17,8 @@ from ckanext.archiver.errors import BrokerError
 from ckanext.archiver.worker.app import app
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 TASK = "archiver.update_resource"
 TASK_FOR_MANY = "archiver.update_resources"
@@ -88,6 +90,43 @@ def _discard() -> None:
     if _connection is not None:
         _connection.release()
         _connection = None
+
+
+# -- for who sends all the time ----------------------------------------------------------------------------
+
+_kept = threading.local()
+
+
+def on_kept_connection(work: Callable[[Connection], T]) -> T:
+    """Do something with a connection of this thread's own that lasts.
+
+    One that was closed meanwhile, as when the broker was restarted, is made anew once.
+
+    :raises BrokerError: the broker does not answer
+    """
+    try:
+        return work(_kept_connection())
+    except BrokerError:
+        _drop_kept()
+    try:
+        return work(_kept_connection())
+    except BrokerError:
+        _drop_kept()
+        raise
+
+
+def _kept_connection() -> Connection:
+    url = config.broker_url()
+    if getattr(_kept, "url", None) != url:
+        _drop_kept()
+        _kept.connection, _kept.url = connect(timeout=5), url
+    return _kept.connection
+
+
+def _drop_kept() -> None:
+    if getattr(_kept, "url", None) is not None:
+        _kept.connection.release()
+        _kept.url = None
 
 
 def queue_length(connection: Connection, queue: str) -> int:
