@@ -88,12 +88,13 @@ def return_forgotten(worker_id: str) -> int:
     return int(returned)
 
 
-_RELEASE = """
+# What an edit has locked comes next time.
+_RELEASE = f"""
     UPDATE archiver_request SET lease_token = NULL, leased_by = NULL, leased_until = NULL, sent_until = NULL,
         again = false, deaths = deaths + :died
-    WHERE lease_token IS NOT NULL AND ({condition})
+    WHERE {outbox.not_locked("lease_token IS NOT NULL AND ({condition})")}
     RETURNING resource_id, deaths
-"""
+"""  # noqa: S608 - constants only
 
 _DEAD = """
     leased_until < now()
@@ -170,11 +171,9 @@ def find_lost_messages() -> int:
         empty = [queue for queue in outbox.QUEUES if broker.queue_length(connection, queue) == 0]
     finally:
         connection.release()
-    statement = sa.text("""
-        UPDATE archiver_request SET sent_until = NULL
-        WHERE queue = ANY(:empty) AND lease_token IS NULL AND sent_until > now()
-          AND sent_until < now() + (:sent - 10) * interval '1 second'
-    """)
+    which = outbox.not_locked("""queue = ANY(:empty) AND lease_token IS NULL AND sent_until > now()
+        AND sent_until < now() + (:sent - 10) * interval '1 second'""")
+    statement = sa.text(f"UPDATE archiver_request SET sent_until = NULL WHERE {which}")  # noqa: S608 - constants only
     lost = (
         model.Session.connection()
         .execute(statement, {"empty": empty, "sent": dispatch.SENT_SECONDS})
