@@ -153,14 +153,15 @@ def archive_resources(resource_ids: deque[str], queue: str = "", *, worker_id: s
             ask = None
             # Where others listen they hear of one before the next is claimed: nobody knows how long they take.
             if resource_ids and not _stopping.is_set() and (visit is None or not notices.wanted()):
-                ask = Ask(resource_ids[0], queue, worker_id, at_once)
-            turned = _take_turn(Turn(visit, ask))
-            if ask is not None:
-                resource_ids.popleft()
-            if visit is not None:
-                result = _conclude(visit, turned.ours)
-                results += [result] if result else []
-            visit = _look_at(turned.job) if isinstance(turned.job, Job) else None
+                ask = Ask(resource_ids.popleft(), queue, worker_id, at_once)
+            try:
+                result, job = _go_on(visit, ask)
+            except _AWAY:
+                if ask is not None:
+                    resource_ids.appendleft(ask.resource_id)
+                raise
+            results += [result] if result else []
+            visit = _look_at(job) if job is not None else None
     finally:
         model.Session.rollback()
         # Rows were written past the ORM: who holds an Archival in this session sees what it is now.
@@ -230,18 +231,36 @@ class Turned:
     job: Job | None | Alone = None
 
 
+def _go_on(visit: Visit | None, ask: Ask | None) -> tuple[Result | None, Job | None]:
+    """Write a visit and claim the next request."""
+    turned = _take_turn(Turn(visit, ask))
+    job, result = turned.job, None
+    try:
+        if visit is not None:
+            result = _conclude(visit, turned.ours)
+    except BaseException:
+        # This worker gives back what it has not in hand.
+        if isinstance(job, Job):
+            leases.drop(job.claim.token)
+        raise
+    if isinstance(job, Alone):
+        job = _turn_alone(Turn(None, ask)).job
+    return result, job if isinstance(job, Job) else None
+
+
 def _take_turn(turn: Turn) -> Turned:
     """Write a visit and claim the next request, together with other threads of this worker."""
     with _mishaps(turn.visit.job if turn.visit else None):
         at_once = turn.ask.at_once if turn.ask else turn.visit is not None and turn.visit.claim.at_once
         try:
-            turned = _turn_alone(turn) if at_once else _turns.do(turn)
+            return _turn_alone(turn) if at_once else _turns.do(turn)
         finally:
             if turn.visit is not None:
                 turn.visit.remove_temporary()
-        if isinstance(turned.job, Alone):
-            turned = replace(turned, job=_turn_alone(Turn(None, turn.ask)).job)
-        return turned
+
+
+_AWAY = (sa.exc.OperationalError, sa.exc.InterfaceError)
+"""The database is away."""
 
 
 @contextlib.contextmanager
@@ -249,33 +268,41 @@ def _mishaps(job: Job | None) -> Iterator[None]:
     """When something goes wrong, the job is not in our hands any more."""
     try:
         yield
-    except (sa.exc.OperationalError, sa.exc.InterfaceError):
-        # The database is away. Once it is back, this worker gives back what it has not in hand.
+    except _AWAY:
+        # Once it is back, this worker gives back what it has not in hand.
         if job is not None:
             leases.drop(job.claim.token)
         raise
     except Exception:
         # A defect of ours: tried again, but not at once.
-        model.Session.rollback()
-        if job is not None:
-            outbox.give_back([outbox.Return(job.claim, config.hold_seconds(), held="defect")])
-            model.Session.commit()
-            leases.drop(job.claim.token)
+        try:
+            model.Session.rollback()
+            if job is not None:
+                outbox.give_back([outbox.Return(job.claim, config.hold_seconds(), held="defect")])
+                model.Session.commit()
+        finally:
+            if job is not None:
+                leases.drop(job.claim.token)
         raise
 
 
 def _turn_alone(turn: Turn) -> Turned:
-    """Wait for whoever has a row locked."""
-    (turned,) = _turn_all([turn], wait=True)
+    """Wait for whoever has a row locked.
+
+    A visit is written by itself, and ``ALONE`` stands for what would be claimed: one that waits for a request while
+    it holds another would stop an edit that has the first and comes to the second.
+    """
+    both = turn.visit is not None and turn.ask is not None
+    (turned,) = _turn_all([Turn(turn.visit, None) if both else turn], wait=True)
     assert not isinstance(turned, Alone)  # noqa: S101 - only where it does not wait
-    return turned
+    return replace(turned, job=ALONE) if both else turned
 
 
 def _turn_all(turns: Sequence[Turn], *, wait: bool = False) -> list[Turned | Alone]:
     """The turns of several threads in one transaction.
 
-    Rows are locked in one order everywhere, so that workers do not wait for each other in a circle: requests, hosts,
-    archivals, datasets, and each in the order of its key.
+    Rows are locked in one order everywhere, so that workers do not wait for each other in a circle: requests (of which
+    one that waits has no more than one), suspects, hosts, archivals, datasets, and each in the order of its key.
     """
     visits = [turn.visit for turn in turns if turn.visit is not None]
     claims: dict[int, outbox.Claim | None | Alone] = {}
@@ -288,20 +315,21 @@ def _turn_all(turns: Sequence[Turn], *, wait: bool = False) -> list[Turned | Alo
         claims = _claim({number: turn.ask for number, turn in enumerate(turns)
                          if turn.ask and not (turn.visit and turn.visit.claim.token in alone)}, wait=wait)  # fmt: skip
         taken = [claim for claim in claims.values() if isinstance(claim, outbox.Claim)]
+        outbox.lock_suspects(taken)
         ours = [visit for visit in visits if visit.claim.token in wanted]
         _decide(ours, wanted)
         tells = [visit.tells for visit in ours if visit.tells is not None]
         hosts.lock([tell.host for tell in tells], [claim.host for claim in taken])
         hosts.leave(tells)
-        entered = _enter(taken, [visit.claim.host for visit in ours])
+        entered = _enter(taken, [visit.claim.token for visit in ours])
         _write(ours)
         model.Session.commit()
         jobs = entered
     finally:
-        model.Session.rollback()
         for claim in claims.values():
             if isinstance(claim, outbox.Claim) and claim.token not in jobs:
                 leases.drop(claim.token)
+        model.Session.rollback()
 
     def turned(number: int, turn: Turn) -> Turned | Alone:
         token = turn.visit.claim.token if turn.visit else ""
@@ -338,7 +366,7 @@ def _claim(asks: Mapping[int, Ask], *, wait: bool) -> dict[int, outbox.Claim | N
 def _enter(claims: Sequence[outbox.Claim], leaving: Sequence[str]) -> dict[str, Job]:
     """The jobs, by token, of those that may go now; the others are given back.
 
-    :param leaving: hosts of visits that end in this transaction
+    :param leaving: the tokens of visits that end in this transaction
     """
     if not claims:
         return {}
@@ -352,7 +380,8 @@ def _enter(claims: Sequence[outbox.Claim], leaving: Sequence[str]) -> dict[str, 
         hosts.Visitor(claim.host, links[claim.resource_id].url, urgent=claim.queue == outbox.PRIORITY)
         for claim in going
     ]
-    gates = {claim.token: gate for claim, gate in zip(going, hosts.enter(visitors, leaving), strict=True)}
+    entered = hosts.enter(visitors, [*leaving, *(claim.token for claim in claims)])
+    gates = {claim.token: gate for claim, gate in zip(going, entered, strict=True)}
     gates.update({token: hosts.Gate(wait=SUSPECT_SECONDS) for token in suspects})
     jobs = {}
     for claim in claims:
@@ -456,14 +485,12 @@ def _decide(visits: Sequence[Visit], wanted: Mapping[str, outbox.Wanted]) -> Non
             _keep(visit, now.now)
         else:
             # Edited meanwhile: this run says nothing about the new URL.
-            visit.tells = hosts.Visit(visit.claim.host, visit.outcome)
             visit.back = outbox.Return(visit.claim, attempts=0)
-    went = [visit for visit in meant if visit.job.gate.down_since is None]
-    for visit in went:
-        visit.tells = hosts.Visit(visit.claim.host, visit.outcome, probes=visit.job.gate.probes)
+        if visit.job.gate.down_since is None:
+            visit.tells = hosts.Visit(visit.claim.host, visit.outcome, probes=visit.job.gate.probes)
     weather = None
     if any(hosts.may_be_ours(visit.outcome) and not visit.claim.at_once for visit in meant):
-        weather = hosts.weather([visit.tells for visit in went if visit.tells is not None])
+        weather = hosts.weather([visit.tells for visit in meant if visit.tells is not None])
     for visit in meant:
         _judge(visit, weather, wanted[visit.claim.token].now)
 
@@ -790,7 +817,8 @@ def cache_url(package_id: str, resource_id: str, filename: str) -> str:
 
 def _withdraw(job: Job) -> None:
     """Take a request off the table whose resource was deleted since."""
-    _finish([job.claim], {})
+    if outbox.still_ours([job.claim]):
+        _finish([job.claim], {})
     model.Session.commit()
     notices.deliver(job.claim.token)
 
@@ -800,6 +828,8 @@ def _set_aside(job: Job, link: Link) -> None:
     claim = job.claim
     wanted = outbox.still_ours([claim]).get(claim.token)
     if wanted is None:
+        # The transaction must not stay open: the next one of this thread would live in its past.
+        model.Session.rollback()
         return
     outcome = Outcome(Cause.OWN_FAULT, "poison", {"times": claim.deaths}, url=link.url)
     judgement = replace(judge(outcome.cause, outcome.detail, _history(link), config.rules(), wanted.now),

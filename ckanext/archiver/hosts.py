@@ -71,10 +71,11 @@ _HOST_ROWS = f"""
 _HOSTS, _LOCK_HOSTS = sa.text(_HOST_ROWS), sa.text(_HOST_ROWS + " FOR UPDATE")
 _RUNNING = sa.text("""
     SELECT host, count(*) AS running FROM archiver_request
-    WHERE host = ANY(:hosts) AND lease_token IS NOT NULL AND leased_until > now() GROUP BY host
+    WHERE host = ANY(:hosts) AND lease_token IS NOT NULL AND leased_until > now() AND lease_token <> ALL(:mine)
+    GROUP BY host
 """)
 _VISITED = sa.text("""
-    UPDATE archiver_host SET next_at = now() + :interval * interval '1 second',
+    UPDATE archiver_host SET next_at = clock_timestamp() + :interval * interval '1 second',
         open_until = CASE WHEN open_until <= now() THEN now() + :probe * interval '1 second' ELSE open_until END
     WHERE host = ANY(:hosts)
 """)
@@ -101,10 +102,11 @@ def lock(leaving: Sequence[str], entering: Sequence[str]) -> None:
         connection.execute(_LOCK_HOSTS, {"hosts": hosts})
 
 
-def enter(visitors: Sequence[Visitor], leaving: Sequence[str] = ()) -> list[Gate]:
+def enter(visitors: Sequence[Visitor], mine: Sequence[str] = ()) -> list[Gate]:
     """Enter the gates of hosts, in the caller's transaction; it must have claimed the requests before.
 
-    :param leaving: hosts of visits that end in this transaction, and whose requests are still there
+    :param mine: the tokens of all leases of this transaction. They are not counted as visits that go on: what was
+        just claimed has not begun, and what it writes about has ended
     """
     hosts = sorted({visitor.host for visitor in visitors if visitor.host})
     if not hosts:
@@ -118,12 +120,8 @@ def enter(visitors: Sequence[Visitor], leaving: Sequence[str] = ()) -> list[Gate
     rows = connection.execute(_LOCK_HOSTS if polite else _HOSTS, {"hosts": hosts}).mappings()
     known = {row["host"]: _Host(dict(row)) for row in rows}
     if concurrency:
-        for row in connection.execute(_RUNNING, {"hosts": hosts}):
+        for row in connection.execute(_RUNNING, {"hosts": hosts, "mine": list(mine)}):
             known[row.host].running = row.running
-        # Visitors have claimed already, and do not run yet; who leaves does not run any more.
-        for host in (*(visitor.host for visitor in visitors), *leaving):
-            if host in known:
-                known[host].running -= 1
     gates = [
         known[visitor.host].admit(visitor, interval, concurrency) if visitor.host in known else Gate()
         for visitor in visitors

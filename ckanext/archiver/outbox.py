@@ -287,7 +287,7 @@ _CLAIM = f"""
         SELECT q.resource_id, m.token FROM {_CLAIMABLE} ORDER BY q.resource_id FOR UPDATE OF q %s
     )
     UPDATE archiver_request q SET
-        lease_token = c.token, leased_by = :worker, leased_until = now() + :lease * interval '1 second',
+        lease_token = c.token, leased_by = :worker, leased_until = clock_timestamp() + :lease * interval '1 second',
         sent_until = NULL, again = false
     FROM claimable c WHERE q.resource_id = c.resource_id
     RETURNING q.lease_token AS token, q.resource_id, q.package_id, q.queue, q.host, q.reason, q.attempts, q.holds,
@@ -324,6 +324,10 @@ def claim(
             # What could be claimed and was not is locked; what was claimed just now cannot be any more.
             locked = connection.execute(_LOCKED_NOW, params).scalars().all()
             claims.update(dict.fromkeys(locked, ALONE))
+    except BaseException:
+        # What was claimed is undone with the caller's transaction.
+        claims.clear()
+        raise
     finally:
         for token in tokens:
             if not isinstance(claims.get(token), Claim):
@@ -447,20 +451,29 @@ def still_ours(claims: Sequence[Claim], *, wait: bool = True) -> dict[str, Wante
 SUSPECTS_LOCK = 0x6172_6373  # "arcs"
 
 
+def _last_chance() -> int:
+    return max(config.poison_deaths() - 1, 1)
+
+
+def lock_suspects(claims: Sequence[Claim]) -> None:
+    """Where some of these requests are on their last chance, look for others one worker at a time, until the claims
+    are committed: two that look together would not see each other. Before any host is locked: see ``_turn_all``."""
+    if any(claim.deaths >= _last_chance() for claim in claims):
+        statement = sa.text("SELECT pg_advisory_xact_lock(:lock)")
+        model.Session.connection().execute(statement, {"lock": SUSPECTS_LOCK})
+
+
 def suspects_to_wait(claims: Sequence[Claim]) -> set[str]:
     """The tokens of those requests, about to be set aside for killing workers, that have to wait for another such.
 
     What runs beside a resource that kills its worker dies with it. On its last chance each runs without the others,
-    so that only the one that kills is set aside.
+    so that only the one that kills is set aside. After :func:`lock_suspects`.
     """
-    last_chance = max(config.poison_deaths() - 1, 1)
+    last_chance = _last_chance()
     suspects = [claim for claim in claims if claim.deaths >= last_chance]
     if not suspects:
         return set()
-    connection = model.Session.connection()
-    # One at a time until the claims are committed: two that look together would not see each other.
-    connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": SUSPECTS_LOCK})
-    others = connection.execute(
+    others = model.Session.connection().execute(
         sa.text("""
             SELECT 1 FROM archiver_request
             WHERE lease_token IS NOT NULL AND leased_until > now() AND deaths >= :last_chance

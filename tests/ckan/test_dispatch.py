@@ -67,7 +67,7 @@ def visit(resource_ids: Iterable[str], outcome: Outcome = OK, queue: str = "bulk
         if claim is None:
             model.Session.rollback()
             continue
-        (gate,) = hosts.enter([hosts.Visitor(claim.host)])
+        (gate,) = hosts.enter([hosts.Visitor(claim.host)], [claim.token])
         if gate.wait:
             outbox.give_back([outbox.Return(claim, gate.wait)])
         else:

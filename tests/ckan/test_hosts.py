@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -42,8 +42,8 @@ def host() -> Any:
     return found
 
 
-def enter(url: str = "http://h.example/", *, urgent: bool = False) -> hosts.Gate:
-    (gate,) = hosts.enter([hosts.Visitor("h.example", url, urgent)])
+def enter(url: str = "http://h.example/", *, urgent: bool = False, mine: Sequence[str] = ()) -> hosts.Gate:
+    (gate,) = hosts.enter([hosts.Visitor("h.example", url, urgent)], mine)
     model.Session.commit()
     return gate
 
@@ -62,12 +62,12 @@ def test_one_visit_an_interval(ckan_config: Any) -> None:
 def test_somebody_elses_visit_counts() -> None:
     ids = [factories.Resource(url=f"http://h.example/{n}")["id"] for n in range(2)]
     run("UPDATE archiver_host SET next_at = now()")
-    assert outbox.claim([outbox.Message(ids[0], "priority")], "a")[0]
-    assert enter().wait == 0
-    model.Session.commit()
+    first, second = (outbox.claim([outbox.Message(id_, "priority")], "a")[0] for id_ in ids)
+    assert isinstance(first, outbox.Claim)
+    assert isinstance(second, outbox.Claim)
+    assert enter(mine=[first.token, second.token]).wait == 0
     run("UPDATE archiver_host SET next_at = now()")
-    assert outbox.claim([outbox.Message(ids[1], "priority")], "b")[0]
-    assert enter().wait == 1, "the interval is over, and the first is still there"
+    assert enter(mine=[second.token]).wait == 1, "the interval is over, and the first is still there"
 
 
 def test_retry_after_holds_for_the_host_also_without_an_interval(ckan_config: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections import deque
@@ -42,8 +43,10 @@ def archive_resources(resource_ids: list[str], queue: str) -> None:
         _archive(left, queue)
     finally:
         if left:
-            # This worker stops, or one of them met a defect: the others need not wait for a minute.
-            outbox.unsend(list(left))
+            # This worker stops, or one of them met a defect: the others need not wait for a minute. They do where the
+            # database is away.
+            with contextlib.suppress(sa.exc.OperationalError, sa.exc.InterfaceError):
+                outbox.unsend(list(left))
 
 
 def _archive(resource_ids: deque[str], queue: str) -> None:
