@@ -89,12 +89,14 @@ def return_forgotten(worker_id: str) -> int:
 
 
 # What an edit has locked comes next time.
-_RELEASE = f"""
-    UPDATE archiver_request SET lease_token = NULL, leased_by = NULL, leased_until = NULL, sent_until = NULL,
-        again = false, deaths = deaths + :died
-    WHERE {outbox.not_locked("lease_token IS NOT NULL AND ({condition})")}
-    RETURNING resource_id, deaths
-"""  # noqa: S608 - constants only
+_RELEASE = (
+    outbox.update_free(
+        "lease_token = NULL, leased_by = NULL, leased_until = NULL, sent_until = NULL, again = false, "
+        "deaths = deaths + :died",
+        "lease_token IS NOT NULL AND ({condition})",
+    )
+    + "RETURNING resource_id, deaths"
+)
 
 _DEAD = """
     leased_until < now()
@@ -171,9 +173,9 @@ def find_lost_messages() -> int:
         empty = [queue for queue in outbox.QUEUES if broker.queue_length(connection, queue) == 0]
     finally:
         connection.release()
-    which = outbox.not_locked("""queue = ANY(:empty) AND lease_token IS NULL AND sent_until > now()
-        AND sent_until < now() + (:sent - 10) * interval '1 second'""")
-    statement = sa.text(f"UPDATE archiver_request SET sent_until = NULL WHERE {which}")  # noqa: S608 - constants only
+    statement = sa.text(outbox.update_free("sent_until = NULL", """
+        queue = ANY(:empty) AND lease_token IS NULL AND sent_until > now()
+        AND sent_until < now() + (:sent - 10) * interval '1 second'"""))  # fmt: skip
     lost = (
         model.Session.connection()
         .execute(statement, {"empty": empty, "sent": dispatch.SENT_SECONDS})

@@ -497,26 +497,27 @@ IN_HAND_SECONDS = 60
 
 # Whoever holds several requests must not wait for another: an edit that has that one may come to these, and one of the
 # two would be broken off. What an edit or a claim has locked needs no note: both make it themselves.
-_NOT_LOCKED = "resource_id IN (SELECT resource_id FROM archiver_request WHERE {} FOR UPDATE SKIP LOCKED)"
+_UPDATE_FREE = """
+    WITH free AS MATERIALIZED (SELECT resource_id FROM archiver_request WHERE {condition} FOR UPDATE SKIP LOCKED)
+    UPDATE archiver_request SET {changes} WHERE resource_id IN (SELECT resource_id FROM free)
+"""
 
 
-def not_locked(condition: str) -> str:
-    """SQL that selects the requests of a condition that no other transaction has locked, and locks them."""
-    return _NOT_LOCKED.format(condition)
+def update_free(changes: str, condition: str) -> str:
+    """A statement that changes the requests of a condition, but for those that another transaction has locked."""
+    return _UPDATE_FREE.format(changes=changes, condition=condition)
 
 
 def take_in_hand(resource_ids: list[str]) -> None:
     """Note, and commit, that the message for these resources has come: what is not claimed soon is sent again."""
-    which = not_locked("resource_id = ANY(:ids) AND sent_until IS NOT NULL AND lease_token IS NULL")
-    until = "now() + :seconds * interval '1 second'"
-    statement = sa.text(f"UPDATE archiver_request SET sent_until = {until} WHERE {which}")  # noqa: S608 - constants
-    model.Session.connection().execute(statement, {"ids": resource_ids, "seconds": IN_HAND_SECONDS})
+    statement = update_free("sent_until = now() + :seconds * interval '1 second'",
+                            "resource_id = ANY(:ids) AND sent_until IS NOT NULL AND lease_token IS NULL")  # fmt: skip
+    model.Session.connection().execute(sa.text(statement), {"ids": resource_ids, "seconds": IN_HAND_SECONDS})
     model.Session.commit()
 
 
 def unsend(resource_ids: list[str]) -> None:
     """Forget, and commit, that messages were sent."""
-    which = not_locked("resource_id = ANY(:ids)")
-    statement = sa.text(f"UPDATE archiver_request SET sent_until = NULL WHERE {which}")  # noqa: S608 - constants only
+    statement = sa.text(update_free("sent_until = NULL", "resource_id = ANY(:ids)"))
     model.Session.connection().execute(statement, {"ids": resource_ids})
     model.Session.commit()
