@@ -293,9 +293,21 @@ def _turn_alone(turn: Turn) -> Turned:
     it holds another would stop an edit that has the first and comes to the second.
     """
     both = turn.visit is not None and turn.ask is not None
-    (turned,) = _turn_all([Turn(turn.visit, None) if both else turn], wait=True)
+    while True:
+        try:
+            (turned,) = _turn_all([Turn(turn.visit, None) if both else turn], wait=True)
+        except sa.exc.OperationalError as e:
+            # From time to time, look whether to stop.
+            if getattr(e.orig, "pgcode", "") not in _LOCKED or _stopping.is_set():
+                raise
+        else:
+            break
     assert not isinstance(turned, Alone)  # noqa: S101 - only where it does not wait
     return replace(turned, job=ALONE) if both else turned
+
+
+_LOCKED = ("55P03", "40P01")
+"""What PostgreSQL says when a lock was waited for in vain: too long, or in a circle."""
 
 
 def _turn_all(turns: Sequence[Turn], *, wait: bool = False) -> list[Turned | Alone]:
@@ -347,11 +359,10 @@ _turns: Group[Turn, Turned] = Group(_turn_all, _turn_alone)
 
 def _begin(*, wait: bool) -> None:
     """Begin a transaction; one for many threads ends by an error where it would have to wait for others."""
-    if not wait:
-        model.Session.connection().execute(_LOCK_TIMEOUT)
+    model.Session.connection().execute(_LONG_WAIT if wait else _SHORT_WAIT)
 
 
-_LOCK_TIMEOUT = sa.text("SET LOCAL lock_timeout = '1s'")
+_SHORT_WAIT, _LONG_WAIT = (sa.text(f"SET LOCAL lock_timeout = '{seconds}s'") for seconds in (1, 5))
 
 
 def _claim(asks: Mapping[int, Ask], *, wait: bool) -> dict[int, outbox.Claim | None | Alone]:

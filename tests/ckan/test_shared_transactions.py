@@ -240,6 +240,22 @@ def test_a_host_that_is_locked_delays_only_who_goes_there(seen: Mapping[str, Out
     assert archived() == set(ids)
 
 
+def test_an_archival_that_is_locked_delays_only_who_writes_it(seen: Mapping[str, Outcome]) -> None:
+    ids = wanted(6)
+    worker_thread(*ids).result(20)
+    for resource_id in ids:
+        outbox.put_resource(resource_id, outbox.BULK, "round")
+    with somebody() as do:
+        do("SELECT 1 FROM archival WHERE resource_id = :id FOR UPDATE", id=ids[0])
+        threads = [worker_thread(id_) for id_ in ids]
+        for thread in threads[1:]:
+            thread.result(20)
+        assert run("SELECT resource_id FROM archiver_request") == [(ids[0],)]
+    threads[0].result(20)
+    assert run("SELECT 1 FROM archiver_request") == []
+    assert run("SELECT count(*) FROM archival_check") == [(12,)], "each run is told once"
+
+
 def test_who_waits_for_a_request_holds_no_other(seen: Mapping[str, Outcome]) -> None:
     """An edit has one resource of a dataset and comes to the other: with a worker that has that one and waits for
     this one, one of the two would be broken off."""
@@ -267,6 +283,22 @@ def test_a_write_that_fails_together_does_not_wait_for_the_next_claim(seen: Mapp
         assert isinstance(turned.job, archiving.Alone)
         assert archived() == {first}
     leases.drop(visit.claim.token)
+
+
+def test_a_worker_that_waits_for_an_edit_can_be_stopped(
+    seen: Mapping[str, Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within the 15 seconds that are left when it is told to."""
+    monkeypatch.setattr(archiving, "_stopping", threading.Event())
+    locked, free = wanted(2)
+    with somebody() as do:
+        do(LOCK_REQUEST, id=locked)
+        waits = in_thread(lambda: consumer.archive_resources([locked, free], outbox.BULK))
+        time.sleep(6)
+        assert not waits.done(), "an edit may be long"
+        archiving.stop()
+        waits.result(8)
+    assert archived() == set()
 
 
 @pytest.mark.parametrize(
