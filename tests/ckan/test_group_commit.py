@@ -83,3 +83,33 @@ def test_one_that_fails_does_not_harm_the_others() -> None:
         do_all(group, gathering, 6)
     assert sorted(gathering.alone) == [0, 1, 2, 4, 5]
     assert group.do(7) == 70, "and the next one is led again"
+
+
+def test_a_leader_that_is_ended_leaves_nobody_waiting() -> None:
+    gathering = Gathering()
+
+    def together(items: list[int]) -> list[int | Alone]:
+        done = gathering.together(items)
+        if 0 in items:
+            raise SystemExit
+        return done
+
+    group = Group(together, gathering.by_itself)
+    with pytest.raises(SystemExit):
+        do_all(group, gathering, 10)
+    assert [len(items) for items in gathering.groups] == [1, 9]
+    assert gathering.alone == [], "the others were led by one of them"
+    assert group.do(7) == 70
+
+
+def test_many_threads_that_come_and_go_all_get_their_own() -> None:
+    groups: list[list[int]] = []
+
+    def together(items: list[int]) -> list[int | Alone]:
+        groups.append(items)
+        return [ALONE if item % 7 == 0 else -item for item in items]
+
+    group = Group(together, lambda item: -item)
+    with ThreadPoolExecutor(16) as pool:
+        assert list(pool.map(group.do, range(5000))) == [-item for item in range(5000)]
+    assert sorted(item for items in groups for item in items) == list(range(5000)), "each once"
