@@ -131,6 +131,8 @@ def run(queue: str, concurrency: int | None, pool: str) -> int:
     """
     if queue == "all":
         return run_all(concurrency, pool)
+    if queue == "bulk":
+        _be_a_batch_job()
     number = concurrency or DEFAULT_CONCURRENCY[pool]
     arguments = ["worker", f"--queues={queue}", f"--concurrency={number}", f"--pool={pool}", "--loglevel=INFO",
                  "--without-gossip", "--without-mingle", "--without-heartbeat",
@@ -140,6 +142,16 @@ def run(queue: str, concurrency: int | None, pool: str) -> int:
     if not _told_to_stop.is_set():
         _begin_anew()
     return 0
+
+
+def _be_a_batch_job() -> None:
+    """Let the kernel (Linux) prefer whoever else wakes up, as the web server's processes, to the round; and let threads
+    that hand Python's lock to each other change the processor less often, which saves about a tenth of its time.
+
+    See SCHED_BATCH in sched(7). Threads and processes that come later inherit it.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _begin_anew() -> None:
