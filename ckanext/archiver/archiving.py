@@ -7,27 +7,23 @@ learnt in one commit that presents its lease. Then other extensions are told.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import logging
-import os
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from ckan import model
 
-from ckanext.archiver import clock, config, hosts, indexing, leases, notices, outbox, schedule, uploads
+from ckanext.archiver import clock, config, hosts, indexing, leases, notices, outbox, record, uploads
 from ckanext.archiver.engine import http, store, words
 from ckanext.archiver.engine.outcome import Cause, FetchRequest, Outcome, Verdict
 from ckanext.archiver.group_commit import ALONE, Alone, Group
-from ckanext.archiver.model import Archival, Status
-from ckanext.archiver.verdict import History, Judgement, judge, status_text
+from ckanext.archiver.verdict import History, Judgement, judge
 
 log = logging.getLogger(__name__)
 
@@ -51,38 +47,11 @@ def stopping(seconds: float) -> bool:
 
 
 @dataclass(frozen=True)
-class Link:
-    """A resource as the worker needs it, and what is known of it."""
-
-    resource_id: str
-    package_id: str
-    package_name: str
-    organization: str
-    url: str
-    url_type: str
-    format: str
-    timestamp: datetime | None
-    archival: Mapping[str, Any] | None
-
-    @property
-    def is_upload(self) -> bool:
-        """Whether CKAN itself has the file."""
-        return self.url_type == "upload"
-
-    @property
-    def known(self) -> Mapping[str, Any]:
-        """The archival, as far as it is about this URL."""
-        if self.archival is None or self.archival["source_url"] != self.url:
-            return {}
-        return self.archival
-
-
-@dataclass(frozen=True)
 class Job:
     """A claimed request with its link (None: it was deleted since), between the two transactions."""
 
     claim: outbox.Claim
-    link: Link | None
+    link: record.Link | None
     gate: hosts.Gate
 
 
@@ -91,7 +60,7 @@ class Visit:
     """What came of looking at a link, and what it comes to in the tables."""
 
     job: Job
-    link: Link
+    link: record.Link
     outcome: Outcome
     temp_path: Path | None = None
     """The file that came, until it is in the archive."""
@@ -182,27 +151,6 @@ def archive_package(package_id: str, queue: str = "") -> int:
 
 
 # -- claiming ----------------------------------------------------------------------------------------------
-
-_KNOWN = [column.name for column in Archival.__table__.columns]
-
-_LINK = sa.text(f"""
-    SELECT r.id AS resource_id, r.package_id, p.name AS package_name, coalesce(g.name, '') AS organization,
-           coalesce(r.url, '') AS url, coalesce(r.url_type, '') AS url_type, coalesce(r.format, '') AS format,
-           r.last_modified AS timestamp, {", ".join(f"a.{name} AS a_{name}" for name in _KNOWN)}
-    FROM resource r JOIN package p ON p.id = r.package_id LEFT JOIN "group" g ON g.id = p.owner_org
-    LEFT JOIN archival a ON a.resource_id = r.id
-    WHERE r.id = ANY(:ids) AND r.state = 'active' AND p.state IN ('active', 'draft')
-""")  # noqa: S608 - constants only
-
-
-def _load(resource_ids: Sequence[str]) -> dict[str, Link]:
-    rows = model.Session.connection().execute(_LINK, {"ids": list(resource_ids)}).mappings()
-    return {row["resource_id"]: _link(row) for row in rows}
-
-
-def _link(row: Mapping[str, Any]) -> Link:
-    archival = {name: row[f"a_{name}"] for name in _KNOWN} if row["a_id"] else None
-    return Link(**{name: row[name] for name in row if not name.startswith("a_")}, archival=archival)
 
 
 @dataclass(frozen=True)
@@ -381,7 +329,7 @@ def _enter(claims: Sequence[outbox.Claim], leaving: Sequence[str]) -> dict[str, 
     """
     if not claims:
         return {}
-    links = _load([claim.resource_id for claim in claims])
+    links = record.load([claim.resource_id for claim in claims])
     # What goes nowhere (deleted meanwhile, about to be set aside) needs no gate.
     going = [claim for claim in claims if not claim.at_once and claim.resource_id in links
              and claim.deaths < config.poison_deaths()]  # fmt: skip
@@ -422,7 +370,7 @@ def _look_at(job: Job) -> Visit | None:
     return None
 
 
-def _look(job: Job, link: Link) -> Outcome:
+def _look(job: Job, link: record.Link) -> Outcome:
     """Look at the link. No transaction is open, and nothing is raised for what the remote side does."""
     archive_dir = config.archive_dir()
     if job.gate.down_since is not None:
@@ -459,26 +407,12 @@ def _look(job: Job, link: Link) -> Outcome:
     return http.fetch(request, limits=config.limits(), policy=config.policy(), spool=spool, stop=_stopping)
 
 
-def _validators(link: Link) -> dict[str, str | None]:
+def _validators(link: record.Link) -> dict[str, str | None]:
     """What makes the request conditional: only while we still have the copy of this very URL."""
     known = link.known
-    if not known.get("cache_filepath") or not _is_recorded(known):
+    if not known.get("cache_filepath") or not record.is_recorded(known):
         return {}
     return {"etag": known["etag"], "last_modified": known["last_modified"]}
-
-
-def _is_recorded(row: Mapping[str, Any]) -> bool:
-    """Whether the file on disk is the copy that the row tells of.
-
-    It is not when a worker died, or lost the database, between putting a newer copy in place and writing the row:
-    the file's time, which is set to the row's, differs then.
-    """
-    try:
-        found = Path(row["cache_filepath"]).stat()
-    except OSError:
-        return False
-    kept = clock.aware(row["cached_at"])
-    return found.st_size == row["size"] and (kept is None or abs(found.st_mtime - kept.timestamp()) < 0.01)
 
 
 # -- writing -----------------------------------------------------------------------------------------------
@@ -521,10 +455,10 @@ def _judge(visit: Visit, weather: hosts.Weather | None, now: datetime) -> None:
             claim.reason == outbox.CONFIRM and history.verdict not in (Verdict.FAILING, Verdict.BROKEN)
         ):
             # Somebody who just typed this URL, or asked, sees at once that it fails; the retries decide what it counts.
-            visit.values = _values(link, outcome, _provisional(history, now), now)
+            visit.values = record.values(link, outcome, _provisional(history, now), now)
         visit.back = outbox.Return(claim, delays[claim.attempts], attempts=claim.attempts + 1)
         return
-    visit.values = _values(
+    visit.values = record.values(
         link, outcome, judge(outcome.cause, outcome.detail, history, config.rules(), now), now
     )
     visit.remember = True
@@ -610,7 +544,7 @@ def _notice(operation: str, claim: outbox.Claim, **more: str | None) -> notices.
     return notices.Notice(operation, claim.queue, claim.package_id, claim.token, claim.worker_id, **more)
 
 
-def _tidy(link: Link, cache_filepath: str | None) -> None:
+def _tidy(link: record.Link, cache_filepath: str | None) -> None:
     """Remove copies that no row names: older ones, and what a worker left that died before it wrote the row."""
     archive_dir = config.archive_dir()
     if archive_dir is None or not store.is_storable(link.resource_id):
@@ -660,7 +594,7 @@ def _own_fault(visit: Visit, weather: hosts.Weather | None) -> str:
     return f"{weather.failed} of {weather.seen} hosts fail at once."
 
 
-def _history(link: Link) -> History:
+def _history(link: record.Link) -> History:
     known = link.known
     if not known or not known["verdict"]:
         return History()
@@ -679,25 +613,6 @@ def _provisional(history: History, now: datetime) -> Judgement:
     )
 
 
-# One parameter, whatever the number of rows. The columns of the history that the archival has too have its names.
-_SAVE = sa.text(f"""
-    WITH given AS MATERIALIZED (SELECT CAST(:rows AS json) AS rows),
-    remembered AS (
-        INSERT INTO archival_check (resource_id, checked_at, verdict, cause, detail, http_status, size, seconds)
-        SELECT resource_id, checked_at, verdict, cause, detail, http_status, seen_size, seconds
-        FROM given CROSS JOIN json_to_recordset(given.rows) AS r (
-            resource_id text, checked_at timestamp, verdict text, cause text, detail text, http_status int,
-            seen_size bigint, seconds float8, remember bool)
-        WHERE r.remember
-    )
-    INSERT INTO archival ({", ".join(_KNOWN)})
-    SELECT {", ".join(f"r.{name}" for name in _KNOWN)}
-    FROM given CROSS JOIN json_populate_recordset(CAST(NULL AS archival), given.rows) AS r ORDER BY r.resource_id
-    ON CONFLICT (resource_id) DO UPDATE SET
-        {", ".join(f"{name} = EXCLUDED.{name}" for name in _KNOWN if name not in ("id", "created", "resource_id"))}
-""")  # noqa: S608 - constants only
-
-
 def _save(visits: Sequence[Visit]) -> None:
     """Insert or update archivals, in the caller's transaction, and remember the runs that count."""
     rows = [
@@ -705,125 +620,7 @@ def _save(visits: Sequence[Visit]) -> None:
          "remember": visit.remember}
         for visit in visits if visit.values is not None
     ]  # fmt: skip
-    if rows:
-        text = json.dumps(rows, default=datetime.isoformat)
-        model.Session.connection().execute(_SAVE, {"rows": text})
-
-
-def _values(link: Link, outcome: Outcome, judgement: Judgement, now: datetime) -> dict[str, Any]:
-    """The archival's columns after this run."""
-    old, known = link.archival or {}, link.known
-    moment = clock.naive(now)
-    verdict = judgement.verdict
-    assert verdict is not None  # noqa: S101 - a run that is held never comes here
-    not_changed = outcome.not_modified or (bool(outcome.sha256) and outcome.sha256 == known.get("sha256"))
-    status = status_text(outcome.cause, verdict, not_changed=not_changed)
-    failing = verdict in (Verdict.FAILING, Verdict.BROKEN)
-    first_failure = clock.naive(judgement.first_failure)
-    broken_since = (known.get("broken_since") or moment) if verdict is Verdict.BROKEN else None
-    values = {
-        "id": old.get("id") or model.types.make_uuid(),
-        "package_id": link.package_id,
-        "resource_id": link.resource_id,
-        "resource_timestamp": link.timestamp,
-        "status_id": Status.by_text(status),
-        "is_broken": verdict.is_broken,
-        "reason": "" if status == "Archived successfully" else words.reason(outcome.detail, outcome.facts),
-        "url_redirected_to": outcome.final_url if outcome.hops else None,
-        "first_failure": first_failure,
-        "last_success": clock.naive(judgement.last_success),
-        "failure_count": judgement.failure_count,
-        "created": old.get("created") or moment,
-        "updated": moment,
-        "source_url": link.url,
-        "verdict": str(verdict),
-        "cause": str(outcome.cause),
-        "detail": outcome.detail,
-        "facts": dict(outcome.facts),
-        "not_sure_reason": str(outcome.cause) if verdict is Verdict.NOT_SURE else None,
-        "http_status": outcome.http_status,
-        "failing_since": first_failure if failing else None,
-        "broken_since": broken_since,
-        "checked_at": moment,
-        "permanent_url": outcome.permanent_url,
-        "certificate_expires": clock.naive(outcome.certificate.not_after) if outcome.certificate else None,
-    }
-    values.update(_copy_values(link, outcome, moment, not_changed=not_changed))
-    values["next_check_at"] = clock.naive(
-        schedule.next_check(
-            config.recheck(), verdict, now,
-            stable_since=clock.aware(values["changed_at"]), broken_since=clock.aware(broken_since),
-            retry_after=outcome.retry_after,
-        )
-    )  # fmt: skip
-    return values
-
-
-COPY_COLUMNS = (
-    "cache_filepath",
-    "cache_url",
-    "size",
-    "mimetype",
-    "hash",
-    "sha256",
-    "changed_at",
-    "cached_at",
-)
-
-
-def _copy_values(link: Link, outcome: Outcome, now: datetime | None, *, not_changed: bool) -> dict[str, Any]:
-    """The columns about the copy. A failure leaves the copy we have, which is what people want then."""
-    old, known = link.archival or {}, link.known
-    values = {name: old.get(name) for name in COPY_COLUMNS}
-    # A validator is of use only for the URL it came from.
-    values.update({name: known.get(name) for name in ("etag", "last_modified")})
-    if outcome.cause is not Cause.OK:
-        values.update(_true_copy(old, now))
-        return values
-    values.update(etag=outcome.etag or values["etag"] if outcome.not_modified else outcome.etag,
-                  last_modified=outcome.last_modified or values["last_modified"] if outcome.not_modified
-                  else outcome.last_modified)  # fmt: skip
-    if outcome.temp_path is None:
-        if outcome.mimetype and not outcome.not_modified:
-            values["mimetype"] = outcome.mimetype
-        return values
-    path = outcome.temp_path
-    values.update(
-        cache_filepath=str(path),
-        cache_url=cache_url(link.package_id, link.resource_id, path.name),
-        size=outcome.size,
-        mimetype=outcome.mimetype,
-        hash=outcome.sha1,
-        sha256=outcome.sha256,
-        changed_at=known.get("changed_at") if not_changed else now,
-        cached_at=now,
-    )
-    return values
-
-
-def _true_copy(old: Mapping[str, Any], now: datetime | None) -> dict[str, Any]:
-    """The columns of a copy that is not the one the row tells of (see ``_is_recorded``): as the file is."""
-    path = old.get("cache_filepath")
-    if not path or old.get("cached_at") is None or _is_recorded(old) or not Path(path).is_file():
-        return {}
-    with open(path, "rb") as file:
-        sha256, sha1 = hashlib.sha256(), hashlib.sha1(usedforsecurity=False)
-        for chunk in iter(lambda: file.read(1 << 20), b""):
-            sha256.update(chunk)
-            sha1.update(chunk)
-        found = os.fstat(file.fileno())
-    moment = clock.naive(datetime.fromtimestamp(found.st_mtime, timezone.utc))
-    same = sha256.hexdigest() == old.get("sha256")
-    return {"size": found.st_size, "hash": sha1.hexdigest(), "sha256": sha256.hexdigest(), "cached_at": moment,
-            "changed_at": old.get("changed_at") if same else now, "etag": None, "last_modified": None}  # fmt: skip
-
-
-def cache_url(package_id: str, resource_id: str, filename: str) -> str:
-    """The public address of a copy: below ``cache_url_root``, else CKAN's own page for it."""
-    root = config.cache_url_root()
-    if root:
-        return store.cache_url(root, resource_id, filename)
-    return f"{config.site_url()}/dataset/{package_id}/resource/{resource_id}/cached"
+    record.save(rows)
 
 
 def _withdraw(job: Job) -> None:
@@ -834,7 +631,7 @@ def _withdraw(job: Job) -> None:
     notices.deliver(job.claim.token)
 
 
-def _set_aside(job: Job, link: Link) -> None:
+def _set_aside(job: Job, link: record.Link) -> None:
     """Write that a resource killed its workers, so that it is not tried for ever, and tell other extensions."""
     claim = job.claim
     wanted = outbox.still_ours([claim]).get(claim.token)
@@ -845,7 +642,7 @@ def _set_aside(job: Job, link: Link) -> None:
     outcome = Outcome(Cause.OWN_FAULT, "poison", {"times": claim.deaths}, url=link.url)
     judgement = replace(judge(outcome.cause, outcome.detail, _history(link), config.rules(), wanted.now),
                         verdict=Verdict.NOT_SURE, held=False)  # fmt: skip
-    values = _values(link, outcome, judgement, wanted.now)
+    values = record.values(link, outcome, judgement, wanted.now)
     _save([Visit(job, link, outcome, values=values, remember=True)])
     _finish([claim], {claim.token: None})
     model.Session.commit()

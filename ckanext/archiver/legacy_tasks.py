@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from ckan import model
 
-from ckanext.archiver import archiving, config, errors, outbox
+from ckanext.archiver import archiving, config, errors, outbox, record
 from ckanext.archiver.engine import http, store, urls, words
 from ckanext.archiver.engine.outcome import Cause, FetchRequest, Outcome
 from ckanext.archiver.interfaces import IPipe
@@ -180,7 +180,7 @@ def archive_resource(context: Any, resource: dict[str, Any], log: Any = None, re
         path = store.keep(Path(result["saved_file"]), archive_dir, resource["id"], name)
     except (OSError, ValueError) as e:
         raise errors.ArchiveError(f"The file cannot be saved: {e}") from e
-    url = archiving.cache_url(resource.get("package_id", ""), resource["id"], path.name)
+    url = record.cache_url(resource.get("package_id", ""), resource["id"], path.name)
     return {"cache_filepath": str(path), "cache_url": url}
 
 

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from ckan import model
 from ckan.tests import factories
 
-from ckanext.archiver import archiving, config, hosts, housekeeping, leases, outbox
+from ckanext.archiver import archiving, config, hosts, housekeeping, leases, outbox, record
 from ckanext.archiver.engine import store
 from ckanext.archiver.engine.outcome import Cause, Outcome
 from ckanext.archiver.worker import consumer
@@ -148,7 +148,7 @@ def test_a_write_and_the_next_claim_share_a_commit(
     first, second = wanted(2)
     transactions = []
 
-    def look(job: archiving.Job, link: archiving.Link) -> Outcome:
+    def look(job: archiving.Job, link: record.Link) -> Outcome:
         if link.resource_id == second:
             transactions.extend(run(
                 "SELECT CAST(a.xmin AS text), CAST(q.xmin AS text) FROM archival a, archiver_request q "
@@ -180,7 +180,7 @@ def test_many_threads_archive_everything_once(monkeypatch: pytest.MonkeyPatch) -
     ids = wanted(60)
     looked: list[str] = []
 
-    def look(job: archiving.Job, link: archiving.Link) -> Outcome:
+    def look(job: archiving.Job, link: record.Link) -> Outcome:
         looked.append(link.resource_id)
         return OK
 
@@ -388,7 +388,7 @@ def test_files_of_a_group_that_fails_are_all_told_of(
         archiving._go_on(visit, None)
     rows = {path for (path,) in run("SELECT cache_filepath FROM archival")}
     assert rows == {str(store.resource_dir(archive_dir, id_) / "x.csv") for id_ in ids[1:]}
-    assert all(archiving._is_recorded(row._mapping) for row in run("SELECT * FROM archival"))
+    assert all(record.is_recorded(row._mapping) for row in run("SELECT * FROM archival"))
     with pytest.raises(sa.exc.DBAPIError):
         archiving._go_on(visits[0], None)
     assert list(Path(store.spool(archive_dir, leases.worker_id())).iterdir()) == []
