@@ -65,12 +65,10 @@ def request(resource_id: str) -> Any:
 def somebody() -> Iterator[Callable[..., Any]]:
     """Another transaction: a function that does SQL in it. Rolled back at the end."""
     with model.meta.engine.connect() as connection:
-        connection.execute(sa.text("SET lock_timeout = '3s'"))
-        connection.commit()
+        transaction = connection.begin()
+        connection.execute(sa.text("SET LOCAL lock_timeout = '3s'"))
         yield lambda sql, **values: connection.execute(sa.text(sql), values)
-        connection.rollback()
-        connection.execute(sa.text("RESET lock_timeout"))
-        connection.commit()
+        transaction.rollback()
 
 
 LOCK_REQUEST = "SELECT 1 FROM archiver_request WHERE resource_id = :id FOR UPDATE"
@@ -134,7 +132,8 @@ def one_at_a_time(ckan_config: dict[str, Any]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def nothing_in_hand() -> Iterator[None]:
+def nothing_in_hand(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(leases, "_in_hand", set())  # other tests claim and leave it at that
     yield
     assert not leases.busy(), "a token was never dropped"
 
@@ -446,7 +445,7 @@ def test_a_request_that_cannot_be_claimed_is_not_sent_again_at_once(
     def fail(*args: Any) -> None:
         raise ValueError("a defect")
 
-    monkeypatch.setattr(archiving, "_load", fail)
+    monkeypatch.setattr(record, "load", fail)
     with pytest.raises(ValueError, match="a defect"):
         consumer.archive_resources([first, second], outbox.BULK)
     assert request(first).sent_until is not None
