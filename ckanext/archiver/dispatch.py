@@ -74,7 +74,7 @@ def tick(*, fill: bool = False) -> int:
     for _ in range(LONGEST_RUN):
         of_the_round = tick_bulk(fill=fill)
         sent += of_the_round
-        if of_the_round < MOST:
+        if not of_the_round or (of_the_round < MOST and not fill):
             break
         # Edits do not wait until the window is full.
         sent += tick_priority()
@@ -296,7 +296,7 @@ def tick_bulk(*, fill: bool = False) -> int:
         return 0
     room = _room(outbox.BULK)
     # A window that is nearly full is filled up when there is room for a whole tick: few messages for many resources.
-    enough = max(1, min(MOST, config.dispatch_window() // 10))
+    enough = 1 if fill else max(1, min(MOST, config.dispatch_window() // 10))
     if room >= enough:
         try:
             room = min(room, _room_in_broker(outbox.BULK))

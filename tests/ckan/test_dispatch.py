@@ -385,3 +385,11 @@ def test_statistics_of_a_small_table_do_not_make_it_send_more() -> None:
     put("h.example", 10)
     dispatch.tick()
     assert sent() == {"h.example": 1}
+
+
+@pytest.mark.ckan_config("ckanext-archiver.dispatch_window", 250)
+def test_without_a_worker_the_queue_is_filled_to_be_seen() -> None:
+    for number in range(30):
+        put(f"h{number}.example", 10)
+    dispatch.tick(fill=True)
+    assert in_broker() == 250 == sum(sent().values()), "a message for each, up to the window"
