@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from ckan.tests import factories
 
 from ckanext.archiver import config, lib, tasks
 from ckanext.archiver.model import Archival
+from ckanext.archiver.worker.app import import_other_tasks, settings
 from origin_server import Answer, Origin, Request
 
 pytestmark = pytest.mark.usefixtures("clean_site")
@@ -172,3 +175,28 @@ def test_api_request_gives_none_where_no_service_is(origin: Origin) -> None:
 )
 def test_a_service_tells_of_its_errors_in_the_body(body: str | bytes, is_error: bool) -> None:
     assert tasks.response_is_an_api_error(body) is is_error
+
+
+def test_tasks_of_others_that_cannot_be_imported_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither must they keep a worker from starting, nor the good ones from being found."""
+    folder = tmp_path / "others-1.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: others\nVersion: 1\n")
+    (folder / "entry_points.txt").write_text(
+        "[ckan.celery_task]\ngone = archiver_gone:task_imports\nold = archiver_others:old\n"
+        "good = archiver_others:good\n"
+    )
+    (tmp_path / "archiver_others.py").write_text(
+        "def old(): return ['ckan.lib.celery_app']\ndef good(): return ['archiver_good_tasks']\n"
+    )
+    (tmp_path / "archiver_good_tasks.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with caplog.at_level(logging.WARNING):
+        import_other_tasks()
+    assert "archiver_good_tasks" in sys.modules
+    assert [name for name in ("archiver_gone", "archiver_others:old") if name in caplog.text] == [
+        "archiver_gone", "archiver_others:old",
+    ]  # fmt: skip
+    assert settings()["include"] == ["ckanext.archiver.tasks"], "who only sends needs none of them"

@@ -54,21 +54,18 @@ def settings() -> dict[str, Any]:
     }
 
 
-def _other_modules() -> list[str]:
-    """Task modules of other extensions: what their ``ckan.celery_task`` entry points list.
+def import_other_tasks() -> None:
+    """Import the task modules of other extensions: what their ``ckan.celery_task`` entry points list.
 
     Those that cannot be imported (they were written for another CKAN) are left out: they must keep neither a worker
     from starting nor an edit from being saved.
     """
-    modules: list[str] = []
     for entry in importlib.metadata.entry_points(group="ckan.celery_task"):
         try:
             for module in entry.load()():
                 importlib.import_module(module)
-                modules.append(module)
         except Exception as e:  # noqa: BLE001 - other people's code
             log.warning("Tasks of %s are left out: %s: %s", entry.value, type(e).__name__, e)
-    return sorted({module for module in modules if module != "ckanext.archiver.tasks"})
 
 
 WAKE_SECONDS = 0.05
@@ -114,8 +111,7 @@ class CkanLoader(AppLoader):
 
     def on_worker_init(self) -> None:
         """Workers do other extensions' tasks too; who only sends messages does not need them."""
-        for module in _other_modules():
-            self.import_task_module(module)
+        import_other_tasks()
 
 
 app = Celery("archiver", loader=CkanLoader)
