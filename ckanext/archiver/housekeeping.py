@@ -168,11 +168,9 @@ def find_lost_messages() -> int:
     :returns: how many messages were lost
     :raises BrokerError: when the broker does not answer
     """
-    connection = broker.connect(timeout=5)
-    try:
-        empty = [queue for queue in outbox.QUEUES if broker.queue_length(connection, queue) == 0]
-    finally:
-        connection.release()
+    empty = broker.on_kept_connection(
+        lambda connection: [queue for queue in outbox.QUEUES if broker.queue_length(connection, queue) == 0]
+    )
     statement = sa.text(outbox.update_free("sent_until = NULL", """
         queue = ANY(:empty) AND lease_token IS NULL AND sent_until > now()
         AND sent_until < now() + (:sent - 10) * interval '1 second'"""))  # fmt: skip

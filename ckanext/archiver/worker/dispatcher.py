@@ -172,11 +172,9 @@ class Stall:
             return False
         # A worker without its database takes messages and waits.
         model.Session.connection().execute(sa.text("SELECT 1"))
-        connection = broker.connect(timeout=5)
-        try:
-            return any(broker.queue_length(connection, queue) for queue in self.queues)
-        finally:
-            connection.release()
+        return broker.on_kept_connection(
+            lambda connection: any(broker.queue_length(connection, queue) for queue in self.queues)
+        )
 
 
 class Dispatcher:
