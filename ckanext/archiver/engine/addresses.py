@@ -17,6 +17,7 @@ import ipaddress
 import itertools
 import os
 import queue
+import select
 import socket
 import threading
 import time
@@ -196,9 +197,27 @@ def getaddrinfo(host: str, port: int) -> list[Answer]:
     return list(socket.getaddrinfo(host.encode("ascii"), port, type=socket.SOCK_STREAM))
 
 
-def connect(sock: socket.socket, sockaddr: Any) -> None:
-    """The only place where the engine makes a connection."""
-    sock.connect(sockaddr)
+def connect(sock: socket.socket, sockaddr: Any, timeout: float) -> None:
+    """The only place where the engine makes a connection.
+
+    :param sock: one that does not block
+    :raises OSError: none was made (TimeoutError: within so many seconds)
+    """
+    error = sock.connect_ex(sockaddr)
+    if error == errno.EINPROGRESS:
+        if not wait_for(sock, select.POLLOUT, timeout):
+            raise TimeoutError("timed out")
+        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if error:
+        raise OSError(error, os.strerror(error))
+
+
+def wait_for(sock: socket.socket, events: int, seconds: float) -> bool:
+    """Wait until a socket is ready (``select.POLLIN``, ``POLLOUT``) or broken; False when it is neither in time."""
+    poll = select.poll()
+    poll.register(sock, events)
+    # A negative time would be for ever.
+    return bool(poll.poll(max(seconds, 0) * 1000))
 
 
 def create_connection(
@@ -211,7 +230,8 @@ def create_connection(
     """A TCP connection to a judged address of ``host``, the next one being tried when one fails.
 
     :param host: as in ``urls.Target.host``: a name or an address without brackets
-    :param timeout: seconds for the look-up and all attempts together; also left as the socket's timeout
+    :param timeout: seconds for the look-up and all attempts together
+    :returns: a socket that does not block
     :raises AddressRefused: no address of the host may be visited; nothing was sent
     :raises HostNotFound: the name does not exist or has no address
     :raises ResolverFailed: the name could not be looked up
@@ -235,9 +255,8 @@ def create_connection(
         try:
             for option in socket_options:
                 sock.setsockopt(*option)
-            sock.settimeout(left / (len(waiting) - place))
-            connect(sock, sockaddr)
-            sock.settimeout(timeout)
+            sock.setblocking(False)
+            connect(sock, sockaddr, left / (len(waiting) - place))
         except OSError as error:
             failures.append(error)
             sock.close()

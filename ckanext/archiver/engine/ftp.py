@@ -116,6 +116,12 @@ class Session(ftplib.FTP):
         except (ftplib.error_temp, ftplib.error_perm) as e:
             raise server_error("truncated-chunked", received=received) from e
 
+    def putline(self, line: str) -> None:
+        """As ftplib's, but our sockets do not block."""
+        if "\r" in line or "\n" in line:
+            raise ValueError("a command is one line")
+        self.control.send(line.encode(self.encoding) + b"\r\n")
+
     def ntransfercmd(self, cmd: str, rest: int | str | None = None) -> tuple[socket.socket, int | None]:
         """As ftplib's, with the guard in the way."""
         host, port = self.makepasv()

@@ -79,12 +79,13 @@ def context(verify: bool, ca_bundle: str | None) -> ssl.SSLContext:
 def wrap(sock: socket.socket, made: ssl.SSLContext, host: str, patience: Patience) -> ssl.SSLSocket:
     """Shake hands, within the connect timeout (OpenSSL's handshake is under one deadline, not one per read).
 
+    :returns: a socket that does not block
     :raises ssl.SSLCertVerificationError: the certificate is not in order (see :func:`explain`)
     :raises Failure: any other trouble
     """
     sock.settimeout(patience.left(patience.limits.connect_timeout))
     try:
-        return made.wrap_socket(sock, server_hostname=host)
+        secured = made.wrap_socket(sock, server_hostname=host)
     except ssl.SSLCertVerificationError:
         raise
     except TimeoutError:
@@ -96,6 +97,8 @@ def wrap(sock: socket.socket, made: ssl.SSLContext, host: str, patience: Patienc
         raise unreachable(_alert(e)) from e
     except OSError as e:
         raise unreachable("reset") from e
+    secured.setblocking(False)
+    return secured
 
 
 def _alert(error: ssl.SSLError) -> str:

@@ -12,6 +12,7 @@ Every trouble is a :class:`Failure`; nothing else leaves this module for anythin
 from __future__ import annotations
 
 import re
+import select
 import socket
 import ssl
 import threading
@@ -20,6 +21,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from . import addresses
 from .outcome import Cause, Certificate, Limits
 
 RECEIVE_BYTES = 65_536
@@ -81,7 +83,8 @@ class Patience:
 
 
 class Stream:
-    """Bytes from a connected socket, under ``Patience``, the limits on gaps and the floor on the rate."""
+    """Bytes from a connected socket that does not block, under ``Patience``, the limits on gaps and the floor on the
+    rate."""
 
     def __init__(self, sock: socket.socket, patience: Patience) -> None:
         self.sock = sock
@@ -90,13 +93,14 @@ class Stream:
         self.at_once = RECEIVE_BYTES
         self._window_ends = 0.0
         self._window_bytes = 0
-        self._timeout = -1.0
 
     def send(self, data: bytes) -> None:
         """:raises Failure: the remote took too long or is gone"""
+        ends = time.monotonic() + self.patience.limits.first_byte_timeout
+        left = memoryview(data)
         try:
-            self._wait_at_most(self.patience.left(self.patience.limits.first_byte_timeout))
-            self.sock.sendall(data)
+            while left:
+                left = left[self._send_until(left, ends) :]
         except TimeoutError:
             self.patience.left(1)
             raise unreachable(
@@ -138,23 +142,31 @@ class Stream:
         # No orderly goodbye: what the remote still sends is not wanted.
         self.sock.close()
 
+    def _send_until(self, data: memoryview, ends: float) -> int:
+        while True:
+            wait = self.patience.left(ends - time.monotonic())
+            try:
+                return self.sock.send(data)
+            except _NOT_NOW as e:
+                if wait <= 0 or not self._wait(_events(e, select.POLLOUT), wait):
+                    raise TimeoutError from e
+
     def _receive_until(self, until: float, now: float) -> bytes | None:
         wait = self.patience.left(until - now)
         if self.patience.stop is not None:
             wait = min(wait, STOP_POLL_SECONDS)
         try:
-            self._wait_at_most(max(wait, 0.001))
-            return self.sock.recv(self.at_once)
-        except TimeoutError:
-            return None
+            # Most times nothing is there yet; but what is already decrypted is not seen by waiting.
+            if isinstance(self.sock, ssl.SSLSocket) or self._wait(select.POLLIN, wait):
+                return self.sock.recv(self.at_once)
+        except _NOT_NOW as e:
+            self._wait(_events(e, select.POLLIN), wait)
         except OSError as e:
             raise _broken(e) from e
+        return None
 
-    def _wait_at_most(self, seconds: float) -> None:
-        # Each time is a call of the system, and most times it is the pause in which we look whether to stop.
-        if seconds != self._timeout:
-            self.sock.settimeout(seconds)
-            self._timeout = seconds
+    def _wait(self, events: int, seconds: float) -> bool:
+        return addresses.wait_for(self.sock, events, seconds)
 
     def _open_window(self, now: float) -> None:
         self._window_ends = now + self.patience.limits.floor_seconds
@@ -174,6 +186,17 @@ class Stream:
 
 def _seconds(value: float) -> str:
     return f"{value:g}"
+
+
+_NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+"""What a socket that does not block raises where it would have to wait."""
+
+
+def _events(error: OSError, usual: int) -> int:
+    """What to wait for: TLS may have to read in order to write, and the other way round."""
+    if isinstance(error, ssl.SSLWantReadError):
+        return select.POLLIN
+    return select.POLLOUT if isinstance(error, ssl.SSLWantWriteError) else usual
 
 
 def _broken(error: OSError) -> Failure:

@@ -37,7 +37,7 @@ class Network:
         self.looked_up: list[str] = []
         self.connected: list[str] = []
         self.failing: dict[str, OSError] = {}
-        self.patience: list[float | None] = []
+        self.patience: list[float] = []
 
     def getaddrinfo(self, host: str, port: int) -> list[addresses.Answer]:
         self.looked_up.append(host)
@@ -48,9 +48,9 @@ class Network:
             raise answers
         return [answer(ip, port) for ip in answers]
 
-    def connect(self, sock: socket.socket, sockaddr: Any) -> None:
+    def connect(self, sock: socket.socket, sockaddr: Any, timeout: float) -> None:
         self.connected.append(sockaddr[0])
-        self.patience.append(sock.gettimeout())
+        self.patience.append(timeout)
         if sockaddr[0] in self.failing:
             raise self.failing[sockaddr[0]]
 
@@ -507,7 +507,7 @@ def test_a_real_connection_on_loopback() -> None:
         options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
         with addresses.create_connection("127.0.0.1", port, guard, 5, options) as sock:
             assert sock.getpeername() == ("127.0.0.1", port)
-            assert sock.gettimeout() == 5
+            assert not sock.getblocking()
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         with addresses.create_connection("localhost", port, Guard(["localhost"]), 5) as sock:
             assert sock.getpeername()[1] == port

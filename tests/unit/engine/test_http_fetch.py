@@ -190,7 +190,7 @@ def test_a_defect_of_ours_is_no_fault_of_the_link(
 def test_whose_fault_a_failed_connection_is(
     fetch: Fetch, monkeypatch: pytest.MonkeyPatch, error: OSError, cause: Cause, detail: str
 ) -> None:
-    def connect(sock: socket.socket, sockaddr: Any) -> None:
+    def connect(sock: socket.socket, sockaddr: Any, timeout: float) -> None:
         raise error
 
     monkeypatch.setattr(addresses, "connect", connect)
@@ -202,7 +202,7 @@ def test_whose_fault_a_failed_connection_is(
 def test_no_network_is_the_hosts_fault_when_others_are_reached(
     fetch: Fetch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def connect(sock: socket.socket, sockaddr: Any) -> None:
+    def connect(sock: socket.socket, sockaddr: Any, timeout: float) -> None:
         raise OSError(101, "Network is unreachable")
 
     assert fetch("http://data.example:{http}/plain/x").cause is Cause.OK
@@ -214,7 +214,7 @@ def test_no_network_is_the_hosts_fault_when_others_are_reached(
 def test_an_ipv6_host_is_not_accused_of_our_missing_ipv6(
     fetch: Fetch, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    def connect(sock: socket.socket, sockaddr: Any) -> None:
+    def connect(sock: socket.socket, sockaddr: Any, timeout: float) -> None:
         raise OSError(number, "no IPv6 here")
 
     monkeypatch.setattr(addresses, "connect", connect)

@@ -26,6 +26,7 @@ QUICK = Limits(first_byte_timeout=2, read_timeout=2, total_timeout=4, floor_rate
 def said(data: bytes, limits: Limits = QUICK, pieces: int = 0) -> tuple[Head, bytes]:
     """What is read when a server says ``data`` and closes, in pieces if so wished."""
     ours, theirs = socket.socketpair()
+    ours.setblocking(False)
 
     def talk() -> None:
         size = pieces or len(data) or 1
@@ -124,6 +125,7 @@ def test_interim_answers_count_against_the_limit() -> None:
 
 def test_a_silent_stream_ends_in_time() -> None:
     ours, theirs = socket.socketpair()
+    ours.setblocking(False)
     begun = time.monotonic()
     with ours, theirs, pytest.raises(Failure, match="first-byte-timeout"):
         Stream(ours, Patience(Limits(first_byte_timeout=0.2))).receive()
@@ -132,6 +134,7 @@ def test_a_silent_stream_ends_in_time() -> None:
 
 def test_the_total_time_is_over_however_much_comes() -> None:
     ours, theirs = socket.socketpair()
+    ours.setblocking(False)
     theirs.setblocking(False)
     stream = Stream(ours, Patience(Limits(total_timeout=0.3)))
     begun = time.monotonic()
@@ -148,6 +151,7 @@ def test_the_total_time_is_over_however_much_comes() -> None:
 
 def test_a_stop_is_seen_while_the_remote_is_silent() -> None:
     ours, theirs = socket.socketpair()
+    ours.setblocking(False)
     stop = threading.Event()
     timer = threading.Timer(0.1, stop.set)
     timer.start()
@@ -162,6 +166,7 @@ def test_a_stop_is_seen_while_the_remote_is_silent() -> None:
 def test_an_early_refusal_is_heard_although_the_request_is_not_taken() -> None:
     """A server that answers and closes while we still send: its answer counts, not our broken pipe."""
     ours, theirs = socket.socketpair()
+    ours.setblocking(False)
     theirs.sendall(b"HTTP/1.1 403 Forbidden\r\n\r\n")
     theirs.close()
     with ours:
