@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -31,8 +32,10 @@ class Site:
     def __init__(self, settings: dict[str, str]) -> None:
         ini = Path(os.environ["CKAN_INI"])
         self.ini = ini.with_name("bench.ini")
+        self.archives = ini.parent / "bench-archives"
+        self.archives.mkdir(exist_ok=True)
         defaults = {"ckan.plugins": "archiver", "ckanext-archiver.allowed_addresses": "127.0.0.0/8",
-                    "ckanext-archiver.archive_dir": str(ini.parent / "bench-archive"),
+                    "ckanext-archiver.archive_dir": str(self.archives / str(time.time_ns())),
                     "ckanext-archiver.min_free_bytes": "0", "ckanext-archiver.recheck": "off"}  # fmt: skip
         self.ini.write_text(with_settings(ini.read_text(), {**defaults, **settings}))
         self.engine = sa.create_engine(os.environ["CKAN_SQLALCHEMY_URL"], isolation_level="AUTOCOMMIT")
@@ -48,7 +51,14 @@ class Site:
         return self.sql(statement, **params)[0][0]
 
     def wipe(self) -> None:
-        """Empty the tables and the broker."""
+        """Empty the tables and the broker. The archive is a new one.
+
+        Archives of earlier runs go after ten minutes: while ext4 has just removed many files, making one costs it
+        much more than otherwise.
+        """
+        for old in self.archives.iterdir():
+            if time.time() - old.stat().st_mtime > 600:
+                shutil.rmtree(old)
         self.sql(f"TRUNCATE {TABLES} CASCADE")
         broker().flushall()
 
