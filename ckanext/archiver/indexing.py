@@ -68,8 +68,10 @@ def refresh_left() -> int:
     limit = SMALL_BATCH if leases.busy() else BATCH
     # A connection of its own that has the lock and no transaction: indexing takes long, and a dead worker's lock goes
     # with its connection.
-    with model.meta.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        if not connection.execute(sa.text("SELECT pg_try_advisory_lock(:lock)"), {"lock": LOCK}).scalar():
+    with model.meta.engine.connect() as connection:
+        has_lock = connection.execute(sa.text("SELECT pg_try_advisory_lock(:lock)"), {"lock": LOCK}).scalar()
+        connection.commit()
+        if not has_lock:
             return 0
         try:
             return _refresh(
@@ -77,6 +79,7 @@ def refresh_left() -> int:
             )
         finally:
             connection.execute(sa.text("SELECT pg_advisory_unlock(:lock)"), {"lock": LOCK})
+            connection.commit()
 
 
 def _skipped() -> list[str]:
