@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import logging
 import os
 import signal
@@ -52,6 +53,10 @@ def _prepare(sender: Any = None, **kwargs: Any) -> None:
     # What is open here would be shared by the processes of the pool.
     model.Session.remove()
     model.meta.engine.dispose()
+    # What was loaded so far stays: the collector need not go through it again and again while all threads wait, and the
+    # processes of a pool go on to share it.
+    gc.collect()
+    gc.freeze()
 
 
 @signals.worker_ready.connect
