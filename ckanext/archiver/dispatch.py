@@ -54,7 +54,7 @@ LONGEST_RUN = 40
 TOGETHER = 10
 """Resources that share a message while many are due. They are archived one after the other, so they are few."""
 
-LEFT_FOR_ONE = 50
+LEFT_FOR_ONE = 100
 """For each so many requests that wait, a message has one resource more, up to TOGETHER."""
 
 AT_ONCE = 50

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from kombu import Connection
@@ -53,20 +54,28 @@ def _batch(producer: Any) -> Any:
 def send(connection: Connection, resource_ids: Sequence[str], queue: str, *, together: int = 1) -> int:
     """Put messages for resources on a queue.
 
-    :param together: how many resources share a message
+    :param together: how many resources share a message, about
     :returns: how many resources
     :raises BrokerError: when the broker does not take them
     """
     try:
         producer = app.amqp.Producer(connection.default_channel, auto_declare=False)
         with producer, _batch(producer):
-            for begin in range(0, len(resource_ids), together):
-                ids = resource_ids[begin : begin + together]
+            for ids in _lots(resource_ids, together):
                 task, first = (TASK, ids[0]) if together == 1 else (TASK_FOR_MANY, ids)
                 app.send_task(task, (first, queue), queue=queue, producer=producer, retry=False)
     except (KombuError, OSError, *connection.connection_errors, *connection.channel_errors) as e:
         raise BrokerError(f"The broker does not answer: {e}") from e
     return len(resource_ids)
+
+
+def _lots(resource_ids: Sequence[str], together: int) -> Iterator[Sequence[str]]:
+    """Of uneven size, so that threads that begin at the same time do not all come for their next message together."""
+    begin = 0
+    while begin < len(resource_ids):
+        size = random.randint(max(1, together * 2 // 3), together * 4 // 3)  # noqa: S311 - not for security
+        yield resource_ids[begin : begin + size]
+        begin += size
 
 
 def send_quickly(resource_ids: Sequence[str], queue: str) -> None:
