@@ -80,10 +80,13 @@ class Visit:
         return self.job.claim
 
     def remove_temporary(self) -> None:
-        """Remove the file that came, unless it is in the archive."""
+        """Remove the file that came, and the room that was made for it, unless it is in the archive."""
         if self.temp_path is not None:
             self.temp_path.unlink(missing_ok=True)
             self.temp_path = None
+            archive_dir = config.archive_dir()
+            if archive_dir is not None and not self.has_company:
+                store.take_room_back(archive_dir, self.link.resource_id)
 
 
 @dataclass(frozen=True)
@@ -117,12 +120,14 @@ def archive_resources(resource_ids: deque[str], queue: str = "", *, worker_id: s
     """
     results: list[Result] = []
     visit: Visit | None = None
+    others = tuple(resource_ids)[1:]
     try:
         while visit is not None or (resource_ids and not _stopping.is_set()):
             ask = None
             # Where others listen they hear of one before the next is claimed: nobody knows how long they take.
             if resource_ids and not _stopping.is_set() and (visit is None or not notices.wanted()):
-                ask = Ask(resource_ids.popleft(), queue, worker_id, at_once)
+                ask = Ask(resource_ids.popleft(), queue, worker_id, at_once, others)
+                others = ()
             try:
                 result, job = _go_on(visit, ask)
             except _AWAY:
@@ -155,12 +160,16 @@ def archive_package(package_id: str, queue: str = "") -> int:
 
 @dataclass(frozen=True)
 class Ask:
-    """A message: somebody wants this resource archived."""
+    """A message: somebody wants this resource archived.
+
+    :ivar others: the rest of the message's, where it has just come
+    """
 
     resource_id: str
     queue: str
     worker_id: str
     at_once: bool
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -241,6 +250,9 @@ def _turn_alone(turn: Turn) -> Turned:
     it holds another would stop an edit that has the first and comes to the second.
     """
     both = turn.visit is not None and turn.ask is not None
+    if turn.ask is not None and turn.ask.others:
+        outbox.take_in_hand(turn.ask.others)
+        model.Session.commit()
     while True:
         try:
             (turned,) = _turn_all([Turn(turn.visit, None) if both else turn], wait=True)
@@ -268,12 +280,13 @@ def _turn_all(turns: Sequence[Turn], *, wait: bool = False) -> list[Turned | Alo
     claims: dict[int, outbox.Claim | None | Alone] = {}
     jobs: dict[str, Job] = {}
     try:
-        _begin(wait=wait)
         wanted = outbox.still_ours([visit.claim for visit in visits], wait=wait)
         # What is not found may be locked: that thread waits for it alone, and claims then.
         alone = set() if wait else {visit.claim.token for visit in visits} - wanted.keys()
         claims = _claim({number: turn.ask for number, turn in enumerate(turns)
                          if turn.ask and not (turn.visit and turn.visit.claim.token in alone)}, wait=wait)  # fmt: skip
+        if not wait:
+            _note_message(turns)
         taken = [claim for claim in claims.values() if isinstance(claim, outbox.Claim)]
         outbox.lock_suspects(taken)
         ours = [visit for visit in visits if visit.claim.token in wanted]
@@ -285,6 +298,8 @@ def _turn_all(turns: Sequence[Turn], *, wait: bool = False) -> list[Turned | Alo
         _write(ours)
         model.Session.commit()
         jobs = entered
+        # Here, so that threads do not line up for the log.
+        _tell(ours)
     finally:
         for claim in claims.values():
             if isinstance(claim, outbox.Claim) and claim.token not in jobs:
@@ -305,14 +320,6 @@ def _turn_all(turns: Sequence[Turn], *, wait: bool = False) -> list[Turned | Alo
 _turns: Group[Turn, Turned] = Group(_turn_all, _turn_alone)
 
 
-def _begin(*, wait: bool) -> None:
-    """Begin a transaction; one for many threads ends by an error where it would have to wait for others."""
-    model.Session.connection().execute(_LONG_WAIT if wait else _SHORT_WAIT)
-
-
-_SHORT_WAIT, _LONG_WAIT = (sa.text(f"SET LOCAL lock_timeout = '{seconds}s'") for seconds in (1, 5))
-
-
 def _claim(asks: Mapping[int, Ask], *, wait: bool) -> dict[int, outbox.Claim | None | Alone]:
     if not asks:
         return {}
@@ -320,6 +327,13 @@ def _claim(asks: Mapping[int, Ask], *, wait: bool) -> dict[int, outbox.Claim | N
     first = next(iter(asks.values()))
     claims = outbox.claim(messages, first.worker_id, at_once=first.at_once, wait=wait)
     return dict(zip(asks, claims, strict=True))
+
+
+def _note_message(turns: Sequence[Turn]) -> None:
+    """Note of messages that have just come that they did."""
+    others = [resource_id for turn in turns if turn.ask is not None for resource_id in turn.ask.others]
+    if others:
+        outbox.take_in_hand(others)
 
 
 def _enter(claims: Sequence[outbox.Claim], leaving: Sequence[str]) -> dict[str, Job]:
@@ -365,7 +379,7 @@ def _look_at(job: Job) -> Visit | None:
             _set_aside(job, job.link)
         else:
             outcome = _look(job, job.link)
-            return Visit(job, job.link, outcome, outcome.temp_path)
+            return _with_room(Visit(job, job.link, outcome, outcome.temp_path))
     leases.drop(job.claim.token)
     return None
 
@@ -387,7 +401,7 @@ def _look(job: Job, link: record.Link) -> Outcome:
     spool = None
     if not check_only and archive_dir is not None:
         try:
-            if store.free_bytes(archive_dir) < config.min_free_bytes():
+            if store.free_bytes_lately(archive_dir) < config.min_free_bytes():
                 return Outcome(Cause.OWN_FAULT, "disk-full", url=link.url)
             spool = store.spool(archive_dir, job.claim.worker_id)
         except OSError as e:
@@ -405,6 +419,17 @@ def _look(job: Job, link: record.Link) -> Outcome:
         **({} if check_only else _validators(link)),
     )
     return http.fetch(request, limits=config.limits(), policy=config.policy(), spool=spool, stop=_stopping)
+
+
+def _with_room(visit: Visit) -> Visit:
+    """Make the directory for the file that came, before the transaction in which others have a part."""
+    archive_dir = config.archive_dir()
+    if visit.temp_path is not None and archive_dir is not None:
+        try:
+            visit.has_company = not store.make_room(archive_dir, visit.link.resource_id)
+        except OSError as e:
+            visit.outcome = _disk_failed(visit.outcome, e)
+    return visit
 
 
 def _validators(link: record.Link) -> dict[str, str | None]:
@@ -488,6 +513,13 @@ def _write(visits: Sequence[Visit]) -> None:
                 {visit.claim.token: visit.values["cache_filepath"] for visit in done if visit.values})  # fmt: skip
 
 
+def _tell(visits: Sequence[Visit]) -> None:
+    for visit in visits:
+        if visit.remember and visit.values is not None:
+            verdict, resource_id = visit.values["verdict"], visit.claim.resource_id
+            log.info("%s: resource %s (%s)", verdict, resource_id, visit.outcome.detail)
+
+
 def _conclude(visit: Visit, ours: bool) -> Result | None:
     """What remains to be done after the commit. None when nothing was judged."""
     claim, values = visit.claim, visit.values
@@ -502,7 +534,6 @@ def _conclude(visit: Visit, ours: bool) -> Result | None:
             return None
         if visit.has_company:
             _tidy(visit.link, values["cache_filepath"])
-        log.info("%s: resource %s (%s)", values["verdict"], claim.resource_id, visit.outcome.detail)
         if notices.wanted():
             notices.deliver(claim.token)
     finally:
@@ -518,12 +549,11 @@ def _finish(claims: Sequence[outbox.Claim], archived: Mapping[str, str | None]) 
 
     :param archived: the path of the copy, if any, by the token of those that were archived
     """
-    outbox.finish(claims)
+    finished = outbox.finish(claims)
     # The last of a dataset tells that it is done.
-    last = {claim.package_id: claim for claim in claims}
-    done = outbox.without_requests(last)
-    if done:
-        indexing.note_facet(*done)
+    last = {claim.package_id: claim for claim in claims if finished.get(claim.token)}
+    if last:
+        indexing.note_facet(*last)
     if not notices.wanted():
         return
     told = [
@@ -531,9 +561,9 @@ def _finish(claims: Sequence[outbox.Claim], archived: Mapping[str, str | None]) 
         for claim in claims
         if claim.token in archived
     ]
-    for package_id in done:
-        notice = _notice("package-archived", last[package_id])
-        if last[package_id].at_once and last[package_id].reason == outbox.CALLED:
+    for claim in last.values():
+        notice = _notice("package-archived", claim)
+        if claim.at_once and claim.reason == outbox.CALLED:
             # Who calls update_resource() hears of the resource alone, as ever; a worker tells of the dataset.
             notice = replace(notice, token=None, worker_id=None)
         told.append(notice)
@@ -565,12 +595,8 @@ def _keep(visit: Visit, now: datetime) -> None:
         return
     name = outcome.filename or "resource"
     try:
-        path, has_company = store.place(outcome.temp_path, archive_dir, visit.link.resource_id, name, now)
-        visit.outcome, visit.temp_path, visit.has_company = (
-            replace(outcome, temp_path=path),
-            None,
-            has_company,
-        )
+        path = store.place(outcome.temp_path, archive_dir, visit.link.resource_id, name, now)
+        visit.outcome, visit.temp_path = replace(outcome, temp_path=path), None
         store.sync_name(path)
     except OSError as e:
         visit.outcome = _disk_failed(outcome, e)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -335,15 +335,23 @@ def claim(
     return [claims.get(token) for token in tokens]
 
 
-# With the locks, of two workers that finish a dataset's last two resources one sees that it was the last. In one
-# order, so that workers with several datasets do not wait for each other.
-_LOCK_PACKAGES = sa.text("""
-    SELECT pg_advisory_xact_lock(hashtext('archiver'), key)
-    FROM (SELECT DISTINCT hashtext(id) AS key FROM unnest(CAST(:ids AS text[])) AS id ORDER BY key) AS keys
-""")
 _MINE = """unnest(CAST(:ids AS text[]), CAST(:tokens AS text[])) AS mine (resource_id, token)
     WHERE q.resource_id = mine.resource_id AND q.lease_token = mine.token"""
-_FINISH = sa.text(f"DELETE FROM archiver_request q USING {_MINE} AND NOT q.again RETURNING mine.token")  # noqa: S608
+# With the locks, of two workers that finish a dataset's last two resources one sees that it was the last: they are a
+# statement of their own, so that what follows sees what the other has committed. In one order, so that workers with
+# several datasets do not wait for each other.
+_FINISH = sa.text(f"""
+    SELECT pg_advisory_xact_lock(hashtext('archiver'), key)
+    FROM (SELECT DISTINCT hashtext(id) AS key FROM unnest(CAST(:packages AS text[])) AS id ORDER BY key) AS keys;
+    WITH gone AS (
+        DELETE FROM archiver_request q USING {_MINE} AND NOT q.again
+        RETURNING mine.token, q.resource_id, q.package_id
+    )
+    SELECT token, NOT EXISTS (
+        SELECT 1 FROM archiver_request q
+        WHERE q.package_id = gone.package_id AND q.resource_id NOT IN (SELECT resource_id FROM gone)) AS is_last
+    FROM gone
+""")  # noqa: S608 - constants only
 _RUN_AGAIN = sa.text(f"""
     UPDATE archiver_request q SET
         lease_token = NULL, leased_by = NULL, leased_until = NULL, sent_until = NULL, again = false,
@@ -352,17 +360,18 @@ _RUN_AGAIN = sa.text(f"""
 """)  # noqa: S608 - constants only
 
 
-def finish(claims: Sequence[Claim]) -> set[str]:
+def finish(claims: Sequence[Claim]) -> dict[str, bool]:
     """Take requests off the table, in the caller's transaction; one that was put again meanwhile stays.
 
-    :returns: the tokens of those that were still ours. For any other the caller must roll back and write nothing
+    :returns: the tokens of those that were still ours, and whether no open request of the dataset is left. For any
+        other the caller must roll back and write nothing
     """
     connection = model.Session.connection()
     params = {"ids": [claim.resource_id for claim in claims], "tokens": [claim.token for claim in claims]}
-    connection.execute(_LOCK_PACKAGES, {"ids": [claim.package_id for claim in claims]})
-    done = set(connection.execute(_FINISH, params).scalars())
+    packages = [claim.package_id for claim in claims]
+    done = {row.token: row.is_last for row in connection.execute(_FINISH, {**params, "packages": packages})}
     if len(done) < len(claims):
-        done.update(connection.execute(_RUN_AGAIN, params).scalars())
+        done.update(dict.fromkeys(connection.execute(_RUN_AGAIN, params).scalars(), False))
     return done
 
 
@@ -409,7 +418,9 @@ def give_back(returns: Sequence[Return]) -> set[str]:
     return set(connection.execute(_GIVE_BACK, {"back": json.dumps(back)}).scalars())
 
 
+# How long to wait for locks is said in the same trip: what it costs is mostly waiting for the answer.
 _STILL_OURS = """
+    SET LOCAL lock_timeout = '%ss';
     SELECT q.lease_token AS token, now() AS now, coalesce(r.url, '') AS url, coalesce(r.url_type, '') AS url_type,
            r.last_modified
     FROM archiver_request q
@@ -417,7 +428,11 @@ _STILL_OURS = """
         ON r.id = q.resource_id AND r.state = 'active' AND p.state IN ('active', 'draft')
     WHERE q.resource_id = ANY(:ids) AND q.lease_token = ANY(:tokens) ORDER BY q.resource_id FOR UPDATE OF q %s
 """
-_OURS_WAITING, _OURS_FREE = sa.text(_STILL_OURS % ""), sa.text(_STILL_OURS % "SKIP LOCKED")
+LONG_WAIT, SHORT_WAIT = 5, 1
+"""Seconds for which a transaction waits for a lock, and for which one does in which others have a part."""
+
+_OURS_WAITING = sa.text(_STILL_OURS % (LONG_WAIT, ""))
+_OURS_FREE = sa.text(_STILL_OURS % (SHORT_WAIT, "SKIP LOCKED"))
 
 
 @dataclass(frozen=True)
@@ -434,12 +449,11 @@ class Wanted:
 
 
 def still_ours(claims: Sequence[Claim], *, wait: bool = True) -> dict[str, Wanted]:
-    """Which requests are still ours, by token. Locks their rows until the transaction ends.
+    """Which requests are still ours, by token. Locks their rows until the transaction ends, and says how long it may
+    wait for locks, so it comes first, with no claims as well.
 
     :param wait: wait for other transactions (an edit) that have a row locked; else it is left out
     """
-    if not claims:
-        return {}
     params = {"ids": [claim.resource_id for claim in claims], "tokens": [claim.token for claim in claims]}
     rows = model.Session.connection().execute(_OURS_WAITING if wait else _OURS_FREE, params)
     return {
@@ -484,13 +498,6 @@ def suspects_to_wait(claims: Sequence[Claim]) -> set[str]:
     return {claim.token for claim in (suspects if others.first() else suspects[1:])}
 
 
-def without_requests(package_ids: Collection[str]) -> set[str]:
-    """Those of some datasets that have no open request; after :func:`finish`, which lets one worker at a time ask."""
-    statement = sa.text("SELECT DISTINCT package_id FROM archiver_request WHERE package_id = ANY(:ids)")
-    rows = model.Session.connection().execute(statement, {"ids": list(package_ids)})
-    return set(package_ids) - set(rows.scalars())
-
-
 IN_HAND_SECONDS = 60
 """How long the last of a message's resources may wait for its first ones, before it gets a message of its own."""
 
@@ -508,12 +515,13 @@ def update_free(changes: str, condition: str) -> str:
     return _UPDATE_FREE.format(changes=changes, condition=condition)
 
 
-def take_in_hand(resource_ids: list[str]) -> None:
-    """Note, and commit, that the message for these resources has come: what is not claimed soon is sent again."""
+def take_in_hand(resource_ids: Sequence[str]) -> None:
+    """Note, in the caller's transaction, that the message for these resources has come: what is not claimed soon is
+    sent again."""
     statement = update_free("sent_until = now() + :seconds * interval '1 second'",
                             "resource_id = ANY(:ids) AND sent_until IS NOT NULL AND lease_token IS NULL")  # fmt: skip
-    model.Session.connection().execute(sa.text(statement), {"ids": resource_ids, "seconds": IN_HAND_SECONDS})
-    model.Session.commit()
+    params = {"ids": list(resource_ids), "seconds": IN_HAND_SECONDS}
+    model.Session.connection().execute(sa.text(statement), params)
 
 
 def unsend(resource_ids: list[str]) -> None:

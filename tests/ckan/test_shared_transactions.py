@@ -300,20 +300,27 @@ def test_a_worker_that_waits_for_an_edit_can_be_stopped(
     assert archived() == set()
 
 
+def take_in_hand(ids: list[str]) -> None:
+    outbox.take_in_hand(ids)
+    model.Session.commit()
+
+
 @pytest.mark.parametrize(
-    "work",
+    ("work", "of_the_dead"),
     [
-        outbox.take_in_hand,
-        outbox.unsend,
-        lambda ids: housekeeping.say_goodbye("dead"),
-        lambda ids: housekeeping.return_forgotten("dead"),
+        (take_in_hand, False),
+        (outbox.unsend, False),
+        (lambda ids: housekeeping.say_goodbye("dead"), True),
+        (lambda ids: housekeeping.return_forgotten("dead"), True),
     ],
     ids=["take_in_hand", "unsend", "say_goodbye", "return_forgotten"],
 )
-def test_who_keeps_house_does_not_wait_for_an_edit(work: Callable[[list[str]], Any]) -> None:
+def test_who_keeps_house_does_not_wait_for_an_edit(
+    work: Callable[[list[str]], Any], of_the_dead: bool
+) -> None:
     ids = wanted(3)
     run("UPDATE archiver_request SET sent_until = now() + interval '10 minutes'")
-    if work not in (outbox.take_in_hand, outbox.unsend):
+    if of_the_dead:
         run("UPDATE archiver_request SET lease_token = resource_id, leased_by = 'dead', "
             "leased_until = now() + interval '1 hour'")  # fmt: skip
     before = {id_: request(id_) for id_ in ids}
@@ -450,6 +457,34 @@ def test_a_request_that_cannot_be_claimed_is_not_sent_again_at_once(
         consumer.archive_resources([first, second], outbox.BULK)
     assert request(first).sent_until is not None
     assert request(second).sent_until is None, "it is none of its fault"
+
+
+@pytest.mark.parametrize("is_locked", [False, True], ids=["shared", "alone"])
+def test_the_rest_of_a_message_is_noted_while_its_first_is_looked_at(
+    is_locked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that the dispatcher fills the place of the message, and sends the rest again where this worker dies."""
+    ids = wanted(3)
+    run("UPDATE archiver_request SET sent_until = now() + interval '10 minutes'")
+    left: list[list[float | None]] = []
+
+    def look(job: archiving.Job, link: record.Link) -> Outcome:
+        found = run(
+            "SELECT extract(epoch FROM sent_until - now()) FROM archiver_request ORDER BY resource_id"
+        )
+        left.append([None if seconds is None else float(seconds) for (seconds,) in found])
+        return OK
+
+    monkeypatch.setattr(archiving, "_look", look)
+    with somebody() as do:
+        if is_locked:
+            do(LOCK_REQUEST, id=ids[0])
+        message = in_thread(lambda: consumer.archive_resources(ids, outbox.BULK))
+        time.sleep(0.3)
+    message.result(20)
+    first, *others = left[0]
+    assert first is None, "it is claimed"
+    assert [seconds is not None and seconds <= outbox.IN_HAND_SECONDS for seconds in others] == [True, True]
 
 
 def test_a_database_that_is_away_loses_no_resource_of_a_message(

@@ -125,9 +125,14 @@ def spool(archive_dir: Directory, worker: str) -> Path:
     :raises OSError: it cannot be made
     """
     directory = Path(archive_dir) / TEMP_DIR / worker
-    if not directory.is_dir():
+    # A sink makes it anew when it is swept away.
+    if directory not in _made_spools:
         directory.mkdir(parents=True, exist_ok=True)
+        _made_spools.add(directory)
     return directory
+
+
+_made_spools: set[Path] = set()
 
 
 def is_storable(resource_id: str) -> bool:
@@ -155,7 +160,7 @@ def keep(temp_path: Path, archive_dir: Directory, resource_id: str, filename: st
         _seal(handle)
     finally:
         os.close(handle)
-    path, _ = place(temp_path, archive_dir, resource_id, filename)
+    path = place(temp_path, archive_dir, resource_id, filename)
     sync_name(path)
     return path
 
@@ -168,7 +173,7 @@ def _seal(handle: int) -> None:
 
 def place(
     temp_path: Path, archive_dir: Directory, resource_id: str, filename: str, time: datetime | None = None
-) -> tuple[Path, bool]:
+) -> Path:
     """Move a file that a :class:`Sink` finished into the archive; its name lasts once :func:`sync_name` was called.
 
     Older copies under other names stay until :func:`remove_others`, so that a row always names a file that
@@ -177,31 +182,49 @@ def place(
     :param temp_path: the file, or its place in the archive already
     :param filename: a plain name, as :func:`names.filename` makes it
     :param time: the time that the file is to have (aware)
-    :returns: the file's place, and whether anything else may be beside it
+    :returns: the file's place
     :raises ValueError: the id or the name could lead elsewhere
     :raises OSError: the disk is full or broken; the temp file is still there
     """
     if filename in ("", ".", "..") or "/" in filename or "\0" in filename:
         raise ValueError(f"not a file name: {filename[:120]!r}")
-    directory = resource_dir(archive_dir, resource_id)
-    has_company = not _made(directory)
+    path = resource_dir(archive_dir, resource_id) / filename
     if time is not None:
         os.utime(temp_path, (time.timestamp(), time.timestamp()))
-    path = directory / filename
     try:
+        os.replace(temp_path, path)
+    except FileNotFoundError:
+        # Removed meanwhile, or nobody has made room.
+        make_room(archive_dir, resource_id)
         os.replace(temp_path, path)
     except IsADirectoryError as e:
         raise ValueError(f"a directory stands at {path}") from e
-    return path, has_company
+    return path
 
 
-def _made(directory: Path) -> bool:
-    """Make a directory; False where it was there."""
+def make_room(archive_dir: Directory, resource_id: str) -> bool:
+    """Make the directory for a resource's copies.
+
+    :returns: False where it was there, and may hold other copies
+    :raises ValueError: not a resource id
+    :raises OSError: the disk is full or broken
+    """
     try:
-        directory.mkdir(parents=True)
+        resource_dir(archive_dir, resource_id).mkdir(parents=True)
     except FileExistsError:
         return False
     return True
+
+
+def take_room_back(archive_dir: Directory, resource_id: str) -> None:
+    """Remove a directory that :func:`make_room` made, if nothing is in it."""
+    directory = resource_dir(archive_dir, resource_id)
+    for empty in (directory, directory.parent):
+        try:
+            empty.rmdir()
+        except OSError as e:  # most often: something is in it
+            log.debug("%s stays: %s", empty, e)
+            return
 
 
 def sync_name(path: Path) -> None:
@@ -277,6 +300,22 @@ def free_bytes(archive_dir: Directory) -> int:
             directory = directory.parent
         else:
             return found.f_bavail * found.f_frsize
+
+
+LOOKED_SECONDS = 1.0
+_looked: dict[Directory, tuple[float, int]] = {}
+
+
+def free_bytes_lately(archive_dir: Directory) -> int:
+    """:func:`free_bytes`, a second old at most: for a look before each of many downloads.
+
+    :raises OSError: no part of the path can be asked
+    """
+    looked_at, found = _looked.get(archive_dir, (float("-inf"), 0))
+    if time.monotonic() - looked_at > LOOKED_SECONDS:
+        found = free_bytes(archive_dir)
+        _looked[archive_dir] = time.monotonic(), found
+    return found
 
 
 def cache_url(root: str, resource_id: str, filename: str) -> str:

@@ -37,7 +37,6 @@ def archive_resource(resource_id: str, queue: str) -> None:
 
 def archive_resources(resource_ids: list[str], queue: str) -> None:
     """Archive resources that share a message, one after the other."""
-    _with_database(lambda: outbox.take_in_hand(resource_ids))
     left = deque(resource_ids)
     try:
         _archive(left, queue)
