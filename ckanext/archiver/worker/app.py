@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 QUEUE_NAMES = ("priority", "bulk")
 
+REDIS = "ckanext.archiver.worker.redis_transport:Transport"
+
 
 def settings() -> dict[str, Any]:
     """Celery's settings for this portal.
@@ -30,6 +32,7 @@ def settings() -> dict[str, Any]:
     lease = config.lease_seconds()
     return {
         "broker_url": config.broker_url(),
+        "broker_transport": REDIS if config.broker_url().startswith("redis:") else None,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         # A message may wait in a busy worker as long as a task may run; a copy that is sent again does nothing.

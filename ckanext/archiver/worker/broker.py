@@ -144,7 +144,6 @@ def queue_length(connection: Connection, queue: str) -> int:
     :raises BrokerError: when the broker does not answer
     """
     try:
-        with connection.channel() as channel:
-            return int(app.amqp.queues[queue].bind(channel).queue_declare().message_count)
+        return int(app.amqp.queues[queue].bind(connection.default_channel).queue_declare().message_count)
     except (KombuError, OSError, *connection.connection_errors, *connection.channel_errors) as e:
         raise BrokerError(f"The broker does not answer: {e}") from e

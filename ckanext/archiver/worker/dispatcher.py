@@ -197,7 +197,7 @@ class Dispatcher:
             Jobs("housekeeper", 0.5, [
                 Job("Looking for dead workers", a_while, housekeeping.take_from_the_dead),
                 Job("Delivering left notices", a_while, notices.deliver_left),
-                Job("Refreshing the index", 2, indexing.refresh_left, rest=49),
+                Job("Refreshing the index", 2, indexing.refresh_left, rest=99),
                 Job("Sweeping", a_while, housekeeping.sweep),
                 Job("The regular round", 20, rounds.put_due),
                 Job("Looking for links in no schedule", 60, rounds.put_never_planned),
