@@ -400,6 +400,20 @@ def test_files_of_a_group_that_fails_are_all_told_of(
     assert list(Path(store.spool(archive_dir, leases.worker_id())).iterdir()) == []
 
 
+def test_no_room_stays_for_a_file_that_is_not_kept(seen: dict[str, Outcome], archive_dir: Path) -> None:
+    (only,) = wanted(1)
+    temp = store.spool(archive_dir, leases.worker_id()) / "fetch-1"
+    temp.write_bytes(b"a,b\n")
+    seen[only] = archiving.replace(OK, detail="ok", temp_path=temp, filename="x.csv", size=4)
+    (visit,) = claimed(only)
+    assert store.resource_dir(archive_dir, only).is_dir()
+    run("UPDATE resource SET url = 'http://other.example/' WHERE id = :id", id=only)
+    archiving._go_on(visit, None)
+    assert archived() == set()
+    assert not store.resource_dir(archive_dir, only).exists()
+    assert not temp.exists()
+
+
 def test_what_was_claimed_with_a_write_is_let_go_when_its_end_fails(
     seen: Mapping[str, Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:

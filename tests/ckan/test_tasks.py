@@ -17,7 +17,8 @@ from ckan.tests import factories
 
 from ckanext.archiver import config, lib, tasks
 from ckanext.archiver.model import Archival
-from ckanext.archiver.worker.app import import_other_tasks, settings
+from ckanext.archiver.worker import broker
+from ckanext.archiver.worker.app import REDIS, app, import_other_tasks, settings
 from origin_server import Answer, Origin, Request
 
 pytestmark = pytest.mark.usefixtures("clean_site")
@@ -200,3 +201,35 @@ def test_tasks_of_others_that_cannot_be_imported_are_left_out(
         "archiver_gone", "archiver_others:old",
     ]  # fmt: skip
     assert settings()["include"] == ["ckanext.archiver.tasks"], "who only sends needs none of them"
+
+
+def test_a_channel_gives_its_commands_by_one_client() -> None:
+    """kombu would make one for each message, which costs more than the command."""
+    with app.connection_for_write() as connection:
+        channel = connection.default_channel
+        first = channel._create_client()
+        assert channel._create_client() is first
+        assert channel.client is not first, "who waits for messages has a connection of its own"
+        channel._disconnect_pools()
+        assert channel._create_client().ping(), "once its pool is closed there is another"
+
+
+@pytest.mark.parametrize(
+    ("url", "transport"),
+    [("redis://localhost:6379/0", REDIS), ("rediss://localhost:6379/0", None), ("amqp://localhost", None)],
+)
+def test_other_brokers_keep_their_own_transport(
+    url: str, transport: str | None, ckan_config: dict[str, Any]
+) -> None:
+    ckan_config["ckanext-archiver.broker_url"] = url
+    assert settings()["broker_transport"] == transport
+
+
+def test_messages_are_of_uneven_size_and_have_each_resource_once() -> None:
+    ids = [str(number) for number in range(1_000)]
+    lots = list(broker._lots(ids, 10))
+    assert [id_ for lot in lots for id_ in lot] == ids
+    sizes = {len(lot) for lot in lots[:-1]}
+    assert len(sizes) > 1
+    assert sizes <= set(range(6, 14))
+    assert [list(lot) for lot in broker._lots(ids[:3], 1)] == [["0"], ["1"], ["2"]]

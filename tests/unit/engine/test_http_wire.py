@@ -163,6 +163,34 @@ def test_a_stop_is_seen_while_the_remote_is_silent() -> None:
     timer.join()
 
 
+def test_a_request_that_does_not_fit_at_once_is_sent_whole() -> None:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    request = bytes(range(256)) * 8_192
+    heard = bytearray()
+
+    def listen() -> None:
+        while data := theirs.recv(10_000):
+            heard.extend(data)
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    with ours:
+        Stream(ours, Patience(QUICK)).send(request)
+    thread.join(10)
+    theirs.close()
+    assert heard == request
+
+
+def test_who_does_not_take_the_request_is_not_waited_for_for_ever() -> None:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    begun = time.monotonic()
+    with ours, theirs, pytest.raises(Failure, match="first-byte-timeout"):
+        Stream(ours, Patience(Limits(first_byte_timeout=0.2))).send(b"x" * 10_000_000)
+    assert 0.19 <= time.monotonic() - begun < 1
+
+
 def test_an_early_refusal_is_heard_although_the_request_is_not_taken() -> None:
     """A server that answers and closes while we still send: its answer counts, not our broken pipe."""
     ours, theirs = socket.socketpair()

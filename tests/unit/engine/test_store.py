@@ -51,6 +51,32 @@ def test_a_copy_replaces_one_of_the_same_name(tmp_path: Path) -> None:
     assert kept(tmp_path, body=b"new").read_bytes() == b"new"
 
 
+def test_room_that_is_not_needed_is_given_back(tmp_path: Path) -> None:
+    assert store.make_room(tmp_path, ID)
+    assert not store.make_room(tmp_path, ID), "it is there, and may be another's"
+    store.take_room_back(tmp_path, ID)
+    assert list(tmp_path.iterdir()) == []
+    path = kept(tmp_path)
+    store.take_room_back(tmp_path, ID)
+    assert path.read_bytes() == b"a,b\n", "only what is empty goes"
+
+
+def test_a_file_is_placed_although_its_room_was_taken_back(tmp_path: Path) -> None:
+    temp = store.spool(tmp_path, "w1") / "fetch-1"
+    temp.write_bytes(b"a,b\n")
+    store.make_room(tmp_path, ID)
+    store.take_room_back(tmp_path, ID)
+    assert store.place(temp, tmp_path, ID, "data.csv").read_bytes() == b"a,b\n"
+
+
+def test_free_bytes_are_looked_up_once_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = iter([7, 5])
+    monkeypatch.setattr(store, "free_bytes", lambda directory: next(found))
+    assert [store.free_bytes_lately(tmp_path) for _ in range(3)] == [7, 7, 7]
+    monkeypatch.setattr(store, "LOOKED_SECONDS", -1)
+    assert store.free_bytes_lately(tmp_path) == 5
+
+
 def test_older_names_stay_until_the_row_names_the_new_one(tmp_path: Path) -> None:
     kept(tmp_path, "old.csv")
     path = kept(tmp_path, "new.csv")
