@@ -33,9 +33,10 @@ class Site:
         ini = Path(os.environ["CKAN_INI"])
         self.ini = ini.with_name("bench.ini")
         self.archives = ini.parent / "bench-archives"
-        self.archives.mkdir(exist_ok=True)
+        self.archive = self.archives / str(time.time_ns())
+        self.archive.mkdir(parents=True)
         defaults = {"ckan.plugins": "archiver", "ckanext-archiver.allowed_addresses": "127.0.0.0/8",
-                    "ckanext-archiver.archive_dir": str(self.archives / str(time.time_ns())),
+                    "ckanext-archiver.archive_dir": str(self.archive),
                     "ckanext-archiver.min_free_bytes": "0", "ckanext-archiver.recheck": "off"}  # fmt: skip
         self.ini.write_text(with_settings(ini.read_text(), {**defaults, **settings}))
         self.engine = sa.create_engine(os.environ["CKAN_SQLALCHEMY_URL"], isolation_level="AUTOCOMMIT")
@@ -57,7 +58,7 @@ class Site:
         much more than otherwise.
         """
         for old in self.archives.iterdir():
-            if time.time() - old.stat().st_mtime > 600:
+            if old != self.archive and time.time() - old.stat().st_mtime > 600:
                 shutil.rmtree(old)
         self.sql(f"TRUNCATE {TABLES} CASCADE")
         broker().flushall()

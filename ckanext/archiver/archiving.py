@@ -10,11 +10,11 @@ import contextlib
 import logging
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from ckan import model
@@ -26,6 +26,8 @@ from ckanext.archiver.group_commit import ALONE, Alone, Group
 from ckanext.archiver.verdict import History, Judgement, judge
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 SUSPECT_SECONDS = 2
 """How long a request on its last chance waits for another such."""
@@ -253,17 +255,20 @@ def _turn_alone(turn: Turn) -> Turned:
     if turn.ask is not None and turn.ask.others:
         outbox.take_in_hand(turn.ask.others)
         model.Session.commit()
-    while True:
-        try:
-            (turned,) = _turn_all([Turn(turn.visit, None) if both else turn], wait=True)
-        except sa.exc.OperationalError as e:
-            # From time to time, look whether to stop.
-            if getattr(e.orig, "pgcode", "") not in _LOCKED or _stopping.is_set():
-                raise
-        else:
-            break
+    (turned,) = _patiently(lambda: _turn_all([Turn(turn.visit, None) if both else turn], wait=True))
     assert not isinstance(turned, Alone)  # noqa: S101 - only where it does not wait
     return replace(turned, job=ALONE) if both else turned
+
+
+def _patiently(work: Callable[[], T]) -> T:
+    """Do it, however long somebody has a row locked; from time to time, look whether to stop."""
+    while True:
+        try:
+            return work()
+        except sa.exc.OperationalError as e:
+            model.Session.rollback()
+            if getattr(e.orig, "pgcode", "") not in _LOCKED or _stopping.is_set():
+                raise
 
 
 _LOCKED = ("55P03", "40P01")
@@ -374,9 +379,9 @@ def _look_at(job: Job) -> Visit | None:
     """Look at the link of a job. None where there is nothing to look at."""
     with _mishaps(job):
         if job.link is None:
-            _withdraw(job)
+            _patiently(lambda: _withdraw(job))
         elif job.claim.deaths >= config.poison_deaths() and not job.claim.at_once:
-            _set_aside(job, job.link)
+            _patiently(lambda: _set_aside(job))
         else:
             outcome = _look(job, job.link)
             return _with_room(Visit(job, job.link, outcome, outcome.temp_path))
@@ -657,9 +662,10 @@ def _withdraw(job: Job) -> None:
     notices.deliver(job.claim.token)
 
 
-def _set_aside(job: Job, link: record.Link) -> None:
+def _set_aside(job: Job) -> None:
     """Write that a resource killed its workers, so that it is not tried for ever, and tell other extensions."""
-    claim = job.claim
+    claim, link = job.claim, job.link
+    assert link is not None  # noqa: S101 - else it is withdrawn
     wanted = outbox.still_ours([claim]).get(claim.token)
     if wanted is None:
         # The transaction must not stay open: the next one of this thread would live in its past.

@@ -52,7 +52,7 @@ LONGEST_RUN = 40
 """Ticks of the round that follow each other without a pause."""
 
 TOGETHER = 10
-"""Resources that share a message while many are due. They are archived one after the other, so they are few."""
+"""Resources that share a message while many are due, about. They are archived one after the other, so they are few."""
 
 LEFT_FOR_ONE = 100
 """For each so many requests that wait, a message has one resource more, up to TOGETHER."""

@@ -69,8 +69,10 @@ def refresh_left() -> int:
     # A connection of its own that has the lock and no transaction: indexing takes long, and a dead worker's lock goes
     # with its connection.
     with model.meta.engine.connect() as connection:
-        has_lock = connection.execute(sa.text("SELECT pg_try_advisory_lock(:lock)"), {"lock": LOCK}).scalar()
-        connection.commit()
+        with connection.begin():
+            has_lock = connection.execute(
+                sa.text("SELECT pg_try_advisory_lock(:lock)"), {"lock": LOCK}
+            ).scalar()
         if not has_lock:
             return 0
         try:
@@ -78,8 +80,8 @@ def refresh_left() -> int:
                 "AND package_id <> ALL(:skipped) LIMIT :limit", {"skipped": _skipped(), "limit": limit}
             )
         finally:
-            connection.execute(sa.text("SELECT pg_advisory_unlock(:lock)"), {"lock": LOCK})
-            connection.commit()
+            with connection.begin():
+                connection.execute(sa.text("SELECT pg_advisory_unlock(:lock)"), {"lock": LOCK})
 
 
 def _skipped() -> list[str]:

@@ -11,7 +11,7 @@ from ckan import model
 from ckan.lib import search as index
 from ckan.tests import factories
 
-from ckanext.archiver import clock, compat, search
+from ckanext.archiver import clock, compat, indexing, search
 from ckanext.archiver.model import Archival
 
 pytestmark = pytest.mark.usefixtures("clean_site")
@@ -325,6 +325,25 @@ def test_no_dict_of_ours_reaches_the_index() -> None:
     fields = search.index_fields({"id": dataset["id"], "archiver": {"status_id": 0}})
 
     assert fields == {"id": dataset["id"], "archiver_status": "none"}
+
+
+def test_the_round_leaves_the_index_to_be_refreshed_in_batches() -> None:
+    """And no lock or transaction stays behind."""
+    datasets = [two_resources() for _ in range(2)]
+    for dataset in datasets:
+        archive(dataset["resources"][0], "broken")
+    indexing.note_facet(*(dataset["id"] for dataset in datasets))
+    model.Session.commit()
+    assert indexing.refresh_left() == 2
+    answer = tk.get_action("package_search")({}, {"fq": "archiver_status:broken"})
+    assert {one["id"] for one in answer["results"]} == {dataset["id"] for dataset in datasets}
+    assert indexing.refresh_left() == 0
+    left = sa.text("""
+        SELECT (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = :lock),
+            (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+             AND state LIKE 'idle in transaction%')
+    """)
+    assert tuple(model.Session.execute(left, {"lock": indexing.LOCK}).one()) == (0, 0)
 
 
 def test_the_facet_speaks_in_words() -> None:

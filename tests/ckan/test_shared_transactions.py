@@ -580,6 +580,32 @@ def test_of_several_suspects_of_a_host_one_goes() -> None:
     assert run("SELECT count(*) FROM archiver_request WHERE lease_token IS NOT NULL") == [(1,)]
 
 
+@pytest.mark.parametrize("end", ["_withdraw", "_set_aside"])
+def test_the_end_of_a_request_waits_for_an_edit(end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (only,) = wanted(1)
+    (turned,) = archiving._turn_all(asks([only]))
+    assert isinstance(turned, archiving.Turned)
+    job = turned.job
+    assert isinstance(job, archiving.Job)
+    deaths = config.poison_deaths() if end == "_set_aside" else 0
+    job = archiving.replace(
+        job, claim=archiving.replace(job.claim, deaths=deaths), link=job.link if deaths else None
+    )
+    monkeypatch.setattr(outbox, "_OURS_WAITING", sa.text(outbox._STILL_OURS % (0.1, "")))
+    tries: list[Any] = []
+    real = getattr(archiving, end)
+    monkeypatch.setattr(archiving, end, lambda *args: (tries.append(args), real(*args)))
+    with somebody() as do:
+        do(LOCK_REQUEST, id=only)
+        ends = in_thread(lambda: archiving._look_at(job))
+        deadline = time.monotonic() + 10
+        while len(tries) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not ends.done()
+    ends.result(10)
+    assert run("SELECT 1 FROM archiver_request") == []
+
+
 @pytest.mark.parametrize("edited", [False, True])
 def test_a_host_that_was_not_visited_learns_nothing_of_an_edit_meanwhile(
     seen: dict[str, Outcome], edited: bool

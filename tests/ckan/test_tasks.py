@@ -6,6 +6,8 @@ import hashlib
 import json
 import logging
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from ckan.tests import factories
 from ckanext.archiver import config, lib, tasks
 from ckanext.archiver.model import Archival
 from ckanext.archiver.worker import broker
-from ckanext.archiver.worker.app import REDIS, app, import_other_tasks, settings
+from ckanext.archiver.worker.app import app, import_other_tasks, settings
 from origin_server import Answer, Origin, Request
 
 pytestmark = pytest.mark.usefixtures("clean_site")
@@ -214,15 +216,25 @@ def test_a_channel_gives_its_commands_by_one_client() -> None:
         assert channel._create_client().ping(), "once its pool is closed there is another"
 
 
-@pytest.mark.parametrize(
-    ("url", "transport"),
-    [("redis://localhost:6379/0", REDIS), ("rediss://localhost:6379/0", None), ("amqp://localhost", None)],
-)
-def test_other_brokers_keep_their_own_transport(
-    url: str, transport: str | None, ckan_config: dict[str, Any]
-) -> None:
-    ckan_config["ckanext-archiver.broker_url"] = url
-    assert settings()["broker_transport"] == transport
+def test_threads_that_acknowledge_at_the_same_time_all_can() -> None:
+    """With kombu's own 10 connections some could not, and their messages would count as under way for ever."""
+    ids = [str(number) for number in range(60)]
+    gate = threading.Barrier(len(ids))
+    with app.connection_for_write() as connection:
+        broker.send(connection, ids, "bulk")
+        queue = connection.SimpleQueue("bulk")
+        messages = [queue.get(timeout=5) for _ in ids]
+
+        def acknowledge(message: Any) -> None:
+            gate.wait(10)
+            message.ack()
+
+        with ThreadPoolExecutor(len(ids)) as pool:
+            list(pool.map(acknowledge, messages))
+        under_way = queue.consumer.channel.qos
+        under_way._flush()
+        assert not under_way._delivered
+        queue.close()
 
 
 def test_messages_are_of_uneven_size_and_have_each_resource_once() -> None:

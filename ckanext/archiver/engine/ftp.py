@@ -38,8 +38,6 @@ def session(target: urls.Target, policy: Policy, patience: Patience) -> Iterator
         raise server_error("ftp-garbage") from e
     except EOFError as e:
         raise unreachable("no-answer") from e
-    except TimeoutError as e:
-        raise unreachable("read-timeout", seconds=f"{patience.limits.read_timeout:g}") from e
     except OSError as e:
         raise unreachable("reset") from e
     finally:

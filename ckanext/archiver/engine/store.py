@@ -209,22 +209,24 @@ def make_room(archive_dir: Directory, resource_id: str) -> bool:
     :raises ValueError: not a resource id
     :raises OSError: the disk is full or broken
     """
+    directory = resource_dir(archive_dir, resource_id)
     try:
-        resource_dir(archive_dir, resource_id).mkdir(parents=True)
+        directory.mkdir(parents=True)
     except FileExistsError:
         return False
+    except FileNotFoundError:
+        # The last of those beside it was removed at this moment, and the directory of both with it.
+        directory.mkdir(parents=True, exist_ok=True)
     return True
 
 
 def take_room_back(archive_dir: Directory, resource_id: str) -> None:
-    """Remove a directory that :func:`make_room` made, if nothing is in it."""
+    """Remove a directory that :func:`make_room` made, if nothing is in it. The one above stays: others may need it."""
     directory = resource_dir(archive_dir, resource_id)
-    for empty in (directory, directory.parent):
-        try:
-            empty.rmdir()
-        except OSError as e:  # most often: something is in it
-            log.debug("%s stays: %s", empty, e)
-            return
+    try:
+        directory.rmdir()
+    except OSError as e:  # most often: something is in it
+        log.debug("%s stays: %s", directory, e)
 
 
 def sync_name(path: Path) -> None:

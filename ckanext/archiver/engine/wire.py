@@ -93,6 +93,7 @@ class Stream:
         self.at_once = RECEIVE_BYTES
         self._window_ends = 0.0
         self._window_bytes = 0
+        self._left_at = 0.0
 
     def send(self, data: bytes) -> None:
         """:raises Failure: the remote took too long or is gone"""
@@ -117,6 +118,8 @@ class Stream:
 
         :raises Failure: they did not come in time, or the connection broke
         """
+        # What we do between two calls, as writing to the disk, is none of the remote's fault.
+        self._window_ends += time.monotonic() - self._left_at
         limits = self.patience.limits
         gap, detail = limits.read_timeout, "read-timeout"
         if not self.received:
@@ -132,6 +135,7 @@ class Stream:
                 if not self.received:
                     self._open_window(time.monotonic())
                 self.received += len(data)
+                self._left_at = time.monotonic()
                 return data
 
     def progress(self, amount: int) -> None:
@@ -145,16 +149,15 @@ class Stream:
     def _send_until(self, data: memoryview, ends: float) -> int:
         while True:
             wait = self.patience.left(ends - time.monotonic())
+            if wait <= 0:
+                raise TimeoutError
             try:
                 return self.sock.send(data)
             except _NOT_NOW as e:
-                if wait <= 0 or not self._wait(_events(e, select.POLLOUT), wait):
-                    raise TimeoutError from e
+                self._wait(_events(e, select.POLLOUT), wait)
 
     def _receive_until(self, until: float, now: float) -> bytes | None:
         wait = self.patience.left(until - now)
-        if self.patience.stop is not None:
-            wait = min(wait, STOP_POLL_SECONDS)
         try:
             # Most times nothing is there yet; but what is already decrypted is not seen by waiting.
             if isinstance(self.sock, ssl.SSLSocket) or self._wait(select.POLLIN, wait):
@@ -166,6 +169,9 @@ class Stream:
         return None
 
     def _wait(self, events: int, seconds: float) -> bool:
+        """Until the socket is ready, so long at most, or until it is time to look whether to stop."""
+        if self.patience.stop is not None:
+            seconds = min(seconds, STOP_POLL_SECONDS)
         return addresses.wait_for(self.sock, events, seconds)
 
     def _open_window(self, now: float) -> None:

@@ -12,6 +12,7 @@ from celery import Celery
 from celery.loaders.app import AppLoader
 from celery.worker.consumer import Consumer
 from kombu import Exchange, Queue
+from kombu.transport import TRANSPORT_ALIASES
 
 from ckanext.archiver import config
 from ckanext.archiver.errors import ConfigError
@@ -21,7 +22,10 @@ log = logging.getLogger(__name__)
 
 QUEUE_NAMES = ("priority", "bulk")
 
-REDIS = "ckanext.archiver.worker.redis_transport:Transport"
+# By the name that URLs have, so that it stands in the log as ever, and holds for the broker that another stands in for.
+TRANSPORT_ALIASES.update(
+    dict.fromkeys(("redis", "rediss"), "ckanext.archiver.worker.redis_transport:Transport")
+)
 
 
 def settings() -> dict[str, Any]:
@@ -32,11 +36,16 @@ def settings() -> dict[str, Any]:
     lease = config.lease_seconds()
     return {
         "broker_url": config.broker_url(),
-        "broker_transport": REDIS if config.broker_url().startswith("redis:") else None,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         # A message may wait in a busy worker as long as a task may run; a copy that is sent again does nothing.
-        "broker_transport_options": {"visibility_timeout": 2 * lease, "socket_keepalive": True},
+        "broker_transport_options": {
+            "visibility_timeout": 2 * lease,
+            "socket_keepalive": True,
+            # Each thread acknowledges its own messages. kombu makes 10 at most, and an acknowledgement for which there
+            # is none is lost: its message counts as under way for ever, and so many fewer are taken.
+            "max_connections": 1_000,
+        },
         "include": ["ckanext.archiver.tasks"],
         "task_queues": [Queue(name, Exchange(name), routing_key=name) for name in QUEUE_NAMES],
         "task_default_queue": "priority",

@@ -1,5 +1,5 @@
-"""kombu's transport for Redis, thriftier: kombu makes a new client object for each message that it takes and for each
-that it acknowledges, which costs more than the command. A client only hands out connections of a pool, so one does."""
+"""kombu's transport for Redis, thriftier: kombu (5.7) makes a new client object for each message that it takes and for
+each that it acknowledges, which costs more than the command. A client hands out connections of a pool, so one does."""
 
 from __future__ import annotations
 

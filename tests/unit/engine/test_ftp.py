@@ -102,7 +102,9 @@ class FtpServer:
 
 @pytest.fixture
 def server() -> Iterator[FtpServer]:
-    made = FtpServer({"folder/data.csv": CSV, "empty.csv": b"", "a b\xe4.csv": CSV})
+    made = FtpServer(
+        {"folder/data.csv": CSV, "empty.csv": b"", "short.csv": b"a,b\n1,2\n3,4\n5,6\n", "a b\xe4.csv": CSV}
+    )
     yield made
     made.close()
 
@@ -258,6 +260,14 @@ def test_silence_ends_in_time(fetch: Fetch, server: FtpServer, verb: str) -> Non
     outcome = fetch(limits={"first_byte_timeout": 0.4, "read_timeout": 0.4})
     assert outcome.cause is Cause.UNREACHABLE
     assert outcome.seconds < 2
+
+
+def test_the_control_connection_may_be_silent_while_the_file_comes(server: FtpServer, fetch: Fetch) -> None:
+    """What it says at the end has waited, and is not slow."""
+    server.drip = True
+    outcome = fetch("short.csv", limits={"floor_rate": 5, "floor_seconds": 0.3})
+    assert said(outcome) == "ok ok"
+    assert outcome.seconds > 0.6, "or this shows nothing"
 
 
 def test_a_byte_now_and_then_ends_in_time(fetch: Fetch, server: FtpServer) -> None:

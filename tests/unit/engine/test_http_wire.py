@@ -191,6 +191,31 @@ def test_who_does_not_take_the_request_is_not_waited_for_for_ever() -> None:
     assert 0.19 <= time.monotonic() - begun < 1
 
 
+def test_a_stop_is_seen_while_the_remote_does_not_take_the_request() -> None:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    stop = threading.Event()
+    timer = threading.Timer(0.1, stop.set)
+    timer.start()
+    begun = time.monotonic()
+    with ours, theirs, pytest.raises(Failure, match="stopped"):
+        Stream(ours, Patience(Limits(), stop)).send(b"x" * 10_000_000)
+    assert time.monotonic() - begun < 1
+    timer.join()
+
+
+def test_what_we_do_between_two_pieces_is_none_of_the_remotes_fault() -> None:
+    """A disk that stalls does not make the link slow."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    stream = Stream(ours, Patience(Limits(floor_rate=5, floor_seconds=1)))
+    with ours, theirs:
+        for _ in range(2):
+            theirs.sendall(b"x" * 10)
+            assert stream.receive() == b"x" * 10
+            time.sleep(1.1)
+
+
 def test_an_early_refusal_is_heard_although_the_request_is_not_taken() -> None:
     """A server that answers and closes while we still send: its answer counts, not our broken pipe."""
     ours, theirs = socket.socketpair()

@@ -55,7 +55,7 @@ def test_room_that_is_not_needed_is_given_back(tmp_path: Path) -> None:
     assert store.make_room(tmp_path, ID)
     assert not store.make_room(tmp_path, ID), "it is there, and may be another's"
     store.take_room_back(tmp_path, ID)
-    assert list(tmp_path.iterdir()) == []
+    assert not store.resource_dir(tmp_path, ID).exists()
     path = kept(tmp_path)
     store.take_room_back(tmp_path, ID)
     assert path.read_bytes() == b"a,b\n", "only what is empty goes"
