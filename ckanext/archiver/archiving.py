@@ -22,6 +22,7 @@ from ckan import model
 from ckanext.archiver import clock, config, hosts, indexing, leases, notices, outbox, record, uploads
 from ckanext.archiver.engine import http, store, words
 from ckanext.archiver.engine.outcome import Cause, FetchRequest, Outcome, Verdict
+from ckanext.archiver.errors import DATABASE_AWAY
 from ckanext.archiver.group_commit import ALONE, Alone, Group
 from ckanext.archiver.verdict import History, Judgement, judge
 
@@ -132,7 +133,7 @@ def archive_resources(resource_ids: deque[str], queue: str = "", *, worker_id: s
                 others = ()
             try:
                 result, job = _go_on(visit, ask)
-            except _AWAY:
+            except DATABASE_AWAY:
                 if ask is not None:
                     resource_ids.appendleft(ask.resource_id)
                 raise
@@ -218,16 +219,12 @@ def _take_turn(turn: Turn) -> Turned:
                 turn.visit.remove_temporary()
 
 
-_AWAY = (sa.exc.OperationalError, sa.exc.InterfaceError)
-"""The database is away."""
-
-
 @contextlib.contextmanager
 def _mishaps(job: Job | None) -> Iterator[None]:
     """When something goes wrong, the job is not in our hands any more."""
     try:
         yield
-    except _AWAY:
+    except DATABASE_AWAY:
         # Once it is back, this worker gives back what it has not in hand.
         if job is not None:
             leases.drop(job.claim.token)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 import sqlalchemy as sa
 
-from ckanext.archiver.errors import ArchiverError
+from ckanext.archiver.errors import DATABASE_AWAY, ArchiverError
 
 _MISSING = {"42P01": "table", "42703": "column"}
 """PostgreSQL's codes for what a database lacks that no migration has seen."""
@@ -38,7 +38,7 @@ def _of_database(error: sa.exc.DBAPIError) -> str | None:
     told = (str(error.orig).strip() or "no reason was given").splitlines()[0]
     if code in _REFUSED:
         return f"The database does not let us: {told}"
-    if isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError)):
+    if isinstance(error, DATABASE_AWAY):
         return f"The database does not answer: {told}. What was done so far is kept: run the command again."
     return None
 

@@ -19,6 +19,11 @@
 
 from __future__ import annotations
 
+import sqlalchemy as sa
+
+DATABASE_AWAY = (sa.exc.OperationalError, sa.exc.InterfaceError)
+"""What SQLAlchemy raises when the database does not answer."""
+
 
 class ArchiverError(Exception):
     """Base of everything this extension raises."""

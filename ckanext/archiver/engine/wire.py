@@ -97,11 +97,8 @@ class Stream:
 
     def send(self, data: bytes) -> None:
         """:raises Failure: the remote took too long or is gone"""
-        ends = time.monotonic() + self.patience.limits.first_byte_timeout
-        left = memoryview(data)
         try:
-            while left:
-                left = left[self._send_until(left, ends) :]
+            self._send_all(memoryview(data))
         except TimeoutError:
             self.patience.left(1)
             raise unreachable(
@@ -146,13 +143,14 @@ class Stream:
         # No orderly goodbye: what the remote still sends is not wanted.
         self.sock.close()
 
-    def _send_until(self, data: memoryview, ends: float) -> int:
-        while True:
+    def _send_all(self, data: memoryview) -> None:
+        ends = time.monotonic() + self.patience.limits.first_byte_timeout
+        while data:
             wait = self.patience.left(ends - time.monotonic())
             if wait <= 0:
                 raise TimeoutError
             try:
-                return self.sock.send(data)
+                data = data[self.sock.send(data) :]
             except _NOT_NOW as e:
                 self._wait(_events(e, select.POLLOUT), wait)
 

@@ -8,10 +8,10 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-import sqlalchemy as sa
 from ckan import model
 
 from ckanext.archiver import archiving, leases, outbox
+from ckanext.archiver.errors import DATABASE_AWAY
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def archive_resources(resource_ids: list[str], queue: str) -> None:
         if left:
             # This worker stops, or one of them met a defect: the others need not wait for a minute. They do where the
             # database is away.
-            with contextlib.suppress(sa.exc.OperationalError, sa.exc.InterfaceError):
+            with contextlib.suppress(*DATABASE_AWAY):
                 outbox.unsend(list(left))
 
 
@@ -60,7 +60,7 @@ def _with_database(work: Callable[[], object]) -> None:
     while not archiving.stopping(0):
         try:
             work()
-        except (sa.exc.OperationalError, sa.exc.InterfaceError) as e:
+        except DATABASE_AWAY as e:
             _tell(e)
             model.Session.remove()
             archiving.stopping(pause)
