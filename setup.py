@@ -50,12 +50,12 @@ setup(
         ],
         # For portals where the plugin is not enabled (yet).
         "ckan.click_command": [
-            "archiver = ckanext.archiver.cli_entry:archiver",
-            "celeryd2 = ckanext.archiver.cli_entry:celeryd2",
+            "archiver = ckanext.archiver.cli.entry:archiver",
+            "celeryd2 = ckanext.archiver.cli.entry:celeryd2",
         ],
         # The worker imports the tasks that extensions list in this group.
         "ckan.celery_task": ["tasks = ckanext.archiver.celery_import:task_imports"],
-        "console_scripts": ["paster = ckanext.archiver.paster:main"],
+        "console_scripts": ["paster = ckanext.archiver.legacy.paster:main"],
         "babel.extractors": ["ckan = ckan.lib.extract:extract_ckan"],
     },
     message_extractors={

@@ -49,7 +49,7 @@ def ticks(site: Site, count: int) -> tuple[list[float], list[float]]:
     """Seconds of single ticks, and of bare updates of as many rows; what was sent is taken off after each."""
     from ckan import model
 
-    from ckanext.archiver import dispatch
+    from ckanext.archiver.queue import dispatch
 
     seconds, bare = [], []
     for _ in range(count):
@@ -94,7 +94,7 @@ def main() -> int:
     count = site.value("SELECT count(*) FROM archiver_request")
     full = size(site)
     boot(site)
-    from ckanext.archiver import dispatch
+    from ckanext.archiver.queue import dispatch
 
     broker().flushall()
     site.sql("UPDATE archiver_request SET sent_until = NULL WHERE sent_until IS NOT NULL")

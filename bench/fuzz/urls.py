@@ -25,7 +25,7 @@ sys.path[:0] = [str(ROOT), str(TESTS)]
 from odd_urls import BAD, GOOD, JOINED, REDACTED  # noqa: E402 - the path is set above
 from url_invariants import check  # noqa: E402
 
-from ckanext.archiver.engine import urls  # noqa: E402
+from ckanext.archiver.engine import urls
 
 FOUND = TESTS / "found_urls.jsonl"
 TOO_SLOW = 0.25

@@ -1,6 +1,6 @@
 """Which edits are worth an archival.
 
-The rule in words (``outbox.put_changed`` asks the database in one statement, since what was last archived is there):
+The rule in words (``enqueue.put_changed`` asks the database in one statement, since what was last archived is there):
 
 * a new resource: yes;
 * a resource whose URL is not the one that was last archived: yes;
@@ -16,7 +16,8 @@ from typing import Any
 
 from ckan import model
 
-from ckanext.archiver import config, indexing, outbox
+from ckanext.archiver import config, indexing
+from ckanext.archiver.queue import enqueue
 
 log = logging.getLogger(__name__)
 
@@ -31,13 +32,13 @@ def on_change(entity: Any, operation: str | None) -> None:
 
 def _on_resource(resource: Any, operation: str | None) -> None:
     if operation == model.DomainObjectOperation.deleted:
-        outbox.purge_resource(model.Session, resource.id)
+        enqueue.purge_resource(model.Session, resource.id)
     elif resource.state == model.State.DELETED:
-        outbox.cancel_resource(model.Session, resource.id)
+        enqueue.cancel_resource(model.Session, resource.id)
         # The dataset may be without its only broken link now.
         indexing.note_facet(resource.package_id)
     elif config.archive_on_change():
-        outbox.put_changed(
+        enqueue.put_changed(
             model.Session,
             resource.id,
             is_new=operation == model.DomainObjectOperation.new,
@@ -47,4 +48,4 @@ def _on_resource(resource: Any, operation: str | None) -> None:
 
 def _on_package(package: Any, operation: str | None) -> None:
     if operation == model.DomainObjectOperation.deleted or package.state == model.State.DELETED:
-        outbox.cancel_package(model.Session, package.id)
+        enqueue.cancel_package(model.Session, package.id)

@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ckanext.archiver.engine import http, urls, words
+from ckanext.archiver.engine import http, reasons, urls
 from ckanext.archiver.engine.outcome import Cause, Certificate, FetchRequest, Limits, Outcome, Policy, Verdict
 from ckanext.archiver.verdict import History, Rules, judge
 
@@ -100,7 +100,7 @@ def described(outcome: Outcome, rules: Rules) -> dict[str, Any]:
         "verdict": str(verdict),
         "is_broken": verdict.is_broken,
         "cause": str(outcome.cause),
-        "reason": words.reason(outcome.detail, outcome.facts),
+        "reason": reasons.reason(outcome.detail, outcome.facts),
         "http_status": outcome.http_status,
         "hops": [{"url": hop.url, "status": hop.status} for hop in outcome.hops],
         "size": outcome.size,

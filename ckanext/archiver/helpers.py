@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from ckanext.archiver import clock, search, views
 from ckanext.archiver.engine.outcome import Verdict
-from ckanext.archiver.engine.words import REASONS
+from ckanext.archiver.engine.reasons import REASONS
 from ckanext.archiver.model import ArchivalCheck, ArchiverRequest
 
 __all__ = [

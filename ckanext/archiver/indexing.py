@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from ckan import model
 from ckan.lib import search as ckan_search
 
-from ckanext.archiver import leases
-from ckanext.archiver.worker.context import ckan_context
+from ckanext.archiver.ckan_context import ckan_context
+from ckanext.archiver.queue import leases
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ckan import model
 
-from ckanext.archiver import outbox
+from ckanext.archiver.queue import enqueue
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ def create_archiver_resource_task(resource: Any, queue: str) -> None:
     :param queue: "priority" or "bulk"
     """
     queue = _one_that_is_read(queue)
-    outbox.put_resource(resource.id, queue, outbox.CALLED)
+    enqueue.put_resource(resource.id, queue, enqueue.CALLED)
     log.debug("Archival of resource %s requested on queue %s", resource.id, queue)
 
 
@@ -30,13 +30,13 @@ def create_archiver_package_task(package: Any, queue: str) -> None:
     :param queue: "priority" or "bulk"
     """
     queue = _one_that_is_read(queue)
-    outbox.put_selection("p.id = :id", {"id": package.id}, queue, outbox.CALLED)
+    enqueue.put_selection("p.id = :id", {"id": package.id}, queue, enqueue.CALLED)
     model.Session.commit()
     log.debug("Archival of dataset %s requested on queue %s", package.id, queue)
 
 
 def _one_that_is_read(queue: str) -> str:
-    if queue in outbox.QUEUES:
+    if queue in enqueue.QUEUES:
         return queue
-    log.warning("No worker reads a queue %s; the archival is requested on queue %s", queue, outbox.BULK)
-    return outbox.BULK
+    log.warning("No worker reads a queue %s; the archival is requested on queue %s", queue, enqueue.BULK)
+    return enqueue.BULK

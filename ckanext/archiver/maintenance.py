@@ -18,9 +18,9 @@ from pathlib import Path
 import sqlalchemy as sa
 from ckan import model
 
-from ckanext.archiver import task_status
 from ckanext.archiver.engine import store
 from ckanext.archiver.errors import ArchiverError
+from ckanext.archiver.legacy import task_status
 
 BATCH = 10_000
 

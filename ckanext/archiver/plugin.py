@@ -9,9 +9,11 @@ import ckan.plugins.toolkit as tk
 from ckan.exceptions import CkanConfigurationException
 from ckan.lib.plugins import DefaultTranslation
 
-from ckanext.archiver import changes, cli, config, outbox, reports, search, views
+from ckanext.archiver import changes, config, reports, search, views
+from ckanext.archiver.cli import main
 from ckanext.archiver.errors import ConfigError
 from ckanext.archiver.interfaces import IPipe
+from ckanext.archiver.queue import outbox
 
 try:
     from ckanext.report.interfaces import IReport
@@ -80,7 +82,7 @@ class ArchiverPlugin(p.SingletonPlugin, DefaultTranslation):
     p.implements(p.IClick)
 
     def get_commands(self) -> list[Any]:
-        return [cli.archiver, cli.celeryd2]
+        return [main.archiver, main.celeryd2]
 
     # -- IBlueprint -----------------------------------------------------------------------------------
     p.implements(p.IBlueprint)

@@ -6,6 +6,7 @@ Called by a worker, a task does what its request asks for. Called directly, as o
 
 from __future__ import annotations
 
+from ckanext.archiver.ckan_context import ArchiverTask
 from ckanext.archiver.errors import (
     ArchiveError,
     ArchiverError,
@@ -19,7 +20,7 @@ from ckanext.archiver.errors import (
     LinkInvalidError,
     NotChanged,
 )
-from ckanext.archiver.legacy_tasks import (
+from ckanext.archiver.legacy.tasks import (
     api_request,
     archive_resource,
     download,
@@ -31,9 +32,8 @@ from ckanext.archiver.legacy_tasks import (
     update_package_now,
     update_resource_now,
 )
+from ckanext.archiver.queue.celery_app import app
 from ckanext.archiver.worker import consumer
-from ckanext.archiver.worker.app import app
-from ckanext.archiver.worker.context import ArchiverTask
 
 __all__ = [
     "ArchiveError", "ArchiverError", "ChooseNotToDownload", "CkanError", "DownloadError", "DownloadException",

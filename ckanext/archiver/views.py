@@ -13,7 +13,7 @@ import ckan.plugins.toolkit as tk
 from ckan import model
 from flask import Blueprint, Response, make_response, send_file
 
-from ckanext.archiver import config, reports, status
+from ckanext.archiver import config, monitoring, reports
 from ckanext.archiver.model import Archival
 
 log = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ def metrics() -> Response:
         found = tk.get_action("archiver_status_show")({}, {})
     except tk.NotAuthorized:
         return tk.abort(403, tk._("Only sysadmins may see the state of the archiver."))
-    response = make_response(status.prometheus(found))
+    response = make_response(monitoring.prometheus(found))
     response.headers["Content-Type"] = "text/plain; version=0.0.4; charset=utf-8"
     tk.request.environ["__no_cache__"] = True
     return response

@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 import ckanext.archiver
-from ckanext.archiver import cli, interfaces
+from ckanext.archiver import interfaces
+from ckanext.archiver.cli import main
 from ckanext.archiver.logic import action
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +31,7 @@ def _commands(command, path):
 
 
 COMMANDS = dict(
-    command for group in (cli.archiver, cli.celeryd2) for command in _commands(group, f"ckan {group.name}")
+    command for group in (main.archiver, main.celeryd2) for command in _commands(group, f"ckan {group.name}")
 )
 
 

@@ -13,8 +13,9 @@ import sqlalchemy as sa
 from celery import signals
 from ckan import model
 
-from ckanext.archiver import archiving, clock, dispatch
+from ckanext.archiver import clock
 from ckanext.archiver.interfaces import IPipe
+from ckanext.archiver.queue import dispatch
 
 FILE = "ARCHIVER_TEST_HEARD"
 
@@ -68,8 +69,9 @@ class Hurries(p.SingletonPlugin):
         signals.worker_init.connect(self._hurry, weak=False)
 
     def _hurry(self, **kwargs: Any) -> None:
+        from ckanext.archiver.archiving import run as archiving_run
         from ckanext.archiver.worker import run
 
-        archiving.SUSPECT_SECONDS = 0.2
+        archiving_run.SUSPECT_SECONDS = 0.2
         dispatch.BUSY_SECONDS = 1
         run.STOP_SECONDS = 3

@@ -9,7 +9,7 @@ from typing import Any
 
 from faults.world import World, check_invariants
 
-from ckanext.archiver.worker import broker
+from ckanext.archiver.queue import broker
 
 
 def test_messages_come_five_times_to_two_workers_with_a_dispatcher_each(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ckanext.archiver import paster
+from ckanext.archiver.legacy import paster
 
 INI = "/etc/ckan/default/production.ini"
 
@@ -125,7 +125,7 @@ def _run(line: str, ckan: str, tmp_path: Path) -> subprocess.CompletedProcess[st
     code = (
         f"import sys; sys.executable = {str(tmp_path / 'python')!r}\n"
         f"sys.argv = ['paster', *{line.split()!r}]\n"
-        "from ckanext.archiver.paster import main; main()"
+        "from ckanext.archiver.legacy.paster import main; main()"
     )
     return subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False, env=os.environ

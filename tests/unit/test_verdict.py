@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ckanext.archiver.engine.outcome import Cause, Verdict
-from ckanext.archiver.engine.words import REASONS
+from ckanext.archiver.engine.reasons import REASONS
 from ckanext.archiver.verdict import (
     CAUSE_RULES,
     DETAIL_RULES,

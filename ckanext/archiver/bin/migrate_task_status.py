@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from ckanext.archiver import paster
+from ckanext.archiver.legacy import paster
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from . import answers, ftp, names, ogc, soft, urls, wire
+from . import filenames, ftp, http_status, ogc, soft_failures, urls, wire
 from .cookies import Cookies
 from .dial import NoConnection, basic, dial, is_of_proxy, proxy_trouble
 from .outcome import Cause, Certificate, FetchRequest, Hop, Limits, Outcome, Policy
@@ -24,7 +24,7 @@ from .wire import Body, Failure, Framing, Head, Patience, Stream
 log = logging.getLogger(__name__)
 
 # A GET for a range that is answered so would be answered so without the range.
-FINAL_WHEN_RANGED = answers.GOOD | answers.EMPTY | {401, 402, 404, 407, 410, 429, 451, 503, 999}
+FINAL_WHEN_RANGED = http_status.GOOD | http_status.EMPTY | {401, 402, 404, 407, 410, 429, 451, 503, 999}
 
 SNIFF_BYTES = 16_384
 CHECK_BYTES = 1_024
@@ -174,11 +174,11 @@ class _Visit:
 
     def _head_settles(self, answer: _Answer) -> bool:
         """Whether a body could not tell otherwise."""
-        failure = answers.trouble(answer.head)
+        failure = http_status.trouble(answer.head)
         if failure:
             raise failure
         kind = answer.head.get("content-type").lower()
-        pageish = "html" in kind and (soft.is_data(self.request.format) or bool(self.trail.hops))
+        pageish = "html" in kind and (soft_failures.is_data(self.request.format) or bool(self.trail.hops))
         return not pageish and _announced(answer.head) != 0
 
     def _looked_at_range(self, target: urls.Target) -> Outcome | None:
@@ -198,7 +198,7 @@ class _Visit:
         """Read the first kilobyte."""
         ranged = _is_from_start(answer.head)
         total = _total(answer.head) if ranged else _announced(answer.head)
-        failure = None if ranged else answers.trouble(answer.head)
+        failure = None if ranged else http_status.trouble(answer.head)
         if failure:
             raise failure
         codings = _codings(answer)
@@ -222,7 +222,7 @@ class _Visit:
         head = answer.head
         if head.status == 304 and self._conditions():
             return self._ok("ok-not-modified", answer, not_modified=True)
-        failure = answers.trouble(head)
+        failure = http_status.trouble(head)
         if failure:
             raise failure
         codings = _codings(answer)
@@ -309,7 +309,7 @@ class _Visit:
         return self._ok("ok", answer, first, size=sink.size, sha256=sink.sha256, sha1=sink.sha1)
 
     def _fail_if_soft(self, answer: _Answer, first: bytes, whole: bool) -> None:
-        failure = soft.trouble(first, whole, self.asked_url, answer.target.url, self.request.format)
+        failure = soft_failures.trouble(first, whole, self.asked_url, answer.target.url, self.request.format)
         if failure:
             raise failure
 
@@ -379,7 +379,7 @@ class _Visit:
             if login and _origin(target) == origin:
                 extra["Authorization"] = basic(*login)
             answer = self._exchange(target, method, extra)
-            location = answers.redirect_from(answer.head)
+            location = http_status.redirect_from(answer.head)
             if location is None:
                 return answer
             target = self._redirected(answer, location)
@@ -449,7 +449,7 @@ class _Visit:
             facts=failure.facts,
             transient=failure.transient,
             # Elsewhere it means nothing (RFC 9110 §10.2.3), and the whole host would have to rest for one dead link.
-            retry_after=answers.retry_after(head, datetime.now(timezone.utc))
+            retry_after=http_status.retry_after(head, datetime.now(timezone.utc))
             if head and failure.cause is Cause.BLOCKED
             else None,
         )
@@ -457,12 +457,14 @@ class _Visit:
     def _ok(self, detail: str, answer: _Answer, first: bytes = b"", **more: Any) -> Outcome:
         head, url = answer.head, answer.target.url
         disposition = head.get("content-disposition") or None
-        kind = names.mimetype(head.get("content-type") or None, first, names.filename(disposition, url))
+        kind = filenames.mimetype(
+            head.get("content-type") or None, first, filenames.filename(disposition, url)
+        )
         return self._outcome(
             cause=Cause.OK,
             detail=detail,
             mimetype=kind,
-            filename=names.filename(disposition, url, kind),
+            filename=filenames.filename(disposition, url, kind),
             etag=head.get("etag") or None,
             last_modified=head.get("last-modified") or None,
             permanent_url=self._permanent_url(url),
@@ -471,7 +473,7 @@ class _Visit:
 
     def _permanent_url(self, url: str) -> str | None:
         hops = self.trail.hops
-        return url if hops and all(hop.status in answers.PERMANENT for hop in hops) else None
+        return url if hops and all(hop.status in http_status.PERMANENT for hop in hops) else None
 
     def _outcome(self, **more: Any) -> Outcome:
         trail = self.trail

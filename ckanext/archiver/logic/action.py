@@ -13,7 +13,7 @@ from typing import Any
 import ckan.plugins.toolkit as tk
 from ckan import model
 
-from ckanext.archiver import compat, search, status
+from ckanext.archiver import compat, monitoring, search
 from ckanext.archiver.logic import schema
 from ckanext.archiver.model import Archival, aggregate_archivals_for_a_dataset
 
@@ -92,7 +92,7 @@ def archiver_status_show(context: Any, data_dict: dict[str, Any]) -> dict[str, A
     :rtype: dictionary
     """
     tk.check_access("archiver_status_show", context, data_dict)
-    return status.collect()
+    return monitoring.collect()
 
 
 def _id(context: Any, data_dict: dict[str, Any]) -> str:

@@ -3,6 +3,6 @@
 
 from __future__ import annotations
 
-from ckanext.archiver.worker.app import app
+from ckanext.archiver.queue.celery_app import app
 
 __all__ = ["app"]

@@ -10,8 +10,9 @@ from collections.abc import Callable
 
 from ckan import model
 
-from ckanext.archiver import archiving, leases, outbox
+from ckanext.archiver import archiving
 from ckanext.archiver.errors import DATABASE_AWAY
+from ckanext.archiver.queue import claims, enqueue, leases
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ def archive_resources(resource_ids: list[str], queue: str) -> None:
             # This worker stops, or one of them met a defect: the others need not wait for a minute. They do where the
             # database is away.
             with contextlib.suppress(*DATABASE_AWAY):
-                outbox.unsend(list(left))
+                claims.unsend(list(left))
 
 
 def _archive(resource_ids: deque[str], queue: str) -> None:
@@ -79,10 +80,10 @@ def _tell(error: Exception) -> None:
 
 def request_package(package_id: str, queue: str) -> None:
     """Put requests for all resources of a dataset; the dispatcher sends them."""
-    if queue not in outbox.QUEUES:
+    if queue not in enqueue.QUEUES:
         # From another release, or by hand: no worker would read it.
-        queue = outbox.BULK
-    put = outbox.put_selection("p.id = :id OR p.name = :id", {"id": package_id}, queue, "command")
+        queue = enqueue.BULK
+    put = enqueue.put_selection("p.id = :id OR p.name = :id", {"id": package_id}, queue, "command")
     model.Session.commit()
     if not put:
         log.info("Nothing to request for dataset %s", package_id)

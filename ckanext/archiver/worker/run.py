@@ -17,9 +17,10 @@ from celery import signals
 from celery.concurrency.prefork import TaskPool as PreforkPool
 from ckan import model
 
-from ckanext.archiver import archiving, leases
-from ckanext.archiver.worker import dispatcher
-from ckanext.archiver.worker.app import QUEUE_NAMES, app
+from ckanext.archiver import archiving
+from ckanext.archiver.queue import leases
+from ckanext.archiver.queue.celery_app import QUEUE_NAMES, app
+from ckanext.archiver.worker import background
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ DEFAULT_CONCURRENCY = {"threads": 16, "prefork": 2}
 QUIET_LOGGERS = ("celery.worker.strategy", "celery.app.trace")
 """They tell of every message that comes and every task that ends; our own line per resource says more."""
 
-_dispatcher: dispatcher.Dispatcher | None = None
+_dispatcher: background.Dispatcher | None = None
 _told_to_stop = threading.Event()
 _lifeline: tuple[int, int] | None = None
 """A pipe to the processes of the prefork pool. Nothing is ever written: it ends when the parent closes its end, to
@@ -65,9 +66,9 @@ def _start(sender: Any = None, **kwargs: Any) -> None:
     queues = sorted(sender.app.amqp.queues.consume_from)
     # In a prefork pool the parent does not know what its children have in hand.
     is_prefork = isinstance(sender.pool, PreforkPool)
-    _dispatcher = dispatcher.Dispatcher(queues, None if is_prefork else _begin_anew)
+    _dispatcher = background.Dispatcher(queues, None if is_prefork else _begin_anew)
     if is_prefork:
-        dispatcher.keep_quiet_while_forking(list(_dispatcher.threads))
+        background.keep_quiet_while_forking(list(_dispatcher.threads))
     _dispatcher.start()
     log.info("Worker ready for %s", ", ".join(queues))
 
@@ -105,9 +106,9 @@ def _forked(**kwargs: Any) -> None:
     model.Session.remove()
     leases.renew()
     _dispatcher = None
-    life = dispatcher.alive(sorted(app.amqp.queues.consume_from))
+    life = background.alive(sorted(app.amqp.queues.consume_from))
     life.start()
-    signals.worker_process_shutdown.connect(lambda **kwargs: dispatcher.stop([life]), weak=False)
+    signals.worker_process_shutdown.connect(lambda **kwargs: background.stop([life]), weak=False)
     if _lifeline is not None:
         os.close(_lifeline[1])
         threading.Thread(target=_hold_on, args=(_lifeline[0], os.getppid()), daemon=True).start()

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ckanext.archiver.engine import names
+from ckanext.archiver.engine import filenames
 
 URL = "http://data.example/files/fallback.dat"
 
@@ -134,19 +134,19 @@ URLS = [
 
 @pytest.mark.parametrize(("header", "expected"), DISPOSITIONS)
 def test_names_from_content_disposition(header: str, expected: str) -> None:
-    assert names.filename(header, URL) == expected
+    assert filenames.filename(header, URL) == expected
 
 
 @pytest.mark.parametrize(("url", "mimetype", "expected"), URLS)
 def test_names_from_the_url_or_the_media_type(url: str, mimetype: str | None, expected: str) -> None:
-    assert names.filename(None, url, mimetype) == expected
+    assert filenames.filename(None, url, mimetype) == expected
 
 
 @pytest.mark.parametrize("letter", ["a", "é", "漢", "\U0001f4be", "e\u0301\u0323"])
 @pytest.mark.parametrize("extension", [".csv", ".geojson", "", ".andsomethingverylong" * 3])
 def test_long_names_are_cut_between_letters(letter: str, extension: str) -> None:
-    name = names.safe(letter * 300 + extension)
-    assert 180 < len(name.encode()) <= names.MAX_NAME_BYTES
+    name = filenames.safe(letter * 300 + extension)
+    assert 180 < len(name.encode()) <= filenames.MAX_NAME_BYTES
     if extension in (".csv", ".geojson"):
         assert name.endswith(extension)
         name = name[: -len(extension)]
@@ -157,7 +157,7 @@ def test_long_names_are_cut_between_letters(letter: str, extension: str) -> None
 
 def is_safe(name: str) -> None:
     assert name
-    assert len(name.encode("utf-8")) <= names.MAX_NAME_BYTES
+    assert len(name.encode("utf-8")) <= filenames.MAX_NAME_BYTES
     assert not set(name) & set('/\\<>:"|?*\0\r\n\t')
     assert name not in (".", "..")
     assert name[0] not in ".- ~"
@@ -212,9 +212,9 @@ kinds = st.sampled_from([None, "", "text/csv", "text/html", "application/octet-s
 @given(st.none() | strings | parts, strings | parts | parts.map("http://data.example/".__add__), kinds)
 @example(None, "HTTP://0/0 \x1b .:", None)
 def test_names_are_safe_whatever_is_sent(header: str | None, url: str, kind: str | None) -> None:
-    name = names.filename(header, url, kind)
+    name = filenames.filename(header, url, kind)
     is_safe(name)
-    assert names.safe(name) == name
+    assert filenames.safe(name) == name
 
 
 @pytest.mark.parametrize(
@@ -223,11 +223,11 @@ def test_names_are_safe_whatever_is_sent(header: str | None, url: str, kind: str
 def test_the_longest_headers_take_no_time(unit: str) -> None:
     text = unit * 100_000
     begin = time.perf_counter()
-    names.filename("attachment; filename" + text, "http://data.example/" + text)
-    names.filename("attachment; filename=" + text, URL)
-    names.filename('attachment; filename="' + text, URL)
-    names.safe(text)
-    names.mimetype(text, text.encode(), text)
+    filenames.filename("attachment; filename" + text, "http://data.example/" + text)
+    filenames.filename("attachment; filename=" + text, URL)
+    filenames.filename('attachment; filename="' + text, URL)
+    filenames.safe(text)
+    filenames.mimetype(text, text.encode(), text)
     assert time.perf_counter() - begin < 3
 
 
@@ -392,7 +392,7 @@ TYPES = [
 
 @pytest.mark.parametrize(("header", "data", "name", "expected"), TYPES)
 def test_media_types(header: str | None, data: bytes, name: str, expected: str) -> None:
-    assert names.mimetype(header, data, name) == expected
+    assert filenames.mimetype(header, data, name) == expected
 
 
 @settings(max_examples=500, deadline=None)
@@ -402,12 +402,12 @@ def test_media_types(header: str | None, data: bytes, name: str, expected: str) 
     strings | st.sampled_from([row[2] for row in TYPES]),
 )
 def test_there_is_a_media_type_whatever_is_sent(header: str | None, data: bytes, name: str) -> None:
-    kind = names.mimetype(header, data, name)
+    kind = filenames.mimetype(header, data, name)
     assert re.fullmatch(r"[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+", kind)
-    is_safe(names.filename(None, "http://data.example/", kind))
+    is_safe(filenames.filename(None, "http://data.example/", kind))
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from([XLSX, ZIP, OLE, PDF, HTML, XML, JSON, GPKG]), st.integers(0, 300))
 def test_a_file_that_is_cut_anywhere(data: bytes, length: int) -> None:
-    assert names.mimetype(None, data[:length], "a")
+    assert filenames.mimetype(None, data[:length], "a")

@@ -21,7 +21,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ckanext.archiver.engine import addresses, dial, http, store, words
+from ckanext.archiver.engine import addresses, dial, http, reasons, store
 from ckanext.archiver.engine.outcome import Cause, FetchRequest, Limits, Outcome, Policy
 from origin.behaviours import CSV, _endless, _hang, answer, moved, ok
 from origin.certificates import HOST, Authority
@@ -247,7 +247,7 @@ def test_any_string_gives_an_outcome_with_a_sentence(url: str) -> None:
         policy=Policy(proxy="http://127.0.0.1:9"),
         spool=None,
     )
-    assert words.reason(outcome.detail, outcome.facts)
+    assert reasons.reason(outcome.detail, outcome.facts)
     assert outcome.cause in (Cause.BAD_URL, Cause.REFUSED_BY_POLICY, Cause.OWN_FAULT)
 
 
@@ -271,7 +271,7 @@ HOPELESS = [
 def test_hopeless_urls(url: str) -> None:
     outcome = http.fetch(FetchRequest(url), limits=Limits(), policy=Policy(), spool=None)
     assert outcome.requests == 0
-    assert words.reason(outcome.detail, outcome.facts)
+    assert reasons.reason(outcome.detail, outcome.facts)
 
 
 # -- the address that was judged is the one that is used ----------------------------------------------------------

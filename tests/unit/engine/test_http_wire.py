@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ckanext.archiver.engine import answers, wire
+from ckanext.archiver.engine import http_status, wire
 from ckanext.archiver.engine.outcome import Cause, Limits
 from ckanext.archiver.engine.wire import Body, Failure, Head, Patience, Stream
 
@@ -253,13 +253,13 @@ NOW = datetime(2026, 1, 5, 12, tzinfo=timezone.utc)
     ],
 )
 def test_retry_after(value: str, seconds: int | None) -> None:
-    assert answers.retry_after(Head(503, {"retry-after": [value]}), NOW) == seconds
+    assert http_status.retry_after(Head(503, {"retry-after": [value]}), NOW) == seconds
 
 
 @settings(deadline=None)
 @given(st.text(max_size=60))
 def test_retry_after_of_any_text(value: str) -> None:
-    found = answers.retry_after(Head(503, {"retry-after": [value]}), NOW)
+    found = http_status.retry_after(Head(503, {"retry-after": [value]}), NOW)
     assert found is None or 0 <= found <= 86_400
 
 
@@ -267,7 +267,7 @@ def test_retry_after_of_any_text(value: str) -> None:
 def test_every_status_has_one_meaning(status: int) -> None:
     """The table of statuses, as the specification has it."""
     blocked = {401, 402, 403, 406, 407, 418, 423, 429, 451, 999}
-    failure = answers.trouble(Head(status))
+    failure = http_status.trouble(Head(status))
     if status in (200, 201, 203):
         assert failure is None
         return
@@ -285,6 +285,6 @@ def test_every_status_has_one_meaning(status: int) -> None:
 
 
 def test_503_with_a_date_to_come_back_is_blocked() -> None:
-    found = answers.trouble(Head(503, {"retry-after": ["9"]}))
+    found = http_status.trouble(Head(503, {"retry-after": ["9"]}))
     assert found is not None
     assert found.cause is Cause.BLOCKED

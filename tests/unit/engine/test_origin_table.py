@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ckanext.archiver.engine import addresses, http, words
+from ckanext.archiver.engine import addresses, http, reasons
 from ckanext.archiver.engine.outcome import FetchRequest, Limits, Outcome, Policy
 from ckanext.archiver.verdict import History, Rules, judge
 from origin.behaviours import LIMIT, ROOT, ROWS, Case
@@ -73,7 +73,7 @@ def test_behaviour(case: Case, origin: HostileOrigin, tmp_path: Path) -> None:
     outcome = visit(case, origin, tmp_path)
     # Whether an alert is still read after the close depends on the release of OpenSSL.
     also = {"unreachable tls-closed": "unreachable tls-alert"}.get(case.what, case.what)
-    assert f"{outcome.cause} {outcome.detail}" in (case.what, also), words.reason(
+    assert f"{outcome.cause} {outcome.detail}" in (case.what, also), reasons.reason(
         outcome.detail, outcome.facts
     )
     judgement = judge(outcome.cause, outcome.detail, History(), Rules(), datetime.now(timezone.utc))
@@ -93,7 +93,7 @@ def test_behaviour(case: Case, origin: HostileOrigin, tmp_path: Path) -> None:
         assert files == [outcome.temp_path]
         assert files[0].read_bytes() == case.body
         assert outcome.size == len(case.body)
-    assert words.reason(outcome.detail, outcome.facts)
+    assert reasons.reason(outcome.detail, outcome.facts)
 
 
 def reached(outcome: Outcome, name: str) -> Any:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ckanext.archiver.engine import ogc, soft, words
+from ckanext.archiver.engine import ogc, reasons, soft_failures
 from ckanext.archiver.engine.outcome import Cause
 
 URL = "http://data.example/files/data.csv"
@@ -17,8 +17,8 @@ URL = "http://data.example/files/data.csv"
 def detail(
     first: bytes, format: str = "", url: str = URL, final_url: str = URL, whole: bool = True
 ) -> str | None:
-    failure = soft.trouble(first, whole, url, final_url, format)
-    assert failure is None or words.reason(failure.detail, failure.facts)
+    failure = soft_failures.trouble(first, whole, url, final_url, format)
+    assert failure is None or reasons.reason(failure.detail, failure.facts)
     return failure.detail if failure else None
 
 
@@ -30,7 +30,7 @@ def detail(
      ("web page", False), ("Esri REST", False), ("text/html", False), ("/", False), ("link", False)],
 )  # fmt: skip
 def test_formats_that_promise_data(format: str, data: bool) -> None:
-    assert soft.is_data(format) is data
+    assert soft_failures.is_data(format) is data
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_formats_that_promise_data(format: str, data: bool) -> None:
     ],
 )
 def test_pages_are_known_by_their_own_tags(first: bytes, page: bool) -> None:
-    assert soft.looks_like_html(first) is page
+    assert soft_failures.looks_like_html(first) is page
 
 
 @pytest.mark.parametrize(
@@ -161,12 +161,12 @@ def test_arcgis(text: bytes, expected: str | None) -> None:
 
 
 def test_words_of_the_remote_are_short_and_visible() -> None:
-    failure = soft.trouble(
+    failure = soft_failures.trouble(
         b"<ServiceException>a\x00b\n\n" + b"c" * 5_000 + b"</ServiceException>", True, URL, URL, ""
     )
     assert failure is not None
     assert failure.cause is Cause.SOFT_404
-    assert len(str(failure.facts["message"])) <= soft.MAX_TEXT
+    assert len(str(failure.facts["message"])) <= soft_failures.MAX_TEXT
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_words_of_the_remote_are_short_and_visible() -> None:
 )
 def test_no_body_takes_long_to_judge(first: bytes) -> None:
     begun = time.thread_time()
-    soft.trouble(first[:16_384], False, URL, URL, "")
+    soft_failures.trouble(first[:16_384], False, URL, URL, "")
     assert time.thread_time() - begun < 0.2
 
 

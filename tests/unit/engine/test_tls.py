@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ckanext.archiver.engine import tls, words
+from ckanext.archiver.engine import reasons, tls
 from ckanext.archiver.engine.outcome import Cause
 from origin.certificates import DAY, HOST, NOW, make
 
@@ -22,7 +22,7 @@ def refused(code: int, message: str = "some problem") -> ssl.SSLCertVerification
 def test_without_a_chain_openssl_has_the_word() -> None:
     failure = tls.explain(refused(10, "certificate has expired"), [], HOST)
     assert (failure.cause, failure.detail) == (Cause.TLS, "tls-other")
-    assert words.reason(failure.detail, failure.facts) == (
+    assert reasons.reason(failure.detail, failure.facts) == (
         f"The certificate of {HOST} cannot be verified (certificate has expired)."
     )
 
@@ -50,7 +50,7 @@ def test_the_missing_link_is_the_one_above_the_last_sent() -> None:
     leaf = make(HOST, lower, issuer_url="http://x.example/lower.crt")
     chain = [leaf.certificate, lower.certificate]
     failure = tls.explain(refused(20), chain, HOST)
-    assert words.reason(failure.detail, failure.facts) == (
+    assert reasons.reason(failure.detail, failure.facts) == (
         f"The certificate of {HOST} cannot be verified: the server does not send the intermediate certificate Upper."
     )
     # An order that RFC 5246 forbids and servers send.

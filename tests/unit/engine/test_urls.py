@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from odd_urls import BAD, GOOD, JOINED, REDACTED
 from url_invariants import check
 
-from ckanext.archiver.engine import urls, words
+from ckanext.archiver.engine import reasons, urls
 from ckanext.archiver.engine.outcome import Cause
 
 FOUND = Path(__file__).with_name("found_urls.jsonl")
@@ -80,7 +80,7 @@ def test_what_is_no_link_says_why(given_url: str, cause: str, detail: str) -> No
     bad = urls.normalise(given_url)
     assert isinstance(bad, urls.BadUrl), bad
     assert (str(bad.cause), bad.detail) == (cause, detail)
-    sentence = words.reason(bad.detail, bad.facts)
+    sentence = reasons.reason(bad.detail, bad.facts)
     assert sentence.endswith(".")
     assert "secret" not in sentence
     assert urls.host_of(given_url) == ""
@@ -216,7 +216,7 @@ def test_a_password_is_never_shown(start: str, user: str, rest: str) -> None:
     if isinstance(found, urls.Target):
         assert "SECRET" not in repr(found).split("request_target")[0]
     else:
-        assert "SECRET" not in words.reason(found.detail, found.facts)
+        assert "SECRET" not in reasons.reason(found.detail, found.facts)
 
 
 @pytest.mark.parametrize("line", FOUND.read_text().splitlines())

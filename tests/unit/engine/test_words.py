@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ckanext.archiver.engine.words import REASONS, reason
+from ckanext.archiver.engine.reasons import REASONS, reason
 
 PACKAGE = Path(__file__).parents[3] / "ckanext" / "archiver"
 # How a failure is made, and which argument is its detail.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ckanext.archiver.engine import addresses, urls, words
+from ckanext.archiver.engine import addresses, reasons, urls
 from ckanext.archiver.engine.outcome import Cause
 
 WIRE = re.compile(r"/(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/?]|%[0-9A-Fa-f]{2})*")
@@ -29,7 +29,7 @@ def check(text: str) -> urls.Target | urls.BadUrl:
         assert urls.host_of(text) == found.host
     else:
         assert found.cause in (Cause.BAD_URL, Cause.REFUSED_BY_POLICY)
-        assert words.reason(found.detail, found.facts).endswith(".")
+        assert reasons.reason(found.detail, found.facts).endswith(".")
         assert urls.host_of(text) == ""
     return found
 

@@ -1,0 +1,190 @@
+"""The commands behind which :mod:`maintenance` is. Destructive ones ask first, or take --yes."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import click
+
+from ckanext.archiver import config, maintenance
+from ckanext.archiver.legacy import task_status
+
+YES = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+@click.command("clean-status")
+@YES
+def clean_status(yes: bool) -> None:
+    """Forget the state and history of all links. The cached copies stay on disk (see delete-orphans)."""
+    _ask("Forget the state and history of all links?", yes)
+    click.echo(f"{maintenance.clean_status():,} links forgotten.")
+
+
+@click.command("clean-cached-resources")
+@YES
+def clean_cached_resources(yes: bool) -> None:
+    """Forget all cached copies. The files stay on disk (see delete-orphans)."""
+    count = maintenance.count_cached()
+    _ask(f"Forget {count:,} cached copies?", yes)
+    done = 0
+    with click.progressbar(length=count, label="Forgetting", show_pos=True) as bar:
+        for step in maintenance.clean_cached_resources():
+            done += step
+            bar.update(step)
+    click.echo(f"{done:,} cached copies forgotten.")
+
+
+@click.command("size-report")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def size_report(as_json: bool) -> None:
+    """Tell how many cached copies are of which size."""
+    classes = maintenance.size_report()
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(one) for one in classes]))
+        return
+    click.echo(f"{'file size':>15}{'no. files':>12}{'files size (bytes)':>22}")
+    for one in classes:
+        click.echo(f"{one.label:>15}{one.files:>12,}{one.bytes:>22,}")
+    files, bytes_ = sum(one.files for one in classes), sum(one.bytes for one in classes)
+    click.echo(f"{'Totals':>15}{files:>12,}{bytes_:>22,}")
+
+
+@click.command("delete-files-larger-than-max-content-length")
+@YES
+def delete_files_larger_than_max_content_length(yes: bool) -> None:
+    """Delete the cached copies that are larger than ckanext-archiver.max_content_length by now."""
+    limit, root = config.limits().max_content_length, _archive_dir()
+    count, bytes_ = maintenance.larger_than(limit)
+    click.echo(f"{count:,} cached copies are larger than {limit:,} bytes: {bytes_:,} bytes together.")
+    if not count:
+        return
+    _ask("Delete them?", yes)
+    _run(maintenance.delete_larger_than(limit, root), count, "Deleting", "deleted")
+
+
+@click.command("migrate-archive-dirs")
+def migrate_archive_dirs() -> None:
+    """Move cached copies from <resource id>/, where early releases put them, to <its first two letters>/<resource id>/.
+
+    Links that releases of 0.1 looked at come first: migrate-task-status.
+    """
+    root = _archive_dir()
+    count = maintenance.count_old_dirs(root)
+    _run(maintenance.migrate_archive_dirs(root), count, "Moving", "moved")
+
+
+@click.command("delete-orphans")
+@click.argument("outputfile", required=False, type=click.Path(dir_okay=False, writable=True))
+@click.option("--dry-run", is_flag=True, help="Only tell what there is.")
+@YES
+def delete_orphans(outputfile: str | None, dry_run: bool, yes: bool) -> None:
+    """Delete files in the archive that no link has as its cached copy.
+
+    Files younger than a day stay, and so does everything that does not lie where cached copies lie.
+    OUTPUTFILE gets a list as CSV: the files, and the links whose cached copy is not on this machine's disk.
+    """
+    root = _archive_dir()
+    if outputfile:
+        _write_problems(outputfile, root)
+    count = bytes_ = 0
+    with _looking() as looked_at:
+        for orphan in maintenance.orphans(root, looked_at):
+            count += 1
+            bytes_ += orphan.bytes
+    click.echo(f"{count:,} files of no link: {bytes_:,} bytes together.")
+    if dry_run or not count:
+        return
+    _ask("Delete them?", yes)
+    _run(maintenance.delete_orphans(root), count, "Deleting", "deleted")
+
+
+@click.command("migrate-task-status")
+@click.option("--write", is_flag=True, help="Write; without it, only tell what would be done.")
+def migrate_task_status(write: bool) -> None:
+    """Bring what release 0.1 knew (task_status and resource extras) into the table archival."""
+    total: Counter[str] = Counter()
+    with click.progressbar(length=task_status.count(), label="Resources", show_pos=True) as bar:
+        for outcomes in task_status.migrate(write):
+            total += outcomes
+            bar.update(sum(outcomes.values()))
+    for outcome, count in total.most_common():
+        click.echo(f"{count:>10,}  {outcome}")
+    click.echo("Written." if write else "Nothing was written: run it with --write for that.")
+
+
+maintenance_commands: list[click.Command] = [
+    clean_status,
+    clean_cached_resources,
+    size_report,
+    delete_files_larger_than_max_content_length,
+    migrate_archive_dirs,
+    delete_orphans,
+    migrate_task_status,
+]
+
+
+def _ask(question: str, yes: bool) -> None:
+    if yes:
+        return
+    try:
+        click.confirm(question, abort=True)
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+        # A line in a crontab from the time when nobody was asked.
+        raise click.ClickException("Nothing was done. Where nobody can answer, give --yes.") from None
+
+
+@contextlib.contextmanager
+def _looking() -> Iterator[Callable[[int], object]]:
+    """A terminal sees how far the look at the files is; their number is about that of the copies we know of."""
+    if not sys.stderr.isatty():
+        yield int
+        return
+    copies = maintenance.count_cached()
+    with click.progressbar(length=copies, label="Looking", show_pos=True, file=sys.stderr) as bar:
+        yield bar.update
+
+
+def _archive_dir() -> Path:
+    path = config.archive_dir()
+    if path is None:
+        raise click.ClickException("ckanext-archiver.archive_dir is not set, so there are no cached copies.")
+    if not Path(path).is_dir():
+        raise click.ClickException(f"There is no directory {path}, which ckanext-archiver.archive_dir names.")
+    return Path(path)
+
+
+def _run(steps: Iterable[maintenance.Step], count: int, label: str, done: str) -> None:
+    """Show progress, then every problem; exit code 1 if there was one."""
+    problems, good = [], 0
+    with click.progressbar(length=count, label=label, show_pos=True) as bar:
+        for step in steps:
+            bar.update(1)
+            if step.problem:
+                problems.append(step)
+            else:
+                good += 1
+    for step in problems:
+        click.secho(f"{step.path}: {step.problem}", fg="red", err=True)
+    click.echo(f"{good:,} {done}.")
+    if problems:
+        raise click.exceptions.Exit(1)
+
+
+def _write_problems(outputfile: str, root: Path) -> None:
+    with open(outputfile, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["Resource ID", "Filepath", "Problem"])
+        for orphan in maintenance.orphans(root):
+            writer.writerow([orphan.resource_id, orphan.path, "No link has this file as its cached copy."])
+        for step in maintenance.missing_copies():
+            writer.writerow([step.resource_id, step.path, step.problem])
+    click.echo(f"The list is in {outputfile}.")

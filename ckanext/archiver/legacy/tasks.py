@@ -1,0 +1,232 @@
+"""What older code calls in ``tasks``: thin functions over the engine and the use cases."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from ckan import model
+
+from ckanext.archiver import archiving, config, errors
+from ckanext.archiver.archiving import record
+from ckanext.archiver.engine import http, reasons, store, urls
+from ckanext.archiver.engine.outcome import Cause, FetchRequest, Outcome
+from ckanext.archiver.interfaces import IPipe
+from ckanext.archiver.queue import enqueue
+
+log = logging.getLogger("ckanext.archiver.tasks")
+
+
+# -- the two tasks, called directly ------------------------------------------------------------------------
+
+
+def update_resource_now(resource_id: str, queue: str = "bulk") -> str | None:
+    """Archive one resource now, whatever its host's turn.
+
+    :returns: JSON of what was found (``size``, ``hash``, ``cache_filepath``, ``mimetype``, ``request_type``,
+        ``url_redirected_to``, …), None when there is no copy
+    """
+    if not enqueue.put_resource(resource_id, queue, enqueue.CALLED):
+        log.error("Resource not found: %s", resource_id)
+        return None
+    _take_the_name([resource_id], queue)
+    result = archiving.archive_resource(resource_id, worker_id="direct", at_once=True)
+    if result is None:
+        _leave_to_workers([resource_id])
+        return None
+    outcome, archival = result.outcome, result.archival
+    if outcome.cause is not Cause.OK:
+        log.info(
+            "Resource %s was not archived: %s", resource_id, reasons.reason(outcome.detail, outcome.facts)
+        )
+        return None
+    return json.dumps({
+        "size": archival["size"],
+        "hash": archival["hash"],
+        "mimetype": archival["mimetype"],
+        "cache_filepath": archival["cache_filepath"],
+        "cache_url": archival["cache_url"],
+        "url_redirected_to": archival["url_redirected_to"],
+        "request_type": "GET",
+        "headers": dict(outcome.headers),
+    })  # fmt: skip
+
+
+def update_package_now(package_id: str, queue: str = "bulk") -> None:
+    """Archive every resource of a dataset now, then tell other extensions.
+
+    :param package_id: name or id
+    """
+    package = model.Package.get(package_id)
+    if package is None:
+        log.error("Package not found: %s", package_id)
+        return
+    ids = [resource.id for resource in package.resources]
+    _take_the_name(ids, queue)
+    archiving.archive_package(package.id, queue)
+    _leave_to_workers(ids)
+
+
+def _take_the_name(resource_ids: list[str], queue: str) -> None:
+    """Subscribers hear the name of the queue that a caller gave, also where an edit has put the request before, and
+    also when it is a name that workers do not read."""
+    if queue not in enqueue.QUEUES:
+        _rename(resource_ids, queue, "lease_token IS NULL")
+
+
+def _leave_to_workers(resource_ids: list[str]) -> None:
+    """What could not be done now must not wait under a name that workers do not read."""
+    _rename(resource_ids, enqueue.BULK, "NOT queue = ANY(:read)")
+
+
+def _rename(resource_ids: list[str], queue: str, condition: str) -> None:
+    model.Session.execute(
+        sa.text(f"UPDATE archiver_request SET queue = :queue WHERE resource_id = ANY(:ids) AND {condition}"),  # noqa: S608 - constants
+        {"ids": resource_ids, "queue": queue, "read": list(enqueue.QUEUES)},
+    )
+    model.Session.commit()
+
+
+# -- telling other extensions ------------------------------------------------------------------------------
+
+
+def notify_resource(resource: dict[str, Any], queue: str, cache_filepath: str | None) -> None:
+    """Tell other extensions that a resource was archived."""
+    IPipe.send_data("archived", queue, resource_id=resource["id"], cache_filepath=cache_filepath)
+
+
+def notify_package(package: dict[str, Any], queue: str, cache_filepath: str | None = None) -> None:
+    """Tell other extensions that a dataset was archived."""
+    IPipe.send_data("package-archived", queue, package_id=package["id"], cache_filepath=cache_filepath)
+
+
+# -- looking at links --------------------------------------------------------------------------------------
+
+
+def tidy_url(url: str) -> str:
+    """The URL as it is requested.
+
+    :raises LinkInvalidError: for one that cannot be
+    """
+    target = urls.normalise(url)
+    if isinstance(target, urls.BadUrl):
+        raise errors.LinkInvalidError(reasons.reason(target.detail, target.facts))
+    return target.url
+
+
+def link_checker(context: str, data: str) -> str:
+    """Check a link without downloading the file.
+
+    :param context: JSON, not used
+    :param data: JSON with ``url`` and maybe ``url_timeout`` (seconds)
+    :returns: JSON of the answer's headers, with lower-case names
+    :raises LinkInvalidError: the URL cannot be requested
+    :raises LinkHeadRequestError: the server did not answer well
+    """
+    params = json.loads(data)
+    limits = replace(config.limits(), first_byte_timeout=float(params.get("url_timeout") or 30))
+    request = FetchRequest(url=params.get("url") or "", check_only=True)
+    outcome = http.fetch(request, limits=limits, policy=config.policy(), spool=None)
+    _raise_for(outcome, errors.LinkHeadRequestError)
+    return json.dumps({name.lower(): value for name, value in outcome.headers.items()})
+
+
+def download(context: Any, resource: dict[str, Any], url_timeout: float = 30,
+             max_content_length: int | str = "default", method: str = "GET") -> dict[str, Any]:  # fmt: skip
+    """Download a resource's file to a temporary one, which the caller removes.
+
+    :param url_timeout: seconds to wait for the answer
+    :param max_content_length: bytes, or "default" for the option
+    :returns: ``mimetype``, ``size``, ``hash``, ``headers``, ``saved_file``, ``url_redirected_to``, ``request_type``
+    :raises LinkInvalidError: the URL cannot be requested
+    :raises ChooseNotToDownload: the file is too large
+    :raises DownloadError: the server did not give it
+    """
+    limits = replace(config.limits(), first_byte_timeout=float(url_timeout))
+    if max_content_length != "default":
+        limits = replace(limits, max_content_length=int(max_content_length))
+    archive_dir = config.archive_dir()
+    spool = store.spool(archive_dir, "direct") if archive_dir else Path(tempfile.gettempdir())
+    request = FetchRequest(url=resource["url"], format=resource.get("format") or "")
+    outcome = http.fetch(request, limits=limits, policy=config.policy(), spool=spool)
+    _raise_for(outcome, errors.DownloadError)
+    return {
+        "mimetype": outcome.mimetype,
+        "size": outcome.size,
+        "hash": outcome.sha1,
+        "headers": dict(outcome.headers),
+        "saved_file": str(outcome.temp_path),
+        "url_redirected_to": outcome.final_url if outcome.hops else None,
+        "request_type": method,
+        "filename": outcome.filename,
+    }
+
+
+def archive_resource(context: Any, resource: dict[str, Any], log: Any = None, result: dict[str, Any] | None = None,
+                     url_timeout: float = 30) -> dict[str, Any]:  # fmt: skip
+    """Put a file that ``download`` gave into the archive.
+
+    :returns: ``cache_filepath`` and ``cache_url``
+    :raises ArchiveError: there is no archive, or the file cannot be saved
+    """
+    archive_dir = config.archive_dir()
+    if archive_dir is None:
+        raise errors.ArchiveError("ckanext-archiver.archive_dir is not set.")
+    result = result or download(context, resource, url_timeout)
+    name = result.get("filename") or "resource"
+    try:
+        path = store.keep(Path(result["saved_file"]), archive_dir, resource["id"], name)
+    except (OSError, ValueError) as e:
+        raise errors.ArchiveError(f"The file cannot be saved: {e}") from e
+    url = record.cache_url(resource.get("package_id", ""), resource["id"], path.name)
+    return {"cache_filepath": str(path), "cache_url": url}
+
+
+def _raise_for(outcome: Outcome, failure: type[errors.DownloadException]) -> None:
+    if outcome.cause is Cause.OK:
+        return
+    message = reasons.reason(outcome.detail, outcome.facts)
+    kinds = {Cause.BAD_URL: errors.LinkInvalidError, Cause.TOO_LARGE: errors.ChooseNotToDownload}
+    if outcome.detail == "scheme-refused":
+        failure = errors.LinkInvalidError
+    if failure is errors.LinkHeadRequestError and outcome.cause is Cause.TOO_LARGE:
+        return
+    raise kinds.get(outcome.cause, failure)(message, outcome.final_url if outcome.hops else None)
+
+
+# -- map services --------------------------------------------------------------------------------------------
+
+API_REQUESTS = (("WMS", "1.3"), ("WMS", "1.1.1"), ("WFS", "2.0"))
+
+
+def api_request(context: Any, resource: dict[str, Any]) -> dict[str, Any] | None:
+    """Ask an address as map services are asked for what they can do.
+
+    :returns: what :func:`download` gives for the first question that is answered well, with the ``request_type``
+        "WMS 1.3", "WMS 1.1.1" or "WFS 2.0"; None when none is
+    """
+    address = resource["url"].partition("?")[0]
+    for service, version in API_REQUESTS:
+        question = f"{address}?service={service}&request=GetCapabilities&version={version}"
+        try:
+            found = download(context, {**resource, "url": question})
+        except errors.DownloadException as e:
+            log.info("Resource %s is no %s %s: %s", resource.get("id"), service, version, e)
+        else:
+            return {**found, "request_type": f"{service} {version}"}
+    return None
+
+
+_API_ERROR = re.compile(r"<(?:\w+:)?(?:ServiceExceptionReport|ExceptionReport)\b")
+
+
+def response_is_an_api_error(response_body: str | bytes) -> bool:
+    """Whether the beginning of an answer is a map service's way to say that it failed, whatever its status."""
+    first = response_body[:250]
+    return bool(_API_ERROR.search(first.decode("utf-8", "replace") if isinstance(first, bytes) else first))

@@ -1,0 +1,5 @@
+"""The queue of requests: putting, sending, claiming and finishing them."""
+
+PRIORITY = "priority"
+BULK = "bulk"
+QUEUES = (PRIORITY, BULK)

@@ -1,0 +1,42 @@
+"""The commands of a portal that has the extension installed, and the plugin not in ``ckan.plugins``."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from ckan import model
+from ckan.tests import factories
+
+
+def _run(ini: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    ckan = Path(sys.executable).with_name("ckan")
+    return subprocess.run([ckan, "-c", ini, *words], capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.usefixtures("clean_site")
+def test_resources_are_archived_by_hand_without_the_plugin(make_ini: Callable[..., Path]) -> None:
+    resource = factories.Resource(url="http://one.example/")
+    model.Session.execute(sa.text("DELETE FROM archiver_request"))
+    model.Session.commit()
+    ini = make_ini({"ckan.plugins": ""})
+
+    ran = _run(ini, "archiver", "update", resource["id"])
+
+    assert "1 archival requested on queue priority." in ran.stdout, ran.stderr
+    assert ran.returncode == 0
+    refused = _run(ini, "celeryd2", "run", "slow")
+    assert "Error: Invalid value" in refused.stderr
+    assert refused.returncode == 2
+    refused = _run(make_ini({"ckan.plugins": "", "ckanext-archiver.mode": "archve"}), "archiver", "view")
+    assert "Error: ckanext-archiver.mode must be one of archive, check, not 'archve'." in refused.stderr
+    assert (refused.returncode, "Traceback" in refused.stderr) == (1, False)
+
+
+def test_other_commands_of_ckan_do_not_load_the_extension() -> None:
+    code = "import sys, ckanext.archiver.cli.entry; sys.exit('ckanext.archiver.model' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
