@@ -66,9 +66,7 @@ def main() -> int:
         ("CPU of the worker per resource", cpu / good * 1000, "ms", "<= 4", cpu / good <= 0.004),
         ("resources archived", good, "", f"= {options.files}", good == options.files),
     ]
-    return report(
-        f"{options.files} files of 10 KB on {options.hosts} hosts, {THREADS} threads", rows, options.json
-    )
+    return report(f"{options.files} files of 10 KB on {options.hosts} hosts, {THREADS} threads", rows, options.json)
 
 
 if __name__ == "__main__":

@@ -55,9 +55,7 @@ def ticks(site: Site, count: int) -> tuple[list[float], list[float]]:
     for _ in range(count):
         seconds.append(timed(dispatch.tick_bulk))
         model.Session.remove()
-        sent = [
-            row[0] for row in site.sql("SELECT resource_id FROM archiver_request WHERE sent_until > now()")
-        ]
+        sent = [row[0] for row in site.sql("SELECT resource_id FROM archiver_request WHERE sent_until > now()")]
         update = "UPDATE archiver_request SET attempts = attempts WHERE resource_id = ANY(:ids)"
         bare.append(timed(lambda update=update, sent=sent: site.sql(update, ids=sent)))
         site.sql("DELETE FROM archiver_request WHERE resource_id = ANY(:ids)", ids=sent)
@@ -85,9 +83,7 @@ def main() -> int:
     site = Site({})
     site.wipe()
     site.fill(options.resources, f"'http://host-' || n % {options.hosts} || '.example/' || n || '.csv'")
-    site.sql(
-        "CREATE UNLOGGED TABLE IF NOT EXISTS bench_bare (id text PRIMARY KEY, package_id text, url text)"
-    )
+    site.sql("CREATE UNLOGGED TABLE IF NOT EXISTS bench_bare (id text PRIMARY KEY, package_id text, url text)")
     bound = timed(site.sql, "INSERT INTO bench_bare SELECT id, package_id, url FROM resource")
     site.sql("DROP TABLE bench_bare")
     put, grown = enqueue(site)

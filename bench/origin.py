@@ -24,8 +24,11 @@ async def _serve(hosts: int, size: int, delay: float, ready: object) -> None:
                 await asyncio.sleep(delay)
             path = head.split(b" ", 2)[1]
             body = (path * (size // len(path) + 1))[:size]
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
-                         % len(body) + body)  # fmt: skip
+            writer.write(
+                b"HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
+                % len(body)
+                + body
+            )
             await writer.drain()
         except (ConnectionError, asyncio.IncompleteReadError):
             return

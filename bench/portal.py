@@ -22,8 +22,10 @@ sys.path.insert(0, str(ROOT / "bin"))
 from _stack.ckan_site import with_settings  # noqa: E402 - the path is set above
 
 BIN = Path(sys.executable).parent
-TABLES = ("archiver_request, archiver_host, archiver_notice, archiver_dataset, archiver_worker, archiver_state, "
-          "archival, archival_check, resource, package")  # fmt: skip
+TABLES = (
+    "archiver_request, archiver_host, archiver_notice, archiver_dataset, archiver_worker, archiver_state, "
+    "archival, archival_check, resource, package"
+)
 
 
 class Site:
@@ -35,9 +37,13 @@ class Site:
         self.archives = ini.parent / "bench-archives"
         self.archive = self.archives / str(time.time_ns())
         self.archive.mkdir(parents=True)
-        defaults = {"ckan.plugins": "archiver", "ckanext-archiver.allowed_addresses": "127.0.0.0/8",
-                    "ckanext-archiver.archive_dir": str(self.archive),
-                    "ckanext-archiver.min_free_bytes": "0", "ckanext-archiver.recheck": "off"}  # fmt: skip
+        defaults = {
+            "ckan.plugins": "archiver",
+            "ckanext-archiver.allowed_addresses": "127.0.0.0/8",
+            "ckanext-archiver.archive_dir": str(self.archive),
+            "ckanext-archiver.min_free_bytes": "0",
+            "ckanext-archiver.recheck": "off",
+        }
         self.ini.write_text(with_settings(ini.read_text(), {**defaults, **settings}))
         self.engine = sa.create_engine(os.environ["CKAN_SQLALCHEMY_URL"], isolation_level="AUTOCOMMIT")
 
@@ -69,10 +75,13 @@ class Site:
         :param url: an SQL expression over ``n``, the number of a resource, from 0
         """
         datasets = -(-count // per_dataset)
-        self.sql("""
+        self.sql(
+            """
             INSERT INTO package (id, name, title, type, state, private, metadata_created, metadata_modified)
             SELECT 'p' || n, 'dataset-' || n, 'Dataset ' || n, 'dataset', 'active', false, now(), now()
-            FROM generate_series(0, :last) n""", last=datasets - 1)  # fmt: skip
+            FROM generate_series(0, :last) n""",
+            last=datasets - 1,
+        )
         self.sql(
             f"""
             INSERT INTO resource (id, package_id, url, format, state, position, metadata_modified, created)
@@ -89,8 +98,9 @@ class Site:
         """Start a ckan command; its output goes to a log."""
         log = open(self.ini.with_suffix(".log"), "ab")  # noqa: SIM115 - the process keeps it
         environment = {**os.environ, "CKAN_INI": str(self.ini)}
-        return subprocess.Popen([str(BIN / "ckan"), "-c", str(self.ini), *words], stdout=log, stderr=log,
-                                env=environment)  # fmt: skip
+        return subprocess.Popen(
+            [str(BIN / "ckan"), "-c", str(self.ini), *words], stdout=log, stderr=log, env=environment
+        )
 
     @contextmanager
     def worker(self, queue: str, concurrency: int) -> Iterator[subprocess.Popen[bytes]]:

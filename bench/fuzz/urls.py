@@ -25,15 +25,13 @@ sys.path[:0] = [str(ROOT), str(TESTS)]
 from odd_urls import BAD, GOOD, JOINED, REDACTED  # noqa: E402 - the path is set above
 from url_invariants import check  # noqa: E402
 
-from ckanext.archiver.engine import urls
+from ckanext.archiver.engine import urls  # noqa: E402
 
 FOUND = TESTS / "found_urls.jsonl"
 TOO_SLOW = 0.25
 """Seconds for one string; a pause of the machine is ruled out by a second try."""
 
-CORPUS = [row[0] for row in (*GOOD, *GOOD, *GOOD, *BAD, *REDACTED) if len(row[0]) < 500] + [
-    row[1] for row in JOINED
-]
+CORPUS = [row[0] for row in (*GOOD, *GOOD, *GOOD, *BAD, *REDACTED) if len(row[0]) < 500] + [row[1] for row in JOINED]
 # A line of words each for what links are made of: grammar, hosts and ports, letters that are not what they seem.
 _WORDS = """
     http https ftp file javascript : / // \\ @ ? # [ ] % %2 %2e %00 %zz .. . , data example www
@@ -109,14 +107,10 @@ def shortest(text: str, broken: Callable[[str], str]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--strings", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument(
-        "--seconds", type=float, default=900, help="stop after this time (default %(default)s)"
-    )
+    parser.add_argument("--seconds", type=float, default=900, help="stop after this time (default %(default)s)")
     options = parser.parse_args()
     chance = random.Random(options.seed)  # noqa: S311 - it is to be the same each time
     start, counts, found = time.monotonic(), Counter[str](), set[str]()

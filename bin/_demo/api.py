@@ -91,15 +91,11 @@ class Portal:
         found = self._show("package_show", dataset.name)
         have = {resource["name"]: resource for resource in found["resources"]} if found else {}
         links = [link for link in dataset.links if not link.upload]
-        changed = (
-            found is None or found["state"] != "active" or any(self._differs(link, have) for link in links)
-        )
+        changed = found is None or found["state"] != "active" or any(self._differs(link, have) for link in links)
         if changed:
             resources = [{**have.get(link.name, {}), **self._resource(link)} for link in links]
             # What else is there stays: an upload, or what somebody added.
-            resources += [
-                resource for name, resource in have.items() if name not in {link.name for link in links}
-            ]
+            resources += [resource for name, resource in have.items() if name not in {link.name for link in links}]
             action = "package_patch" if found else "package_create"
             self.call(action, {**wanted, "resources": resources, **({"id": found["id"]} if found else {})})
         for link in dataset.links:
@@ -128,9 +124,7 @@ class Portal:
             f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
             for name, value in fields.items()
         ]
-        head = (
-            f'--{boundary}\r\nContent-Disposition: form-data; name="upload"; filename="{link.upload}"\r\n\r\n'
-        )
+        head = f'--{boundary}\r\nContent-Disposition: form-data; name="upload"; filename="{link.upload}"\r\n\r\n'
         body = b"".join([*parts, head.encode(), link.answer.body, f"\r\n--{boundary}--\r\n".encode()])
         self._send("resource_create", body, f"multipart/form-data; boundary={boundary}")
 
@@ -165,8 +159,6 @@ class Portal:
                 result: Json = json.load(answer)["result"]
                 return result
         except urllib.error.HTTPError as e:
-            raise ApiError(
-                e.code, f"{action}: CKAN answered {e.code}: {e.read(2000).decode(errors='replace')}"
-            ) from e
+            raise ApiError(e.code, f"{action}: CKAN answered {e.code}: {e.read(2000).decode(errors='replace')}") from e
         except OSError as e:
             raise ApiError(0, f"{action}: CKAN does not answer: {e}") from e

@@ -98,9 +98,7 @@ def _alone(stack: Stack) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise StackError(
-                f"a demo runs on {stack.dir} already; another --dir makes another stack"
-            ) from None
+            raise StackError(f"a demo runs on {stack.dir} already; another --dir makes another stack") from None
         yield
 
 
@@ -172,9 +170,7 @@ def _archive(site: Site, portal: Portal) -> tuple[list[Result], datetime]:
     """
     changed = portal.make()
     say("the datasets are made, or put right" if changed else "the datasets are as they should be")
-    progress = Progress(
-        "archived because of the edits" if changed else "archived before", len(the_portal.links())
-    )
+    progress = Progress("archived because of the edits" if changed else "archived before", len(the_portal.links()))
     results = watching.wait(portal, _LONG_AGO, progress, site.check)
     if not all(result.is_done(_LONG_AGO) for result in results):
         return results, _LONG_AGO
@@ -220,8 +216,9 @@ def _look_at_pages(pages: Mapping[str, str], results: Sequence[Result]) -> list[
     return wrong
 
 
-def _print(options: argparse.Namespace, site: Site, results: Sequence[Result], pages: dict[str, str],
-           seconds: float) -> None:  # fmt: skip
+def _print(
+    options: argparse.Namespace, site: Site, results: Sequence[Result], pages: dict[str, str], seconds: float
+) -> None:
     if options.json:
         json.dump(showing.as_json(results, pages, seconds), sys.stdout, indent=2)
         sys.stdout.write("\n")

@@ -89,23 +89,14 @@ _MONTHS = ("January", "February", "March", "April", "May", "June")
 _STOPS = samples.table(("id", "name", "longitude", "latitude"), samples.places("stop", 180))
 _TIMES = samples.table(
     ("trip_id", "arrival_time", "stop_id"),
-    [
-        (f"trip-{i // 20}", f"{6 + i // 60:02d}:{i % 60:02d}:00", f"stop-{i % 180 + 1:03d}")
-        for i in range(900)
-    ],
+    [(f"trip-{i // 20}", f"{6 + i // 60:02d}:{i % 60:02d}:00", f"stop-{i % 180 + 1:03d}") for i in range(900)],
 )
 _SPENDING = samples.table(
     ("date", "supplier", "department", "amount"),
-    [
-        (f"2026-{i % 6 + 1:02d}-{i % 28 + 1:02d}", f"Supplier {i % 40}", "Highways", 500 + i * 37)
-        for i in range(400)
-    ],
+    [(f"2026-{i % 6 + 1:02d}-{i % 28 + 1:02d}", f"Supplier {i % 40}", "Highways", 500 + i * 37) for i in range(400)],
 )
 _AIR = samples.as_json(
-    [
-        {"station": f"air-{i % 8 + 1:03d}", "hour": f"2026-06-01T{i // 8:02d}:00", "no2": 18 + i % 23}
-        for i in range(192)
-    ]
+    [{"station": f"air-{i % 8 + 1:03d}", "hour": f"2026-06-01T{i // 8:02d}:00", "no2": 18 + i % 23} for i in range(192)]
 )
 
 DATASETS = (
@@ -116,13 +107,27 @@ DATASETS = (
         ("transport", "buses"),
         (
             Link("Bus stops", "CSV", "/transport/bus-stops.csv", _file(_CSV, _STOPS), "One row per stop."),
-            Link("Bus shelters", "GeoJSON", "/transport/shelters.geojson",
-                 _file("application/geo+json", samples.geojson("shelter", 60)), "Points with the name of the stop."),
-            Link("Timetables (GTFS)", "ZIP", "/transport/gtfs.zip",
-                 _file("application/zip", samples.archive({"stops.txt": _STOPS, "stop_times.txt": _TIMES})),
-                 "The whole timetable for journey planners."),
-            Link("Bus routes", "GeoJSON", "/transport/routes.geojson", Answer(status=301, location=_ROUTES_NOW),
-                 "Moved for good to a new address."),
+            Link(
+                "Bus shelters",
+                "GeoJSON",
+                "/transport/shelters.geojson",
+                _file("application/geo+json", samples.geojson("shelter", 60)),
+                "Points with the name of the stop.",
+            ),
+            Link(
+                "Timetables (GTFS)",
+                "ZIP",
+                "/transport/gtfs.zip",
+                _file("application/zip", samples.archive({"stops.txt": _STOPS, "stop_times.txt": _TIMES})),
+                "The whole timetable for journey planners.",
+            ),
+            Link(
+                "Bus routes",
+                "GeoJSON",
+                "/transport/routes.geojson",
+                Answer(status=301, location=_ROUTES_NOW),
+                "Moved for good to a new address.",
+            ),
         ),
     ),
     Dataset(
@@ -131,17 +136,34 @@ DATASETS = (
         "Hourly measurements of nitrogen dioxide at eight stations.",
         ("environment", "air"),
         (
-            Link("Hourly measurements", "JSON", "/air/hourly.json", _file("application/json", _AIR),
-                 "The last 24 hours."),
-            Link("Stations", "XLSX", "/air/stations.xlsx",
-                 _file(_XLSX, samples.workbook("Stations", [("id", "name", "longitude", "latitude"),
-                                                            *samples.places("air", 8)])),
-                 "Where the stations stand."),
-            Link("Annual report 2025", "PDF", "/air/annual-report-2025.pdf",
-                 _file("application/pdf", samples.pdf(["Air quality in Northshire", "Annual report 2025"])),
-                 "What the council did for cleaner air."),
-            Link("Live sensor feed", "JSON", "/air/live.json", Answer(silent=True),
-                 "A server that takes the request and never answers.", Expected("failing", "unreachable")),
+            Link(
+                "Hourly measurements", "JSON", "/air/hourly.json", _file("application/json", _AIR), "The last 24 hours."
+            ),
+            Link(
+                "Stations",
+                "XLSX",
+                "/air/stations.xlsx",
+                _file(
+                    _XLSX,
+                    samples.workbook("Stations", [("id", "name", "longitude", "latitude"), *samples.places("air", 8)]),
+                ),
+                "Where the stations stand.",
+            ),
+            Link(
+                "Annual report 2025",
+                "PDF",
+                "/air/annual-report-2025.pdf",
+                _file("application/pdf", samples.pdf(["Air quality in Northshire", "Annual report 2025"])),
+                "What the council did for cleaner air.",
+            ),
+            Link(
+                "Live sensor feed",
+                "JSON",
+                "/air/live.json",
+                Answer(silent=True),
+                "A server that takes the request and never answers.",
+                Expected("failing", "unreachable"),
+            ),
         ),
     ),
     Dataset(
@@ -151,13 +173,30 @@ DATASETS = (
         ("finance", "spending"),
         (
             Link("Spending 2026", "CSV", "/finance/spending-2026.csv", _file(_CSV, _SPENDING), "January to June."),
-            Link("Spending 2025", "CSV", "/finance/spending-2025.csv", _error(404, "Not found"),
-                 "Lost when the web site was made anew.", Expected("broken", "gone")),
-            Link("Spending 2019", "CSV", "/finance/spending-2019.csv", _error(410, "Gone"),
-                 "Taken down on purpose.", Expected("broken", "gone")),
-            Link("Supplier codes", "CSV", "",
-                 _file(_CSV, samples.table(("code", "supplier"), [(i, f"Supplier {i}") for i in range(40)])),
-                 "A file that is kept in this portal.", upload="supplier-codes.csv"),
+            Link(
+                "Spending 2025",
+                "CSV",
+                "/finance/spending-2025.csv",
+                _error(404, "Not found"),
+                "Lost when the web site was made anew.",
+                Expected("broken", "gone"),
+            ),
+            Link(
+                "Spending 2019",
+                "CSV",
+                "/finance/spending-2019.csv",
+                _error(410, "Gone"),
+                "Taken down on purpose.",
+                Expected("broken", "gone"),
+            ),
+            Link(
+                "Supplier codes",
+                "CSV",
+                "",
+                _file(_CSV, samples.table(("code", "supplier"), [(i, f"Supplier {i}") for i in range(40)])),
+                "A file that is kept in this portal.",
+                upload="supplier-codes.csv",
+            ),
         ),
     ),
     Dataset(
@@ -166,13 +205,30 @@ DATASETS = (
         "Applications for planning permission and the decisions on them.",
         ("planning", "housing"),
         (
-            Link("Applications", "JSON", "/planning/applications.json", _error(500, "Internal server error"),
-                 "A server with a defect.", Expected("failing", "server-error")),
-            Link("Decisions", "CSV", "/planning/decisions.csv", _error(403, "Forbidden"),
-                 "A firewall that lets no programs in.", Expected("not-sure", "blocked")),
-            Link("Conservation areas", "CSV", "/planning/conservation-areas.csv",
-                 Answer(body=samples.page("Northshire Council", "Please choose a topic from the menu.")),
-                 "A web page where a table was promised.", Expected("not-sure", "soft-404")),
+            Link(
+                "Applications",
+                "JSON",
+                "/planning/applications.json",
+                _error(500, "Internal server error"),
+                "A server with a defect.",
+                Expected("failing", "server-error"),
+            ),
+            Link(
+                "Decisions",
+                "CSV",
+                "/planning/decisions.csv",
+                _error(403, "Forbidden"),
+                "A firewall that lets no programs in.",
+                Expected("not-sure", "blocked"),
+            ),
+            Link(
+                "Conservation areas",
+                "CSV",
+                "/planning/conservation-areas.csv",
+                Answer(body=samples.page("Northshire Council", "Please choose a topic from the menu.")),
+                "A web page where a table was promised.",
+                Expected("not-sure", "soft-404"),
+            ),
         ),
     ),
     Dataset(
@@ -181,13 +237,28 @@ DATASETS = (
         "Photographs of the whole county from the air, at 25 cm a pixel.",
         ("maps", "photographs"),
         (
-            Link("Tile index", "GeoJSON", "/photos/tiles.geojson",
-                 _file("application/geo+json", samples.geojson("tile", 90)), "Which tile shows what."),
-            Link("All tiles", "ZIP", "/photos/all-tiles.zip",
-                 Answer("application/zip", announced=4_812_774_400),
-                 "Larger than what is kept.", Expected("ok", "too-large")),
-            Link("How to read the tiles", "PDF", "/photos/guide.pdf",
-                 _file("application/pdf", samples.pdf(["Aerial photographs", "How to read the tiles"])), "Two pages."),
+            Link(
+                "Tile index",
+                "GeoJSON",
+                "/photos/tiles.geojson",
+                _file("application/geo+json", samples.geojson("tile", 90)),
+                "Which tile shows what.",
+            ),
+            Link(
+                "All tiles",
+                "ZIP",
+                "/photos/all-tiles.zip",
+                Answer("application/zip", announced=4_812_774_400),
+                "Larger than what is kept.",
+                Expected("ok", "too-large"),
+            ),
+            Link(
+                "How to read the tiles",
+                "PDF",
+                "/photos/guide.pdf",
+                _file("application/pdf", samples.pdf(["Aerial photographs", "How to read the tiles"])),
+                "Two pages.",
+            ),
         ),
     ),
     Dataset(
@@ -196,14 +267,28 @@ DATASETS = (
         "Street lights with their type and the month in which they were last looked after.",
         ("streets", "lighting"),
         (
-            Link("Street lights", "CSV", "/streets/lights.csv",
-                 _file(_CSV, samples.table(("id", "street", "checked"),
-                                           [(i, samples.STREETS[i % 7], _MONTHS[i % 6]) for i in range(300)])),
-                 "One row per light."),
+            Link(
+                "Street lights",
+                "CSV",
+                "/streets/lights.csv",
+                _file(
+                    _CSV,
+                    samples.table(
+                        ("id", "street", "checked"), [(i, samples.STREETS[i % 7], _MONTHS[i % 6]) for i in range(300)]
+                    ),
+                ),
+                "One row per light.",
+            ),
             # Also on loopback, so that nothing leaves the machine whatever happens; only 127.0.0.1 is allowed.
-            Link("Asset register", "XLSX", "/intranet/assets.xlsx", Answer(status=404),
-                 "A link into somebody's private network.", Expected("not-sure", "refused-by-policy"),
-                 host="127.0.0.2"),
+            Link(
+                "Asset register",
+                "XLSX",
+                "/intranet/assets.xlsx",
+                Answer(status=404),
+                "A link into somebody's private network.",
+                Expected("not-sure", "refused-by-policy"),
+                host="127.0.0.2",
+            ),
         ),
     ),
-)  # fmt: skip
+)

@@ -55,8 +55,10 @@ class Site:
     def environment(self) -> dict[str, str]:
         # CKAN takes variables of its own over the ini file.
         known = ckan_site.process_environment(self.stack)
-        return {**{name: value for name, value in known.items() if not name.startswith("CKAN_")},
-                "CKAN_INI": str(self.ini)}  # fmt: skip
+        return {
+            **{name: value for name, value in known.items() if not name.startswith("CKAN_")},
+            "CKAN_INI": str(self.ini),
+        }
 
     def command(self, *words: str) -> list[str]:
         """A ``ckan`` command with the demo's configuration."""
@@ -76,9 +78,16 @@ class Site:
         :returns: the web server
         """
         web = self._start(
-            WEB, "run", "--disable-reloader", "--disable-debugger", "--threaded",
-            "--host", "127.0.0.1", "--port", str(self.port),
-        )  # fmt: skip
+            WEB,
+            "run",
+            "--disable-reloader",
+            "--disable-debugger",
+            "--threaded",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+        )
         for queue in QUEUES:
             self._start(f"demo-worker-{queue}", "archiver", "worker", "--queue", queue, "--concurrency", "8")
         return web
@@ -91,9 +100,7 @@ class Site:
 
         :raises StackError: when it does not
         """
-        await_ready(
-            self.stack, WEB, web, lambda: get(f"{self.url}/api/3/action/status_show")[0] == 200, seconds=90
-        )
+        await_ready(self.stack, WEB, web, lambda: get(f"{self.url}/api/3/action/status_show")[0] == 200, seconds=90)
 
     def ended(self) -> list[str]:
         """Names of the processes that should run and do not."""
@@ -126,11 +133,15 @@ class Site:
         """
         command = self.command(*words)
         done = subprocess.run(
-            command, cwd=self.stack.site, env=self.environment, text=True,
-            stdin=subprocess.DEVNULL, capture_output=True, timeout=120, check=False,
-        )  # fmt: skip
+            command,
+            cwd=self.stack.site,
+            env=self.environment,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=120,
+            check=False,
+        )
         if done.returncode:
-            raise StackError(
-                f"failed with code {done.returncode}: {' '.join(command)}\n{done.stderr[-3000:]}"
-            )
+            raise StackError(f"failed with code {done.returncode}: {' '.join(command)}\n{done.stderr[-3000:]}")
         return done.stdout.strip()

@@ -32,7 +32,7 @@ def places(kind: str, number: int) -> list[tuple[str, str, float, float]]:
     return [
         (f"{kind}-{i:03d}", f"{STREETS[i % len(STREETS)]} {i}", round(-1.55 + i * 0.003, 4), round(53.8 + i * 0.002, 4))
         for i in range(1, number + 1)
-    ]  # fmt: skip
+    ]
 
 
 def geojson(kind: str, number: int) -> bytes:
@@ -96,8 +96,9 @@ def _cell(value: str | float) -> str:
 
 def pdf(lines: Iterable[str]) -> bytes:
     """A PDF of one page with lines of plain ASCII text."""
-    shown = " T* ".join("({}) Tj".format(line.replace("\\", r"\\").replace("(", r"\(").replace(")", r"\)"))
-                        for line in lines)  # fmt: skip
+    shown = " T* ".join(
+        "({}) Tj".format(line.replace("\\", r"\\").replace("(", r"\(").replace(")", r"\)")) for line in lines
+    )
     content = f"BT /F1 14 Tf 18 TL 72 770 Td {shown} ET".encode("ascii")
     objects = [
         b"<< /Type /Catalog /Pages 2 0 R >>",

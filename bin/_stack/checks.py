@@ -49,8 +49,6 @@ def _passes(stack: Stack, command: list[str]) -> bool:
     say("check: %s", " ".join(command))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CKAN_")}
     return (
-        subprocess.run(
-            [stack.bin / command[0], *command[1:]], cwd=REPOSITORY, env=environment, check=False
-        ).returncode
+        subprocess.run([stack.bin / command[0], *command[1:]], cwd=REPOSITORY, env=environment, check=False).returncode
         == 0
     )

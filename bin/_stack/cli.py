@@ -133,9 +133,7 @@ def parse(arguments: list[str]) -> tuple[Stack, str, list[str]]:
 
 def add_stack_options(parser: argparse.ArgumentParser) -> None:
     """The two options that every script of this project takes."""
-    parser.add_argument(
-        "--ckan", choices=list(CKAN_RELEASES), default=DEFAULT_CKAN, help="default: %(default)s"
-    )
+    parser.add_argument("--ckan", choices=list(CKAN_RELEASES), default=DEFAULT_CKAN, help="default: %(default)s")
     parser.add_argument("--dir", help="the stack's folder; default: .stack/<ckan version>")
 
 

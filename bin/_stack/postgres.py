@@ -88,9 +88,7 @@ def _up(stack: Stack) -> None:
     for attempt in (1, 2, 3):
         port = stack.port(NAME)
         settings = [f"--{name}={value}" for name, value in {**_SETTINGS, "port": str(port)}.items()]
-        process = start(
-            stack, NAME, [_tool(stack, "postgres"), "-D", data, *settings], cwd="/", before_exec=become
-        )
+        process = start(stack, NAME, [_tool(stack, "postgres"), "-D", data, *settings], cwd="/", before_exec=become)
         try:
             await_ready(stack, NAME, process, lambda: _answers(stack))
             break
@@ -156,9 +154,7 @@ def _answers(stack: Stack) -> bool:
     return _psql(stack, url(stack, ""), "select 1", database="postgres").returncode == 0
 
 
-def _psql(
-    stack: Stack, target: str, sql: str, database: str | None = None
-) -> subprocess.CompletedProcess[str]:
+def _psql(stack: Stack, target: str, sql: str, database: str | None = None) -> subprocess.CompletedProcess[str]:
     if database:
         target = urlunsplit(urlsplit(target)._replace(path=f"/{database}"))
     command = [str(_tool(stack, "psql")), "--no-psqlrc", "--no-password", "-tAq", "-d", target, "-c", sql]
@@ -183,9 +179,7 @@ def make_database(stack: Stack, target: str) -> None:
     if _psql(stack, target, "select 1").returncode == 0:
         return
     name = urlsplit(target).path.strip("/")
-    made = _psql(
-        stack, target, f"""create database "{name}" encoding 'UTF8' template template0""", database="postgres"
-    )
+    made = _psql(stack, target, f"""create database "{name}" encoding 'UTF8' template template0""", database="postgres")
     if made.returncode:
         raise StackError(f"cannot make the database {_without_password(target)}: {made.stderr.strip()}")
 

@@ -158,9 +158,7 @@ def check_many(
     results: queue.SimpleQueue[concurrent.futures.Future[dict[str, Any]] | _End] = queue.SimpleQueue()
 
     def look(link: Link) -> dict[str, Any]:
-        return check(
-            link, limits=limits, policy=policy, check_only=check_only, spool=spool, rules=rules, stop=stop
-        )
+        return check(link, limits=limits, policy=policy, check_only=check_only, spool=spool, rules=rules, stop=stop)
 
     with concurrent.futures.ThreadPoolExecutor(workers, thread_name_prefix="check") as pool:
 

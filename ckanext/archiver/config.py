@@ -359,9 +359,7 @@ def lease_seconds() -> int:
     seconds = _integer("lease_seconds", 1, MAX_SECONDS)
     total = _seconds("total_timeout", 1)
     if seconds <= total:
-        raise ConfigError(
-            f"{PREFIX}lease_seconds must be more than {PREFIX}total_timeout ({total:g}), not {seconds}."
-        )
+        raise ConfigError(f"{PREFIX}lease_seconds must be more than {PREFIX}total_timeout ({total:g}), not {seconds}.")
     return seconds
 
 
@@ -452,11 +450,30 @@ def _items(parser: ConfigParser, section: str) -> dict[str, str]:
 
 
 CHECKS: tuple[Callable[[], Any], ...] = (
-    archive_dir, cache_url_root, site_url_internally, min_free_bytes, mode, mode_overrides, limits, policy,
-    retry_delays, rules, outage, history_days, archive_on_change, recheck, dispatch_window, host_interval,
-    host_concurrency, lease_seconds, worker_dead_seconds, hold_seconds, breaker_failures, poison_deaths,
+    archive_dir,
+    cache_url_root,
+    site_url_internally,
+    min_free_bytes,
+    mode,
+    mode_overrides,
+    limits,
+    policy,
+    retry_delays,
+    rules,
+    outage,
+    history_days,
+    archive_on_change,
+    recheck,
+    dispatch_window,
+    host_interval,
+    host_concurrency,
+    lease_seconds,
+    worker_dead_seconds,
+    hold_seconds,
+    breaker_failures,
+    poison_deaths,
     broker_url,
-)  # fmt: skip
+)
 
 
 def check() -> None:

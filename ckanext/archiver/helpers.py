@@ -116,9 +116,7 @@ def _requested(package_id: str | None) -> set[str]:
         return set()
     asked: dict[str, set[str]] = g.setdefault("archiver_requested", {})
     if package_id not in asked:
-        rows = model.Session.query(ArchiverRequest.resource_id).filter(
-            ArchiverRequest.package_id == package_id
-        )
+        rows = model.Session.query(ArchiverRequest.resource_id).filter(ArchiverRequest.package_id == package_id)
         asked[package_id] = {row.resource_id for row in rows}
     return asked[package_id]
 
@@ -155,11 +153,7 @@ def _heading(verdict: str, archival: Dict, resource: Dict) -> str:
         since = archival.get("failing_since") or archival.get("first_failure")
         return _since(tk._("This link has been failing since {date}"), tk._("This link is failing"), since)
     if verdict == Verdict.OK:
-        return (
-            tk._("This file is available")
-            if resource.get("url_type") == "upload"
-            else tk._("This link works")
-        )
+        return tk._("This file is available") if resource.get("url_type") == "upload" else tk._("This link works")
     return {
         WAITING: tk._("This link is waiting to be checked"),
         NEVER: tk._("This link has not been checked yet"),
@@ -314,9 +308,7 @@ def archiver_time(moment: str | None, relative: bool = True, hours: bool = True)
     time = Markup('<time datetime="{}Z">{}</time>').format(moment, exact)
     if not relative:
         return time
-    return time + Markup(' <span class="archiver-ago">({})</span>').format(
-        tk.h.time_ago_from_timestamp(moment)
-    )
+    return time + Markup(' <span class="archiver-ago">({})</span>').format(tk.h.time_ago_from_timestamp(moment))
 
 
 def archiver_percent(value: float) -> str:
@@ -339,16 +331,27 @@ def archiver_is_resource_broken_html(resource: Dict) -> Markup:
 def archiver_is_resource_cached_html(resource: Dict) -> Markup:
     """A link to the cached copy; nothing where there is none."""
     copy = archiver_cached_copy(resource)
-    html: Markup = (
-        tk.render_snippet("archiver/snippets/cached_link.html", {"copy": copy}) if copy else Markup()
-    )
+    html: Markup = tk.render_snippet("archiver/snippets/cached_link.html", {"copy": copy}) if copy else Markup()
     return html
 
 
 HIDDEN_KEYS = {
-    search.KEY, "qa", "cache_filepath", "cache_last_updated", "cache_url", "hash", "package_id", "position",
-    "state", "tracking_summary", "revision_id", "resource_group_id", "name", "description", "url",
-}  # fmt: skip
+    search.KEY,
+    "qa",
+    "cache_filepath",
+    "cache_last_updated",
+    "cache_url",
+    "hash",
+    "package_id",
+    "position",
+    "state",
+    "tracking_summary",
+    "revision_id",
+    "resource_group_id",
+    "name",
+    "description",
+    "url",
+}
 
 
 def archiver_format_resource_items(items: Iterable[tuple[str, Any]]) -> list[tuple[str, str]]:

@@ -70,15 +70,11 @@ def refresh_left() -> int:
     # with its connection.
     with model.meta.engine.connect() as connection:
         with connection.begin():
-            has_lock = connection.execute(
-                sa.text("SELECT pg_try_advisory_lock(:lock)"), {"lock": LOCK}
-            ).scalar()
+            has_lock = connection.execute(sa.text("SELECT pg_try_advisory_lock(:lock)"), {"lock": LOCK}).scalar()
         if not has_lock:
             return 0
         try:
-            return _refresh(
-                "AND package_id <> ALL(:skipped) LIMIT :limit", {"skipped": _skipped(), "limit": limit}
-            )
+            return _refresh("AND package_id <> ALL(:skipped) LIMIT :limit", {"skipped": _skipped(), "limit": limit})
         finally:
             with connection.begin():
                 connection.execute(sa.text("SELECT pg_advisory_unlock(:lock)"), {"lock": LOCK})
@@ -102,9 +98,7 @@ _INDEXED = """
 
 
 def _refresh(which: str, params: dict[str, object]) -> int:
-    stale = {
-        row.package_id: row for row in model.Session.connection().execute(sa.text(_STALE + which), params)
-    }
+    stale = {row.package_id: row for row in model.Session.connection().execute(sa.text(_STALE + which), params)}
     model.Session.commit()
     indexed = list(stale) if indexes_itself() else _index(list(stale))
     for package_id in indexed:

@@ -47,6 +47,10 @@ class IPipe(p.Interface):
                 failed += 1
                 # It may have left the session in a failed transaction, in which nobody can work.
                 model.Session.rollback()
-                log.exception("Plugin %s failed on %s of %s", observer.name, operation,
-                              params.get("resource_id") or params.get("package_id"))  # fmt: skip
+                log.exception(
+                    "Plugin %s failed on %s of %s",
+                    observer.name,
+                    operation,
+                    params.get("resource_id") or params.get("package_id"),
+                )
         return failed

@@ -373,16 +373,25 @@ def _known(resource_ids: set[str]) -> set[tuple[str, str]]:
     By their ends: the same directory may have been written in another way, as a link or before it was moved.
     """
     params = {"ids": sorted(resource_ids)}
-    paths = model.Session.execute(
-        sa.text("SELECT cache_filepath FROM archival WHERE resource_id = ANY(:ids) AND cache_filepath <> ''"), params
-    ).scalars().all()  # fmt: skip
-    extras = model.Session.execute(
-        sa.text("""
+    paths = (
+        model.Session.execute(
+            sa.text("SELECT cache_filepath FROM archival WHERE resource_id = ANY(:ids) AND cache_filepath <> ''"),
+            params,
+        )
+        .scalars()
+        .all()
+    )
+    extras = (
+        model.Session.execute(
+            sa.text("""
             SELECT r.extras FROM resource r LEFT JOIN archival a ON a.resource_id = r.id
             WHERE r.id = ANY(:ids) AND a.id IS NULL AND r.extras LIKE '%"cache_filepath"%'
         """),
-        params,
-    ).scalars().all()  # fmt: skip
+            params,
+        )
+        .scalars()
+        .all()
+    )
     model.Session.rollback()
     of_0_1 = [task_status.cache_filepath(text) for text in extras]
     return {(Path(path).parent.name, Path(path).name) for path in [*paths, *of_0_1] if path}

@@ -170,8 +170,9 @@ class Archival(tk.BaseModel):
         Times are ISO 8601 strings in UTC, without an offset, as CKAN writes its own.
         """
         columns = {column.name: getattr(self, column.name) for column in self.__table__.columns}
-        dict_ = {key: value.isoformat() if isinstance(value, datetime.datetime) else value
-                 for key, value in columns.items()}  # fmt: skip
+        dict_ = {
+            key: value.isoformat() if isinstance(value, datetime.datetime) else value for key, value in columns.items()
+        }
         dict_["status"] = self.status
         dict_["is_broken_printable"] = broken_printable(self.is_broken)
         return dict_
@@ -271,11 +272,17 @@ class ArchiverRequest(tk.BaseModel):
     __table_args__ = (
         # The dispatcher's question: the next due request of a host.
         sa.Index("archiver_request_due_idx", "queue", "host", "not_before"),
-        sa.Index("archiver_request_sent_idx", "host", "queue", "sent_until",
-                 postgresql_where=sa.text("sent_until IS NOT NULL")),
-        sa.Index("archiver_request_lease_idx", "host", "leased_until",
-                 postgresql_where=sa.text("lease_token IS NOT NULL")),
-    )  # fmt: skip
+        sa.Index(
+            "archiver_request_sent_idx",
+            "host",
+            "queue",
+            "sent_until",
+            postgresql_where=sa.text("sent_until IS NOT NULL"),
+        ),
+        sa.Index(
+            "archiver_request_lease_idx", "host", "leased_until", postgresql_where=sa.text("lease_token IS NOT NULL")
+        ),
+    )
 
 
 class ArchiverHost(tk.BaseModel):
@@ -302,9 +309,7 @@ class ArchiverHost(tk.BaseModel):
     failed_port = sa.Column(sa.Integer)
     """The port that did not answer, when the host did not last: another may."""
 
-    __table_args__ = (
-        sa.Index("archiver_host_bulk_idx", "bulk_at", postgresql_where=sa.text("bulk_at IS NOT NULL")),
-    )
+    __table_args__ = (sa.Index("archiver_host_bulk_idx", "bulk_at", postgresql_where=sa.text("bulk_at IS NOT NULL")),)
 
 
 class ArchiverNotice(tk.BaseModel):
@@ -339,9 +344,10 @@ class ArchiverDataset(tk.BaseModel):
     indexed_facet = sa.Column(sa.UnicodeText)
 
     __table_args__ = (
-        sa.Index("archiver_dataset_stale_idx", "package_id",
-                 postgresql_where=sa.text("facet IS DISTINCT FROM indexed_facet")),
-    )  # fmt: skip
+        sa.Index(
+            "archiver_dataset_stale_idx", "package_id", postgresql_where=sa.text("facet IS DISTINCT FROM indexed_facet")
+        ),
+    )
 
 
 class ArchiverWorker(tk.BaseModel):
@@ -370,10 +376,16 @@ class ArchiverState(tk.BaseModel):
 TABLES = [
     cls.__table__
     for cls in (
-        Archival, ArchivalCheck, ArchiverRequest, ArchiverHost, ArchiverNotice, ArchiverDataset, ArchiverWorker,
+        Archival,
+        ArchivalCheck,
+        ArchiverRequest,
+        ArchiverHost,
+        ArchiverNotice,
+        ArchiverDataset,
+        ArchiverWorker,
         ArchiverState,
     )
-]  # fmt: skip
+]
 
 
 def init_tables(engine: Any) -> None:

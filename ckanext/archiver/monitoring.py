@@ -60,9 +60,7 @@ def collect() -> Status:
         ),
     }
     status["queues_without_worker"] = [
-        queue
-        for queue in enqueue.QUEUES
-        if not any(queue in worker["queues"] for worker in status["workers"])
+        queue for queue in enqueue.QUEUES if not any(queue in worker["queues"] for worker in status["workers"])
     ]
     model.Session.rollback()
     return status
@@ -81,13 +79,16 @@ def _iso(moment: Any) -> str | None:
 
 
 def _queues() -> dict[str, Status]:
-    found = {row["queue"]: row for row in _rows("""
+    found = {
+        row["queue"]: row
+        for row in _rows("""
         SELECT queue, count(*) FILTER (WHERE lease_token IS NULL) AS waiting,
             count(*) FILTER (WHERE lease_token IS NOT NULL) AS running,
             count(*) FILTER (WHERE lease_token IS NULL AND sent_until > now()) AS sent,
             extract(epoch FROM now() - min(requested_at) FILTER (WHERE lease_token IS NULL)) AS oldest
         FROM archiver_request GROUP BY queue
-    """)}  # fmt: skip
+    """)
+    }
     return {
         queue: {
             "waiting": found[queue]["waiting"] if queue in found else 0,
@@ -199,9 +200,7 @@ def broker_trouble() -> str | None:
 
 
 def _held() -> Status:
-    reasons = _rows(
-        "SELECT held, count(*) AS number FROM archiver_request WHERE held IS NOT NULL GROUP BY held"
-    )
+    reasons = _rows("SELECT held, count(*) AS number FROM archiver_request WHERE held IS NOT NULL GROUP BY held")
     weather = hosts.weather()
     return {
         "count": sum(row["number"] for row in reasons),
@@ -304,9 +303,7 @@ def lines(status: Status) -> Iterator[str]:
     paused = status["hosts_paused"]
     yield f"{'hosts':9} {paused['count']:,} paused"
     for host in paused["hosts"]:
-        why = (
-            f"not responding since {host['since']}" if host["why"] == "not-responding" else "asked us to wait"
-        )
+        why = f"not responding since {host['since']}" if host["why"] == "not-responding" else "asked us to wait"
         yield f"{'':9}   {host['host']}: {why}, until {host['until']}, {host['waiting']:,} waiting"
     held = status["held"]
     reasons = ", ".join(f"{reason} {number:,}" for reason, number in sorted(held["reasons"].items()))
@@ -323,9 +320,7 @@ def lines(status: Status) -> Iterator[str]:
 
 def _round(found: Status) -> str:
     last = found.get("last")
-    finished = (
-        f"last finished {last['finished_at']} ({last['checks']:,} checks)" if last else "none finished yet"
-    )
+    finished = f"last finished {last['finished_at']} ({last['checks']:,} checks)" if last else "none finished yet"
     if "started_at" not in found:
         return f"none is going on; {finished}"
     eta = found["eta_seconds"]
@@ -373,8 +368,7 @@ def prometheus(status: Status) -> str:
         ],
         "archiver_broker_up": [({}, int(status["broker"]["answers"]))],
         "archiver_workers": [
-            ({"queue": queue}, sum(queue in worker["queues"] for worker in status["workers"]))
-            for queue in queues
+            ({"queue": queue}, sum(queue in worker["queues"] for worker in status["workers"])) for queue in queues
         ],
         "archiver_rate_per_second": [({}, status["rate_per_second"])],
         "archiver_round_eta_seconds": [({}, "NaN" if eta is None else eta)],
@@ -382,9 +376,7 @@ def prometheus(status: Status) -> str:
         "archiver_held": [({}, status["held"]["count"])],
         "archiver_guard": [({}, int(status["held"]["guard"]))],
         "archiver_set_aside": [({}, status["set_aside"])],
-        "archiver_links": [
-            ({"verdict": verdict}, number) for verdict, number in sorted(status["links"].items())
-        ],
+        "archiver_links": [({"verdict": verdict}, number) for verdict, number in sorted(status["links"].items())],
         "archiver_copies_bytes": [({}, status["disk"]["used_bytes"])],
         "archiver_disk_free_bytes": [({}, _or_nan(status["disk"]["free_bytes"]))],
         "archiver_subscriber_failures": [({}, status["subscriber_failures"])],

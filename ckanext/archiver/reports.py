@@ -104,20 +104,38 @@ _BROKEN_LINKS = sa.text(f"""
 """)  # noqa: S608 - constants only
 
 INDEX_COLUMNS = (
-    "organization_title", "organization_name", "package_count", "resource_count", "broken_package_count",
-    "broken_package_percent", "broken_resource_count", "broken_resource_percent",
-)  # fmt: skip
+    "organization_title",
+    "organization_name",
+    "package_count",
+    "resource_count",
+    "broken_package_count",
+    "broken_package_percent",
+    "broken_resource_count",
+    "broken_resource_percent",
+)
 
 LINK_COLUMNS = (
-    "organization_title", "organization_name", "package_title", "package_name", "resource_name",
-    "resource_id", "resource_position", "resource_url", "url_up_to_date", "via", "status", "reason",
-    "failure_count", "first_failure", "last_success", "last_updated", "url_redirected_to",
-)  # fmt: skip
+    "organization_title",
+    "organization_name",
+    "package_title",
+    "package_name",
+    "resource_name",
+    "resource_id",
+    "resource_position",
+    "resource_url",
+    "url_up_to_date",
+    "via",
+    "status",
+    "reason",
+    "failure_count",
+    "first_failure",
+    "last_success",
+    "last_updated",
+    "url_redirected_to",
+)
 
 
-def broken_links(
-    *, organization: str | None = None, include_sub_organizations: bool = False
-) -> dict[str, Any]:
+def broken_links(*, organization: str | None = None, include_sub_organizations: bool = False) -> dict[str, Any]:
     """The report, as data that JSON can hold.
 
     :param organization: name or id; without it the report has one row per organization, with it one per
@@ -233,9 +251,7 @@ def _cell(value: Any) -> Any:
 
 
 def _option_combinations() -> Iterator[dict[str, Any]]:
-    names = (
-        model.Session.query(model.Group.name).filter_by(is_organization=True, state="active").order_by("name")
-    )
+    names = model.Session.query(model.Group.name).filter_by(is_organization=True, state="active").order_by("name")
     for name in [None, *(row.name for row in names)]:
         for include in (False, True):
             yield {"organization": name, "include_sub_organizations": include}

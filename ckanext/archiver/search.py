@@ -62,9 +62,7 @@ def add_to_search(results: dict[str, Any]) -> dict[str, Any]:
     datasets = [dataset for dataset in results["results"] if isinstance(dataset, dict)]
     for dataset in datasets:
         strip(dataset)
-    _add(
-        [dataset for dataset in datasets if dataset.get("id") and isinstance(dataset.get("resources"), list)]
-    )
+    _add([dataset for dataset in datasets if dataset.get("id") and isinstance(dataset.get("resources"), list)])
     for item in results.get("search_facets", {}).get(FIELD, {}).get("items", ()):
         item["display_name"] = facet_label(item["name"])
     return results

@@ -36,11 +36,28 @@ from ckanext.archiver.queue.celery_app import app
 from ckanext.archiver.worker import consumer
 
 __all__ = [
-    "ArchiveError", "ArchiverError", "ChooseNotToDownload", "CkanError", "DownloadError", "DownloadException",
-    "LinkCheckerError", "LinkHeadMethodNotSupported", "LinkHeadRequestError", "LinkInvalidError", "NotChanged",
-    "api_request", "archive_resource", "download", "link_checker", "notify_package", "notify_resource",
-    "response_is_an_api_error", "tidy_url", "update_package", "update_resource",
-]  # fmt: skip
+    "ArchiveError",
+    "ArchiverError",
+    "ChooseNotToDownload",
+    "CkanError",
+    "DownloadError",
+    "DownloadException",
+    "LinkCheckerError",
+    "LinkHeadMethodNotSupported",
+    "LinkHeadRequestError",
+    "LinkInvalidError",
+    "NotChanged",
+    "api_request",
+    "archive_resource",
+    "download",
+    "link_checker",
+    "notify_package",
+    "notify_resource",
+    "response_is_an_api_error",
+    "tidy_url",
+    "update_package",
+    "update_resource",
+]
 
 
 @app.task(base=ArchiverTask, bind=True, name="archiver.update_resource")

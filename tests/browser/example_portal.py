@@ -34,15 +34,31 @@ def make() -> dict[str, str]:
         owner_org=transport["id"],
     )
     states = {
-        "ok": _ok, "failing": _failing, "broken": _broken, "not-sure": _not_sure, "never": None,
-        "waiting": None, "moved": _moved, "old-row": _old_row, "hostile": _hostile,
-        "too-large": _too_large, "long": _long,
-    }  # fmt: skip
+        "ok": _ok,
+        "failing": _failing,
+        "broken": _broken,
+        "not-sure": _not_sure,
+        "never": None,
+        "waiting": None,
+        "moved": _moved,
+        "old-row": _old_row,
+        "hostile": _hostile,
+        "too-large": _too_large,
+        "long": _long,
+    }
     names = {
-        "ok": "Stops 2026", "failing": "Stops 2025", "broken": "Stops 2024", "not-sure": "Timetable",
-        "never": "Map", "waiting": "Stations", "moved": "Routes", "old-row": "Fares", "hostile": "Hostile",
-        "too-large": "Timetables since 1900", "long": "بيانات الحافلات " + "and a name that goes on " * 9,
-    }  # fmt: skip
+        "ok": "Stops 2026",
+        "failing": "Stops 2025",
+        "broken": "Stops 2024",
+        "not-sure": "Timetable",
+        "never": "Map",
+        "waiting": "Stations",
+        "moved": "Routes",
+        "old-row": "Fares",
+        "hostile": "Hostile",
+        "too-large": "Timetables since 1900",
+        "long": "بيانات الحافلات " + "and a name that goes on " * 9,
+    }
     pages = {}
     for state, fill in states.items():
         resource = factories.Resource(
@@ -59,10 +75,13 @@ def make() -> dict[str, str]:
         if state == "waiting":
             model.Session.add(
                 ArchiverRequest(
-                    resource_id=resource["id"], package_id=dataset["id"], queue="priority",
-                    host="transport.example.org", reason="changed",
+                    resource_id=resource["id"],
+                    package_id=dataset["id"],
+                    queue="priority",
+                    host="transport.example.org",
+                    reason="changed",
                 )
-            )  # fmt: skip
+            )
         model.Session.commit()
         pages[state] = f"/dataset/bus-stops/resource/{resource['id']}"
     _more_datasets(transport, leeds)
@@ -86,9 +105,11 @@ def _more_datasets(transport: dict[str, Any], leeds: dict[str, Any]) -> None:
         dataset = factories.Dataset(name=name, title=title, owner_org=owner["id"])
         for number in (1, 2):
             resource = factories.Resource(
-                package_id=dataset["id"], name=f"{title} {number}", format="JSON",
+                package_id=dataset["id"],
+                name=f"{title} {number}",
+                format="JSON",
                 url=f"https://files.example.org/{name}/{number}.json",
-            )  # fmt: skip
+            )
             model.Session.query(ArchiverRequest).filter_by(resource_id=resource["id"]).delete()
             fill(resource)
     model.Session.commit()
@@ -101,9 +122,7 @@ def _archival(resource: dict[str, Any], verdicts: str, **columns: Any) -> Archiv
     for days, letter in enumerate(reversed(verdicts)):
         moment = now - days * DAY - datetime.timedelta(hours=2)
         model.Session.add(
-            ArchivalCheck(
-                resource_id=resource["id"], checked_at=moment, verdict=words[letter], cause="ok", detail="ok"
-            )
+            ArchivalCheck(resource_id=resource["id"], checked_at=moment, verdict=words[letter], cause="ok", detail="ok")
         )
     archival = Archival(
         package_id=resource["package_id"],
@@ -131,69 +150,127 @@ def _copy(archival: Archival, text: str = "stop,name\n1,Station\n") -> None:
 
 def _ok(resource: dict[str, Any]) -> None:
     archival = _archival(
-        resource, "o" * 12 + "f" + "o" * 17, verdict="ok", cause="ok", detail="ok", facts={},
-        reason="The file was downloaded.", status_id=0, is_broken=False, failure_count=0,
-        last_success=clock.naive_utc(), certificate_expires=clock.naive_utc() + 9 * DAY,
-    )  # fmt: skip
+        resource,
+        "o" * 12 + "f" + "o" * 17,
+        verdict="ok",
+        cause="ok",
+        detail="ok",
+        facts={},
+        reason="The file was downloaded.",
+        status_id=0,
+        is_broken=False,
+        failure_count=0,
+        last_success=clock.naive_utc(),
+        certificate_expires=clock.naive_utc() + 9 * DAY,
+    )
     _copy(archival)
 
 
 def _moved(resource: dict[str, Any]) -> None:
     archival = _archival(
-        resource, "o" * 5, verdict="ok", cause="ok", detail="ok", facts={}, reason="The file was downloaded.",
-        status_id=0, is_broken=False, failure_count=0, last_success=clock.naive_utc(),
+        resource,
+        "o" * 5,
+        verdict="ok",
+        cause="ok",
+        detail="ok",
+        facts={},
+        reason="The file was downloaded.",
+        status_id=0,
+        is_broken=False,
+        failure_count=0,
+        last_success=clock.naive_utc(),
         url_redirected_to="https://data.example.org/v2/routes.csv",
         permanent_url="https://data.example.org/v2/routes.csv",
-    )  # fmt: skip
+    )
     _copy(archival)
 
 
 def _failing(resource: dict[str, Any]) -> None:
     archival = _archival(
-        resource, "o" * 28 + "ff", verdict="failing", cause="unreachable", detail="first-byte-timeout",
-        facts={"seconds": 30}, reason="The server did not begin to answer within 30 seconds.", status_id=12,
-        is_broken=None, failure_count=2, first_failure=clock.naive_utc() - DAY, failing_since=clock.naive_utc() - DAY,
+        resource,
+        "o" * 28 + "ff",
+        verdict="failing",
+        cause="unreachable",
+        detail="first-byte-timeout",
+        facts={"seconds": 30},
+        reason="The server did not begin to answer within 30 seconds.",
+        status_id=12,
+        is_broken=None,
+        failure_count=2,
+        first_failure=clock.naive_utc() - DAY,
+        failing_since=clock.naive_utc() - DAY,
         last_success=clock.naive_utc() - 2 * DAY,
-    )  # fmt: skip
+    )
     _copy(archival)
 
 
 def _broken(resource: dict[str, Any]) -> None:
     archival = _archival(
-        resource, "o" * 23 + "b" * 7, verdict="broken", cause="gone", detail="http-gone",
-        facts={"status": 404, "phrase": "Not Found"}, http_status=404,
-        reason="The server says the file is gone (404 Not Found).", status_id=12, is_broken=True,
-        failure_count=7, first_failure=clock.naive_utc() - 7 * DAY,
-        failing_since=clock.naive_utc() - 7 * DAY, broken_since=clock.naive_utc() - 7 * DAY,
+        resource,
+        "o" * 23 + "b" * 7,
+        verdict="broken",
+        cause="gone",
+        detail="http-gone",
+        facts={"status": 404, "phrase": "Not Found"},
+        http_status=404,
+        reason="The server says the file is gone (404 Not Found).",
+        status_id=12,
+        is_broken=True,
+        failure_count=7,
+        first_failure=clock.naive_utc() - 7 * DAY,
+        failing_since=clock.naive_utc() - 7 * DAY,
+        broken_since=clock.naive_utc() - 7 * DAY,
         last_success=clock.naive_utc() - 8 * DAY,
-    )  # fmt: skip
+    )
     _copy(archival)
 
 
 def _not_sure(resource: dict[str, Any]) -> None:
     _archival(
-        resource, "n" * 30, verdict="not-sure", cause="blocked", detail="http-blocked",
-        facts={"status": 403, "phrase": "Forbidden"}, not_sure_reason="blocked", status_id=21,
+        resource,
+        "n" * 30,
+        verdict="not-sure",
+        cause="blocked",
+        detail="http-blocked",
+        facts={"status": 403, "phrase": "Forbidden"},
+        not_sure_reason="blocked",
+        status_id=21,
         reason="The server does not let the archiver see the file (403 Forbidden); people may get it.",
-    )  # fmt: skip
+    )
 
 
 def _too_large(resource: dict[str, Any]) -> None:
     _archival(
-        resource, "o", verdict="ok", cause="too-large", detail="too-large-announced",
-        facts={"size": 5_368_709_120, "limit": 50_000_000}, reason="The file is too large.", status_id=22,
-        is_broken=False, failure_count=0, last_success=clock.naive_utc(),
-    )  # fmt: skip
+        resource,
+        "o",
+        verdict="ok",
+        cause="too-large",
+        detail="too-large-announced",
+        facts={"size": 5_368_709_120, "limit": 50_000_000},
+        reason="The file is too large.",
+        status_id=22,
+        is_broken=False,
+        failure_count=0,
+        last_success=clock.naive_utc(),
+    )
 
 
 def _long(resource: dict[str, Any]) -> None:
     """Words without an end, and words that are written from right to left."""
     _archival(
-        resource, "ob", verdict="broken", cause="gone", detail="dns-not-found",
-        facts={"host": "a-host." + "with-a-name-that-nobody-would-choose." * 5 + "example"}, reason="No such host.",
-        status_id=12, is_broken=True, failure_count=3, broken_since=clock.naive_utc(),
+        resource,
+        "ob",
+        verdict="broken",
+        cause="gone",
+        detail="dns-not-found",
+        facts={"host": "a-host." + "with-a-name-that-nobody-would-choose." * 5 + "example"},
+        reason="No such host.",
+        status_id=12,
+        is_broken=True,
+        failure_count=3,
+        broken_since=clock.naive_utc(),
         url_redirected_to="https://example.org/" + "بيانات" * 200,
-    )  # fmt: skip
+    )
 
 
 def _old_row(resource: dict[str, Any]) -> None:
@@ -201,18 +278,34 @@ def _old_row(resource: dict[str, Any]) -> None:
     now = clock.naive_utc()
     model.Session.add(
         Archival(
-            package_id=resource["package_id"], resource_id=resource["id"], status_id=11, is_broken=True,
-            reason="URL request failed", first_failure=now - 400 * DAY, failure_count=9, updated=now - 90 * DAY,
+            package_id=resource["package_id"],
+            resource_id=resource["id"],
+            status_id=11,
+            is_broken=True,
+            reason="URL request failed",
+            first_failure=now - 400 * DAY,
+            failure_count=9,
+            updated=now - 90 * DAY,
         )
-    )  # fmt: skip
+    )
 
 
 def _hostile(resource: dict[str, Any]) -> None:
     """Everything a remote server can choose is markup."""
     _archival(
-        resource, "ob", verdict="broken", cause="gone", detail="http-gone",
-        facts={"status": 404, "phrase": HOSTILE}, reason=f"gone {HOSTILE}", status_id=12, is_broken=True,
-        failure_count=1, url_redirected_to=f"javascript:alert(1)//{HOSTILE}",
-        permanent_url=f"https://example.org/{HOSTILE}", mimetype="text/html", etag=HOSTILE,
+        resource,
+        "ob",
+        verdict="broken",
+        cause="gone",
+        detail="http-gone",
+        facts={"status": 404, "phrase": HOSTILE},
+        reason=f"gone {HOSTILE}",
+        status_id=12,
+        is_broken=True,
+        failure_count=1,
+        url_redirected_to=f"javascript:alert(1)//{HOSTILE}",
+        permanent_url=f"https://example.org/{HOSTILE}",
+        mimetype="text/html",
+        etag=HOSTILE,
         broken_since=clock.naive_utc(),
-    )  # fmt: skip
+    )

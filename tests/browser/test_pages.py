@@ -28,9 +28,15 @@ pytestmark = [
 ]
 
 OPTIONS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-]  # fmt: skip
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+]
 
 # What of ours reaches beyond the window. CKAN's own page is six pixels wider than 390, so the page is no measure.
 BEYOND = """() => [...document.querySelectorAll('[class*="archiver-"], [class*="archiver-"] *')]
@@ -118,9 +124,7 @@ def test_every_page_is_sound(visit: Callable[[int], Visit], pages: dict[str, str
     assert not faults
 
 
-def test_the_panel_says_the_state_at_both_widths(
-    visit: Callable[[int], Visit], pages: dict[str, str]
-) -> None:
+def test_the_panel_says_the_state_at_both_widths(visit: Callable[[int], Visit], pages: dict[str, str]) -> None:
     for width in WIDTHS:
         window = visit(width)
         for state, heading in (
@@ -149,8 +153,10 @@ def test_the_keyboard_reaches_the_cached_copy(
         if "archiver-download" in window.page.evaluate(focused):
             break
     assert "archiver-download" in window.page.evaluate(focused)
-    assert window.page.evaluate("getComputedStyle(document.activeElement).outlineStyle !== 'none' || "
-                                "getComputedStyle(document.activeElement).boxShadow !== 'none'")  # fmt: skip
+    assert window.page.evaluate(
+        "getComputedStyle(document.activeElement).outlineStyle !== 'none' || "
+        "getComputedStyle(document.activeElement).boxShadow !== 'none'"
+    )
 
     with window.page.expect_download() as download:
         window.page.keyboard.press("Enter")

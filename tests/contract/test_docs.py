@@ -41,11 +41,7 @@ def test_an_option_is_documented_with_its_default(key):
     found = re.search(rf"^``{re.escape(key)}``\n((?:    .*\n|\n)+)", text, re.MULTILINE)
     assert found, f"{key} is missing from docs/configuration.rst"
     default = OPTIONS[key].get("default", "")
-    shown = (
-        {True: "true", False: "false"}.get(default, str(default))
-        if isinstance(default, bool)
-        else str(default)
-    )
+    shown = {True: "true", False: "false"}.get(default, str(default)) if isinstance(default, bool) else str(default)
     assert f"Default: {'``' + shown + '``' if shown else 'not set'}." in found[1]
 
 
@@ -72,9 +68,7 @@ def test_a_command_is_documented_with_its_options(path):
     assert f"``{path}" in text
     for param in COMMANDS[path].params:
         if isinstance(param, click.Option):
-            assert any(f"``{name}" in text or f" {name}" in text for name in param.opts), (
-                f"{path} {param.opts}"
-            )
+            assert any(f"``{name}" in text or f" {name}" in text for name in param.opts), f"{path} {param.opts}"
 
 
 @pytest.mark.parametrize("path", sorted(COMMANDS))
@@ -92,9 +86,7 @@ def test_an_operation_of_the_pipe_is_documented(operation):
     assert f"``{operation}``" in (DOCS / "api.rst").read_text()
 
 
-@pytest.mark.parametrize(
-    "path", sorted([*DOCS.glob("*.rst"), *ROOT.glob("*.rst")]), ids=lambda path: path.name
-)
+@pytest.mark.parametrize("path", sorted([*DOCS.glob("*.rst"), *ROOT.glob("*.rst")]), ids=lambda path: path.name)
 def test_a_page_is_valid_restructured_text(path):
     warnings = []
     docutils.core.publish_doctree(

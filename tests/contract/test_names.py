@@ -49,10 +49,27 @@ NAMES = {
 }
 
 ARCHIVAL_COLUMNS = {
-    "id", "package_id", "resource_id", "resource_timestamp", "status_id", "is_broken", "reason",
-    "url_redirected_to", "cache_filepath", "cache_url", "size", "mimetype", "hash", "etag", "last_modified",
-    "first_failure", "last_success", "failure_count", "created", "updated",
-}  # fmt: skip
+    "id",
+    "package_id",
+    "resource_id",
+    "resource_timestamp",
+    "status_id",
+    "is_broken",
+    "reason",
+    "url_redirected_to",
+    "cache_filepath",
+    "cache_url",
+    "size",
+    "mimetype",
+    "hash",
+    "etag",
+    "last_modified",
+    "first_failure",
+    "last_success",
+    "failure_count",
+    "created",
+    "updated",
+}
 
 STATUS_TEXTS = {
     0: "Archived successfully",
@@ -88,8 +105,15 @@ def test_the_status_texts_are_those_other_extensions_compare():
     for id_, text in STATUS_TEXTS.items():
         assert (Status.by_id(id_), Status.by_text(text)) == (text, id_)
     assert [Status.is_status_broken(id_) for id_ in (0, 1, 10, 11, 12, 21, 22, 23)] == [
-        False, False, True, True, True, None, None, None,
-    ]  # fmt: skip
+        False,
+        False,
+        True,
+        True,
+        True,
+        None,
+        None,
+        None,
+    ]
     assert [Status.is_ok(id_) for id_ in (0, 1, 21)] == [True, True, False]
 
 

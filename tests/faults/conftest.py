@@ -69,9 +69,7 @@ def plugins_for_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 def world(clean_site: None, archive_dir: Path, plugins_for_workers: Path, origin: Origin) -> World:
     """A portal on the stack's servers, empty."""
     model.Session.remove()
-    return World(
-        model.meta.engine, archive_dir, plugins_for_workers, tk.config["solr_url"].rstrip("/"), origin
-    )
+    return World(model.meta.engine, archive_dir, plugins_for_workers, tk.config["solr_url"].rstrip("/"), origin)
 
 
 @pytest.fixture

@@ -44,9 +44,7 @@ def small_disk(archive_dir: Path) -> Iterator[Callable[[str], None]]:
     )
     if done.returncode:
         pytest.skip(f"a small file system cannot be mounted here: {done.stderr}")
-    yield (
-        lambda size: subprocess.run(["mount", "-o", f"remount,size={size}", archive_dir], check=True) and None
-    )
+    yield (lambda size: subprocess.run(["mount", "-o", f"remount,size={size}", archive_dir], check=True) and None)
     subprocess.run(["umount", "--lazy", archive_dir], check=True)
 
 
@@ -62,8 +60,7 @@ def test_the_disk_gets_full_in_the_middle_of_a_round(
     wait_until(
         lambda: (
             world.done() >= 5
-            and world.scalar("SELECT count(*) FROM archiver_request WHERE held = 'disk-full'")
-            == 20 - world.done()
+            and world.scalar("SELECT count(*) FROM archiver_request WHERE held = 'disk-full'") == 20 - world.done()
         ),
         timeout=30,
     )

@@ -46,9 +46,7 @@ def test_fifty_edits_in_a_second_are_two_fetches(world: World, start: Callable[.
 def _pass_the_interval(world: World) -> None:
     """Let the host's interval be over, without waiting for it."""
     world.run("UPDATE archiver_host SET next_at = now()")
-    world.run(
-        "UPDATE archiver_request SET not_before = now() WHERE lease_token IS NULL AND not_before > now()"
-    )
+    world.run("UPDATE archiver_request SET not_before = now() WHERE lease_token IS NULL AND not_before > now()")
 
 
 def test_a_resource_is_deleted_while_it_is_fetched(

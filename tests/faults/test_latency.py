@@ -64,9 +64,7 @@ def test_an_edit_starts_within_a_second(
 
 
 def _leased(world: World) -> int:
-    return int(
-        world.scalar("SELECT count(*) FROM archiver_request WHERE lease_token IS NOT NULL AND queue = 'bulk'")
-    )
+    return int(world.scalar("SELECT count(*) FROM archiver_request WHERE lease_token IS NOT NULL AND queue = 'bulk'"))
 
 
 def _edit(world: World, resource_id: str) -> float:

@@ -24,9 +24,7 @@ def test_messages_come_five_times_to_two_workers_with_a_dispatcher_each(
     connection = broker.connect(timeout=5)
     for _ in range(5):
         broker.send(connection, [held, *others], "bulk")
-    wait_until(
-        lambda: world.left().get("requests") == 1 and not broker.queue_length(connection, "bulk"), timeout=40
-    )
+    wait_until(lambda: world.left().get("requests") == 1 and not broker.queue_length(connection, "bulk"), timeout=40)
     broker.send(connection, [held] * 5, "bulk")
     wait_until(lambda: not broker.queue_length(connection, "bulk"))
     connection.release()

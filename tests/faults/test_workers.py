@@ -166,9 +166,7 @@ def test_a_worker_dies_between_the_copy_and_the_row(
 
     # The copy that is there is whole, and the row tells of it; the one that no row ever told of is gone.
     (copy,) = copies(world)
-    rows = world.rows(
-        "SELECT resource_id, verdict, cache_filepath, sha256, size FROM archival ORDER BY cache_filepath"
-    )
+    rows = world.rows("SELECT resource_id, verdict, cache_filepath, sha256, size FROM archival ORDER BY cache_filepath")
     digest = hashlib.sha256(b"second").hexdigest()
     assert rows == [
         {"resource_id": known, "verdict": BROKEN, "cache_filepath": str(copy), "sha256": digest, "size": 6},

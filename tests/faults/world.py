@@ -178,9 +178,7 @@ def check_invariants(world: World, *, runs: int | None = 1) -> None:
 
 def _check_archivals(world: World, runs: int | None) -> None:
     rows = world.rows("SELECT a.*, r.url FROM archival a JOIN resource r ON r.id = a.resource_id")
-    assert sorted(row["resource_id"] for row in rows) == sorted(world.verdicts), (
-        "one archival for each resource"
-    )
+    assert sorted(row["resource_id"] for row in rows) == sorted(world.verdicts), "one archival for each resource"
     for row in rows:
         said = (row["verdict"], row["detail"], row["source_url"])
         assert row["verdict"] == world.verdicts[row["resource_id"]], said
@@ -202,13 +200,9 @@ def _check_files(world: World) -> None:
     assert found == set(kept), "a file without a row, or a row without a file"
     for path, row in kept.items():
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        assert (digest, path.stat().st_size) == (row["sha256"], row["size"]), (
-            "the file is not what the row says"
-        )
+        assert (digest, path.stat().st_size) == (row["sha256"], row["size"]), "the file is not what the row says"
         if row["source_url"] in world.bodies:
-            assert digest == hashlib.sha256(world.bodies[row["source_url"]]).hexdigest(), (
-                "not the origin's bytes"
-            )
+            assert digest == hashlib.sha256(world.bodies[row["source_url"]]).hexdigest(), "not the origin's bytes"
     for row in copies:
         assert (row["cache_filepath"] is not None) == (row["verdict"] == OK), row
 
@@ -225,9 +219,7 @@ def _check_index(world: World) -> None:
     expected = {}
     for package_id, resource_ids in world.datasets.items():
         verdicts = {world.verdicts[resource_id] for resource_id in resource_ids}
-        expected[package_id] = next(
-            (one for one in (BROKEN, "failing", "not-sure", OK) if one in verdicts), "none"
-        )
+        expected[package_id] = next((one for one in (BROKEN, "failing", "not-sure", OK) if one in verdicts), "none")
     # CKAN does not wait until a search sees what it has committed.
     deadline = time.monotonic() + 10
     while world.facets() != expected and time.monotonic() < deadline:

@@ -10,9 +10,24 @@ from click.testing import CliRunner
 from ckanext.archiver.cli import main
 
 KEYS = {
-    "url", "final_url", "verdict", "is_broken", "cause", "reason", "http_status", "hops", "size", "mimetype",
-    "filename", "sha256", "certificate", "requests", "bytes_read", "seconds", "cached",
-}  # fmt: skip
+    "url",
+    "final_url",
+    "verdict",
+    "is_broken",
+    "cause",
+    "reason",
+    "http_status",
+    "hops",
+    "size",
+    "mimetype",
+    "filename",
+    "sha256",
+    "certificate",
+    "requests",
+    "bytes_read",
+    "seconds",
+    "cached",
+}
 
 
 @pytest.fixture

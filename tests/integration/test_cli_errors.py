@@ -92,9 +92,7 @@ def test_an_update_that_loses_the_database_says_so_and_keeps_what_it_put(cli: An
     "words", [["size-report"], ["clean-status", "--yes"], ["migrate-task-status"], ["report"], ["view"]]
 )
 def test_every_command_is_one_of_them(cli: Any, monkeypatch: Any, words: list[str]) -> None:
-    lost = sa.exc.OperationalError(
-        "", {}, Exception("server closed the connection unexpectedly\n\tThis probably")
-    )
+    lost = sa.exc.OperationalError("", {}, Exception("server closed the connection unexpectedly\n\tThis probably"))
     monkeypatch.setattr(model.Session, "execute", _raises(lost))
     monkeypatch.setattr(model.Session, "connection", _raises(lost))
     result = cli.invoke(ckan, ["archiver", *words])
@@ -127,6 +125,4 @@ def test_tables_of_a_newer_release_are_left_alone(cli: Any, monkeypatch: Any, na
 
 def test_a_file_error_without_a_file_is_a_defect() -> None:
     assert errors.sentence(OSError("what?")) is None
-    assert (
-        errors.sentence(maintenance.OutsideArchiveError("/x does not lie in /y")) == "/x does not lie in /y"
-    )
+    assert errors.sentence(maintenance.OutsideArchiveError("/x does not lie in /y")) == "/x does not lie in /y"

@@ -118,12 +118,8 @@ def test_every_option_has_a_bad_value_above_but_the_one_without_effect(declarati
     assert ours - {name for name, _ in BAD_VALUES} == {"archive_cloud"}
 
 
-@pytest.mark.parametrize(
-    ("value", "meant"), [("on", True), ("TRUE", True), ("1", True), ("off", False), ("no", False)]
-)
-def test_true_and_false_are_told_as_older_releases_took_them(
-    ckan_config, monkeypatch, as_ckan_reads, value, meant
-):
+@pytest.mark.parametrize(("value", "meant"), [("on", True), ("TRUE", True), ("1", True), ("off", False), ("no", False)])
+def test_true_and_false_are_told_as_older_releases_took_them(ckan_config, monkeypatch, as_ckan_reads, value, meant):
     read, complaint = as_ckan_reads("verify_https", value)
     monkeypatch.setitem(ckan_config, "ckanext-archiver.verify_https", read)
     assert not complaint
@@ -226,9 +222,7 @@ def test_a_bad_broker_is_told_where_it_is_named(ckan_config, monkeypatch, tmp_pa
     ini.write_text("[app:celery]\nBROKER_BACKEND = sqlalchemy\nBROKER_HOST = localhost\n")
     monkeypatch.setitem(ckan_config, "__file__", str(ini))
     monkeypatch.setitem(ckan_config, "ckanext-archiver.broker_url", "")
-    with pytest.raises(
-        ConfigError, match=r"^BROKER_HOST in \[app:celery\] must be a redis:// or amqp:// URL"
-    ):
+    with pytest.raises(ConfigError, match=r"^BROKER_HOST in \[app:celery\] must be a redis:// or amqp:// URL"):
         config.check()
 
 

@@ -76,10 +76,15 @@ def visit(resource_ids: Iterable[str], outcome: Outcome = OK, queue: str = "bulk
 
 
 def host(name: str) -> Any:
-    return model.Session.connection().execute(
-        sa.text("SELECT *, bulk_at - now() AS next_look FROM archiver_host WHERE host = :h"),
-        {"h": name},
-    ).mappings().one()  # fmt: skip
+    return (
+        model.Session.connection()
+        .execute(
+            sa.text("SELECT *, bulk_at - now() AS next_look FROM archiver_host WHERE host = :h"),
+            {"h": name},
+        )
+        .mappings()
+        .one()
+    )
 
 
 def at_pace() -> None:
@@ -235,15 +240,19 @@ def test_requests_put_while_the_dispatcher_clears_their_host_are_not_forgotten()
     def somebody_puts() -> None:
         with engine.begin() as other:
             other.execute(
-                sa.text("INSERT INTO archiver_request (resource_id, package_id, queue, host, reason) "
-                        "VALUES ('r', 'p', 'bulk', 'h.example', 'command')")
-            )  # fmt: skip
+                sa.text(
+                    "INSERT INTO archiver_request (resource_id, package_id, queue, host, reason) "
+                    "VALUES ('r', 'p', 'bulk', 'h.example', 'command')"
+                )
+            )
             putting.set()
             other.execute(
-                sa.text("INSERT INTO archiver_host AS h (host, bulk_at) VALUES ('h.example', now()) "
-                        "ON CONFLICT (host) DO UPDATE SET bulk_at = EXCLUDED.bulk_at "
-                        "WHERE h.bulk_at IS NULL OR h.bulk_at > now()")
-            )  # fmt: skip
+                sa.text(
+                    "INSERT INTO archiver_host AS h (host, bulk_at) VALUES ('h.example', now()) "
+                    "ON CONFLICT (host) DO UPDATE SET bulk_at = EXCLUDED.bulk_at "
+                    "WHERE h.bulk_at IS NULL OR h.bulk_at > now()"
+                )
+            )
 
     thread = threading.Thread(target=somebody_puts)
     thread.start()
@@ -309,8 +318,10 @@ def test_a_tick_is_begun_with_that_limit() -> None:
 def test_an_edit_whose_message_was_lost_is_sent_after_a_moment() -> None:
     (resource_id,) = put("h.example", queue="priority")
     assert dispatch.tick() == 0, "its web process sends it"
-    run("UPDATE archiver_request SET requested_at = now() - interval '3 seconds', "
-        "not_before = now() - interval '3 seconds'")  # fmt: skip
+    run(
+        "UPDATE archiver_request SET requested_at = now() - interval '3 seconds', "
+        "not_before = now() - interval '3 seconds'"
+    )
     assert dispatch.tick() == 1
     assert take_messages("priority") == [resource_id]
 
@@ -355,8 +366,10 @@ def test_waiting_messages_of_the_round_do_not_keep_an_edit() -> None:
 
 def test_the_resources_of_a_host_that_is_down_are_told_so_without_its_pace() -> None:
     put("down.example", 60)
-    run("UPDATE archiver_host SET open_until = now() + interval '10 minutes', network_failures = 5, "
-        "failing_since = now(), last_failed = true, last_checked_at = now()")  # fmt: skip
+    run(
+        "UPDATE archiver_host SET open_until = now() + interval '10 minutes', network_failures = 5, "
+        "failing_since = now(), last_failed = true, last_checked_at = now()"
+    )
     dispatch.tick()
     dispatch.tick()
     assert sent() == {"down.example": 60}
@@ -364,8 +377,10 @@ def test_the_resources_of_a_host_that_is_down_are_told_so_without_its_pace() -> 
 
 def test_when_what_we_know_is_old_they_wait_for_the_next_try() -> None:
     put("down.example", 60)
-    run("UPDATE archiver_host SET open_until = now() + interval '10 hours', network_failures = 5, "
-        "failing_since = now(), last_failed = true, last_checked_at = now() - interval '2 hours'")  # fmt: skip
+    run(
+        "UPDATE archiver_host SET open_until = now() + interval '10 hours', network_failures = 5, "
+        "failing_since = now(), last_failed = true, last_checked_at = now() - interval '2 hours'"
+    )
     dispatch.tick()
     assert sent() == {}
     assert host("down.example")["next_look"].total_seconds() > 35000

@@ -57,9 +57,7 @@ def test_what_cannot_be_done_together_is_done_alone() -> None:
     gathering = Gathering()
 
     def together(items: list[int]) -> list[int | Alone]:
-        return [
-            ALONE if item % 2 else done for item, done in zip(items, gathering.together(items), strict=True)
-        ]
+        return [ALONE if item % 2 else done for item, done in zip(items, gathering.together(items), strict=True)]
 
     group = Group(together, gathering.by_itself)
     assert do_all(group, gathering, 9) == [10 * number for number in range(9)]

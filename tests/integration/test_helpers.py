@@ -42,19 +42,20 @@ def resource() -> Dict:
 
 
 def with_archival(resource: Dict, **columns: Any) -> Dict:
-    archival = Archival(
-        package_id=resource["package_id"], resource_id=resource["id"], **{"source_url": URL} | columns
-    )
+    archival = Archival(package_id=resource["package_id"], resource_id=resource["id"], **{"source_url": URL} | columns)
     return resource | {"archiver": archival.as_dict()}
 
 
 def request_for(resource: Dict) -> None:
     model.Session.add(
         ArchiverRequest(
-            resource_id=resource["id"], package_id=resource["package_id"], queue="bulk", host="example.org",
+            resource_id=resource["id"],
+            package_id=resource["package_id"],
+            queue="bulk",
+            host="example.org",
             reason="round",
         )
-    )  # fmt: skip
+    )
     model.Session.commit()
     flask.g.pop("archiver_requested", None)
 
@@ -96,9 +97,7 @@ def test_a_link_nobody_looked_at(resource: Dict) -> None:
 
 
 def test_a_verdict_on_another_url_is_not_shown(resource: Dict) -> None:
-    old = with_archival(
-        resource, verdict="broken", source_url="http://example.org/old.csv", cache_filepath="/a"
-    )
+    old = with_archival(resource, verdict="broken", source_url="http://example.org/old.csv", cache_filepath="/a")
     shown = panel(old)
 
     assert (shown["verdict"], shown["archival"], shown["cached_copy"]) == ("never", {}, None)
@@ -124,9 +123,7 @@ def test_a_recheck_in_the_queue_does_not_hide_the_verdict(resource: Dict) -> Non
 
 @pytest.mark.parametrize(("is_broken", "verdict"), [(True, "broken"), (False, "ok"), (None, "not-sure")])
 def test_rows_of_earlier_releases_have_a_state(resource: Dict, is_broken: bool | None, verdict: str) -> None:
-    old = with_archival(
-        resource, verdict=None, source_url=None, is_broken=is_broken, status_id=11, reason="Why."
-    )
+    old = with_archival(resource, verdict=None, source_url=None, is_broken=is_broken, status_id=11, reason="Why.")
 
     assert panel(old)["verdict"] == verdict
     assert panel(old)["reason"] == "Why."
@@ -165,9 +162,7 @@ def test_a_reason_that_cannot_be_said_falls_back_to_the_stored_one(archival: Dic
 
 
 def test_facts_are_no_templates() -> None:
-    said = helpers.archiver_reason(
-        {"detail": "http-gone", "facts": {"status": 404, "phrase": "{0.__class__}"}}
-    )
+    said = helpers.archiver_reason({"detail": "http-gone", "facts": {"status": 404, "phrase": "{0.__class__}"}})
 
     assert "{0.__class__}" in said
 
@@ -193,11 +188,21 @@ EVIL = "\"'><script>alert(1)</script>"
 def test_nothing_remote_is_markup(app: Any, resource: Dict) -> None:
     model.Session.add(
         Archival(
-            package_id=resource["package_id"], resource_id=resource["id"], source_url=URL, verdict="broken",
-            detail="http-gone", facts={"status": 404, "phrase": EVIL}, reason=EVIL, mimetype=EVIL, etag=EVIL,
-            url_redirected_to=f"https://example.org/{EVIL}", last_modified=EVIL, is_broken=True, status_id=12,
+            package_id=resource["package_id"],
+            resource_id=resource["id"],
+            source_url=URL,
+            verdict="broken",
+            detail="http-gone",
+            facts={"status": 404, "phrase": EVIL},
+            reason=EVIL,
+            mimetype=EVIL,
+            etag=EVIL,
+            url_redirected_to=f"https://example.org/{EVIL}",
+            last_modified=EVIL,
+            is_broken=True,
+            status_id=12,
         )
-    )  # fmt: skip
+    )
     model.Session.commit()
 
     for path in (
@@ -265,9 +270,9 @@ def test_the_history_is_the_last_thirty_oldest_first(resource: Dict) -> None:
 
 def test_the_copy_says_its_size_and_day(resource: Dict) -> None:
     cached_at = datetime.datetime.fromisoformat("2026-11-19T12:00:00")
-    copy = panel(
-        with_archival(resource, verdict="ok", cache_filepath="/x/a.csv", size=1_468_006, cached_at=cached_at)
-    )["cached_copy"]
+    copy = panel(with_archival(resource, verdict="ok", cache_filepath="/x/a.csv", size=1_468_006, cached_at=cached_at))[
+        "cached_copy"
+    ]
 
     assert copy["size"] == "1.3 MiB"
     assert copy["saved"] == "2026-11-19T12:00:00"
@@ -324,9 +329,15 @@ def test_themes_get_badges_and_links(resource: Dict) -> None:
 
 def test_resource_items_are_formatted() -> None:
     items = {
-        "name": "x", "archiver": {"verdict": "ok"}, "format": "CSV", "size": 2048, "has_views": False,
-        "created": "2026-11-19T12:00:00.123456", "empty": "", "mimetype_inner": None,
-    }  # fmt: skip
+        "name": "x",
+        "archiver": {"verdict": "ok"},
+        "format": "CSV",
+        "size": 2048,
+        "has_views": False,
+        "created": "2026-11-19T12:00:00.123456",
+        "empty": "",
+        "mimetype_inner": None,
+    }
 
     assert tk.h.archiver_format_resource_items(items.items()) == [
         ("created", "November 19, 2026, 12:00 (UTC)"),

@@ -35,10 +35,17 @@ def leave(outcome: Outcome, *, held: bool = False, probes: bool = False) -> None
 
 
 def host() -> Any:
-    found = model.Session.connection().execute(
-        sa.text("SELECT *, extract(epoch FROM open_until - now()) AS pause, "
-                "extract(epoch FROM next_at - now()) AS wait FROM archiver_host WHERE host = 'h.example'")
-    ).mappings().one()  # fmt: skip
+    found = (
+        model.Session.connection()
+        .execute(
+            sa.text(
+                "SELECT *, extract(epoch FROM open_until - now()) AS pause, "
+                "extract(epoch FROM next_at - now()) AS wait FROM archiver_host WHERE host = 'h.example'"
+            )
+        )
+        .mappings()
+        .one()
+    )
     model.Session.rollback()
     return found
 
@@ -200,8 +207,10 @@ def test_leaving_wakes_the_host_when_it_may_be_visited_again(ckan_config: Any) -
 def test_links_of_a_host_that_is_down_are_told_so_without_a_visit(origin: Origin) -> None:
     url = origin.serve("/data.csv", b"a,b\n")
     resource = factories.Resource(url=url)
-    run("INSERT INTO archiver_host (host, open_until, network_failures, failing_since, last_failed, last_checked_at) "
-        "VALUES ('127.0.0.1', now() + interval '10 minutes', 5, now() - interval '3 days', true, now())")  # fmt: skip
+    run(
+        "INSERT INTO archiver_host (host, open_until, network_failures, failing_since, last_failed, last_checked_at) "
+        "VALUES ('127.0.0.1', now() + interval '10 minutes', 5, now() - interval '3 days', true, now())"
+    )
     archiving.archive_resource(resource["id"], "priority", worker_id=leases.worker_id())
     archival = Archival.get_for_resource(resource["id"])
     assert (archival.detail, archival.verdict, archival.failure_count) == ("host-down", "failing", 1)
@@ -229,8 +238,7 @@ def test_two_workers_and_edits_are_polite_together(
 
     package = factories.Dataset()
     of_the_round = [
-        factories.Resource(package_id=package["id"], url=origin.answer(f"/round{n}.csv", slow))["id"]
-        for n in range(6)
+        factories.Resource(package_id=package["id"], url=origin.answer(f"/round{n}.csv", slow))["id"] for n in range(6)
     ]
     run("DELETE FROM archiver_request")
     for process in [worker(queue, ready=False) for queue in ("bulk", "bulk", "priority")]:
@@ -238,15 +246,12 @@ def test_two_workers_and_edits_are_polite_together(
     with rounds.Wanted("true", {}) as wanted:
         assert sum(wanted.put("bulk", "command")) == 6
     edits = [
-        factories.Resource(package_id=package["id"], url=origin.answer(f"/edit{n}.csv", slow))["id"]
-        for n in range(3)
+        factories.Resource(package_id=package["id"], url=origin.answer(f"/edit{n}.csv", slow))["id"] for n in range(3)
     ]
 
     def done() -> bool:
         model.Session.rollback()
-        return model.Session.query(Archival).filter(Archival.verdict == "ok").count() == len(
-            of_the_round + edits
-        )
+        return model.Session.query(Archival).filter(Archival.verdict == "ok").count() == len(of_the_round + edits)
 
     wait_until(done, 60, "all archived")
     assert max(overlaps) == 1

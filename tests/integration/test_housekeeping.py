@@ -20,8 +20,11 @@ def worker(worker_id: str, pid: int, seen: int, hostname: str = "") -> None:
     run(
         "INSERT INTO archiver_worker (worker_id, hostname, pid, queues, seen_at) "
         "VALUES (:id, :hostname, :pid, 'bulk', now() - :seen * interval '1 second')",
-        id=worker_id, hostname=hostname or socket.gethostname(), pid=pid, seen=seen,
-    )  # fmt: skip
+        id=worker_id,
+        hostname=hostname or socket.gethostname(),
+        pid=pid,
+        seen=seen,
+    )
     run(
         "INSERT INTO archiver_request (resource_id, package_id, queue, host, reason, lease_token, leased_by, "
         "leased_until) VALUES (:id, 'p', 'bulk', '', 'round', :id, :id, now() + interval '10 minutes')",
@@ -31,10 +34,7 @@ def worker(worker_id: str, pid: int, seen: int, hostname: str = "") -> None:
 
 def taken() -> set[str]:
     recovery.take_from_the_dead()
-    return {
-        id_
-        for (id_,) in run("SELECT resource_id FROM archiver_request WHERE lease_token IS NULL AND deaths = 1")
-    }
+    return {id_ for (id_,) in run("SELECT resource_id FROM archiver_request WHERE lease_token IS NULL AND deaths = 1")}
 
 
 @pytest.fixture
@@ -88,8 +88,10 @@ def test_messages_of_an_emptied_broker_are_sent_again() -> None:
 
 
 def test_old_history_is_forgotten() -> None:
-    run("INSERT INTO archival_check (resource_id, checked_at, verdict, cause) VALUES "
+    run(
+        "INSERT INTO archival_check (resource_id, checked_at, verdict, cause) VALUES "
         "('old', timezone('utc', now()) - interval '401 days', 'ok', 'ok'), "
-        "('new', timezone('utc', now()) - interval '399 days', 'ok', 'ok')")  # fmt: skip
+        "('new', timezone('utc', now()) - interval '399 days', 'ok', 'ok')"
+    )
     recovery.forget_old_checks()
     assert run("SELECT resource_id FROM archival_check") == [("new",)]

@@ -48,9 +48,7 @@ def execute(sql: str, **values: Any) -> None:
 def resource(state: str = "active", dataset_state: str = "active") -> str:
     """A resource that no hook has heard of."""
     package_id, resource_id = str(uuid.uuid4()), str(uuid.uuid4())
-    execute(
-        "INSERT INTO package (id, name, state) VALUES (:id, :id, :state)", id=package_id, state=dataset_state
-    )
+    execute("INSERT INTO package (id, name, state) VALUES (:id, :id, :state)", id=package_id, state=dataset_state)
     execute(
         """
         INSERT INTO resource (id, package_id, url, state, position)
@@ -135,9 +133,7 @@ def test_nothing_is_forgotten_without_a_yes(name: str) -> None:
     assert row(one).cache_filepath == "/somewhere/a.csv"
 
 
-def test_clean_cached_resources_forgets_the_copies_only(
-    archive: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_clean_cached_resources_forgets_the_copies_only(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(maintenance, "BATCH", 2)
     ids = [archival(resource(), f"/somewhere/{number}.csv") for number in range(5)]
 
@@ -342,8 +338,9 @@ class Terminal(io.StringIO):
 def test_a_copy_of_0_1_is_no_orphan_before_it_is_brought_over(archive: Path) -> None:
     one = resource()
     old = file_at(archive / one / "a.csv")
-    execute("UPDATE resource SET extras = :extras WHERE id = :id", id=one,
-            extras=json.dumps({"cache_filepath": str(old)}))  # fmt: skip
+    execute(
+        "UPDATE resource SET extras = :extras WHERE id = :id", id=one, extras=json.dumps({"cache_filepath": str(old)})
+    )
     assert list(maintenance.orphans(archive)) == []
     archival(one)
     assert [orphan.path for orphan in maintenance.orphans(archive)] == [old]
@@ -367,8 +364,9 @@ def test_the_list_names_orphans_and_copies_that_are_missing(archive: Path, tmp_p
 
 
 @pytest.mark.parametrize("name", ["migrate-archive-dirs", "delete-orphans"])
-def test_without_an_archive_directory_there_is_one_sentence(name: str, tmp_path: Path, ckan_config: Any,
-                                                            monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_without_an_archive_directory_there_is_one_sentence(
+    name: str, tmp_path: Path, ckan_config: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(ckan_config, "ckanext-archiver.archive_dir", str(tmp_path / "none"))
 
     result = run(name)

@@ -58,9 +58,7 @@ def resource(state: str = "active", **columns: Any) -> str:
     return str(values["id"])
 
 
-def status(
-    resource_id: str, value: str, key: str = "status", error: str | None = None, **details: Any
-) -> None:
+def status(resource_id: str, value: str, key: str = "status", error: str | None = None, **details: Any) -> None:
     execute(
         """
         INSERT INTO task_status (id, entity_id, entity_type, task_type, key, value, error, last_updated)
@@ -91,8 +89,15 @@ def test_a_link_that_worked(in_berlin: None) -> None:
         mimetype="text/csv",
         extras=json.dumps({"cache_filepath": "/www/resource_cache/aa/x/a.csv"}),
     )
-    status(one, "Archived successfully", reason="", last_success="2014-07-22T12:00:00", first_failure="",
-           failure_count=0, url_redirected_to="http://origin.example/b.csv")  # fmt: skip
+    status(
+        one,
+        "Archived successfully",
+        reason="",
+        last_success="2014-07-22T12:00:00",
+        first_failure="",
+        failure_count=0,
+        url_redirected_to="http://origin.example/b.csv",
+    )
 
     assert migrate() == {task_status.ADDED: 1}
 
@@ -114,8 +119,15 @@ def test_a_link_that_worked(in_berlin: None) -> None:
 
 def test_a_link_that_was_broken(in_berlin: None) -> None:
     one = resource()
-    status(one, "Download error", reason="Server returned 404 error", last_success="",
-           first_failure="2014-01-22T12:00:00.123456", failure_count="3", url_redirected_to=None)  # fmt: skip
+    status(
+        one,
+        "Download error",
+        reason="Server returned 404 error",
+        last_success="",
+        first_failure="2014-01-22T12:00:00.123456",
+        failure_count="3",
+        url_redirected_to=None,
+    )
 
     migrate()
 
@@ -153,9 +165,7 @@ def test_what_is_not_of_the_archiver_is_left_alone() -> None:
     assert [row(one) for one in (uploaded, queued, deleted)] == [None] * 3
 
 
-@pytest.mark.parametrize(
-    "error", ["", "not JSON", "[]", '{"failure_count": "many", "first_failure": "soon"}']
-)
+@pytest.mark.parametrize("error", ["", "not JSON", "[]", '{"failure_count": "many", "first_failure": "soon"}'])
 def test_damaged_details_do_not_stop_it(error: str) -> None:
     one, unknown = resource(extras='{damaged "cache_filepath"'), resource()
     status(one, "Download error", error=error)
@@ -210,6 +220,4 @@ def test_the_line_of_the_readme_is_the_command(tmp_path: Path) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False, env=os.environ
     )
 
-    assert (ran.returncode, ran.stdout) == (0, "-c production.ini archiver migrate-task-status --write\n"), (
-        ran.stderr
-    )
+    assert (ran.returncode, ran.stdout) == (0, "-c production.ini archiver migrate-task-status --write\n"), ran.stderr

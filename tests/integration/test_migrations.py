@@ -245,9 +245,7 @@ def test_a_broken_link_is_adopted_with_its_history(db: Scratch, in_berlin: None)
 
     row = db.row()
     assert (row["verdict"], row["cause"], row["is_broken"]) == ("broken", "server-error", True)
-    assert (
-        row["first_failure"] == row["failing_since"] == row["broken_since"] == _moment("2026-07-01T10:00:00")
-    )
+    assert row["first_failure"] == row["failing_since"] == row["broken_since"] == _moment("2026-07-01T10:00:00")
     assert row["failure_count"] == 4
     assert row["reason"] == "Server returned 500 error"
     assert row["source_url"] is None  # the resource is gone

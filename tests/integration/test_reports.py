@@ -56,9 +56,7 @@ def archive(resource: Dict, verdict: str, **columns: Any) -> None:
 
 
 def put_below(child: Dict, parent: Dict) -> None:
-    helpers.call_action(
-        "member_create", id=child["id"], object=parent["id"], object_type="group", capacity="parent"
-    )
+    helpers.call_action("member_create", id=child["id"], object=parent["id"], object_type="group", capacity="parent")
 
 
 @pytest.fixture

@@ -225,8 +225,9 @@ def test_a_copied_resource_or_dataset_carries_nothing_of_ours(archived: Dict, ap
     refuse_keys(archived)
 
     dataset = api("package_show", {"id": archived["id"]})
-    resources = [{key: value for key, value in r.items() if key not in ("id", "package_id")}
-                 for r in dataset["resources"]]  # fmt: skip
+    resources = [
+        {key: value for key, value in r.items() if key not in ("id", "package_id")} for r in dataset["resources"]
+    ]
     copy = {"name": "copy", "title": "Copy", "resources": resources, "archiver": dataset["archiver"]}
     refuse_keys(api("package_create", copy))
 

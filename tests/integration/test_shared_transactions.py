@@ -109,10 +109,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, Outcome]:
 
 
 def asks(ids: list[str]) -> list[archiving_run.Turn]:
-    return [
-        archiving_run.Turn(None, archiving_run.Ask(id_, enqueue.BULK, leases.worker_id(), False))
-        for id_ in ids
-    ]
+    return [archiving_run.Turn(None, archiving_run.Ask(id_, enqueue.BULK, leases.worker_id(), False)) for id_ in ids]
 
 
 def claimed(*ids: str) -> list[archiving_run.Visit]:
@@ -155,10 +152,14 @@ def test_a_write_and_the_next_claim_share_a_commit(
 
     def look(job: archiving_run.Job, link: record.Link) -> Outcome:
         if link.resource_id == second:
-            transactions.extend(run(
-                "SELECT CAST(a.xmin AS text), CAST(q.xmin AS text) FROM archival a, archiver_request q "
-                "WHERE a.resource_id = :first AND q.resource_id = :second", first=first, second=second,
-            ))  # fmt: skip
+            transactions.extend(
+                run(
+                    "SELECT CAST(a.xmin AS text), CAST(q.xmin AS text) FROM archival a, archiver_request q "
+                    "WHERE a.resource_id = :first AND q.resource_id = :second",
+                    first=first,
+                    second=second,
+                )
+            )
         return OK
 
     monkeypatch.setattr(archiving_run, "_look", look)
@@ -284,9 +285,7 @@ def test_a_write_that_fails_together_does_not_wait_for_the_next_claim(seen: Mapp
     (visit,) = claimed(first)
     with somebody() as do:
         do(LOCK_REQUEST, id=second)
-        turned = in_thread(lambda: archiving_run._turn_alone(archiving_run.Turn(visit, ask(second)))).result(
-            10
-        )
+        turned = in_thread(lambda: archiving_run._turn_alone(archiving_run.Turn(visit, ask(second)))).result(10)
         assert isinstance(turned.job, archiving_run.Alone)
         assert archived() == {first}
     leases.drop(visit.claim.token)
@@ -323,14 +322,14 @@ def take_in_hand(ids: list[str]) -> None:
     ],
     ids=["take_in_hand", "unsend", "say_goodbye", "return_forgotten"],
 )
-def test_who_keeps_house_does_not_wait_for_an_edit(
-    work: Callable[[list[str]], Any], of_the_dead: bool
-) -> None:
+def test_who_keeps_house_does_not_wait_for_an_edit(work: Callable[[list[str]], Any], of_the_dead: bool) -> None:
     ids = wanted(3)
     run("UPDATE archiver_request SET sent_until = now() + interval '10 minutes'")
     if of_the_dead:
-        run("UPDATE archiver_request SET lease_token = resource_id, leased_by = 'dead', "
-            "leased_until = now() + interval '1 hour'")  # fmt: skip
+        run(
+            "UPDATE archiver_request SET lease_token = resource_id, leased_by = 'dead', "
+            "leased_until = now() + interval '1 hour'"
+        )
     before = {id_: request(id_) for id_ in ids}
     with somebody() as do:
         do(LOCK_REQUEST, id=ids[1])
@@ -346,9 +345,7 @@ def test_suspects_are_looked_for_before_hosts_are_locked(seen: Mapping[str, Outc
     run("INSERT INTO archiver_host (host) SELECT host FROM archiver_request ON CONFLICT DO NOTHING")
     with somebody() as do:
         do("SELECT pg_advisory_xact_lock(:lock)", lock=claims.SUSPECTS_LOCK)
-        turning = in_thread(
-            lambda: archiving_run._turn_all([archiving_run.Turn(visit, ask(second))], wait=True)
-        )
+        turning = in_thread(lambda: archiving_run._turn_all([archiving_run.Turn(visit, ask(second))], wait=True))
         time.sleep(0.5)
         do(LOCK_HOST, host=visit.claim.host)
     (turned,) = turning.result(20)
@@ -367,9 +364,7 @@ BAD = [
 
 
 @pytest.mark.parametrize("bad", BAD, ids=["nul", "surrogate", "nul-in-facts", "overflow"])
-def test_what_cannot_be_written_fails_alone_and_is_not_tried_at_once(
-    seen: dict[str, Outcome], bad: Outcome
-) -> None:
+def test_what_cannot_be_written_fails_alone_and_is_not_tried_at_once(seen: dict[str, Outcome], bad: Outcome) -> None:
     ids = wanted(5)
     seen[ids[2]] = bad
     visits = claimed(*ids)
@@ -493,9 +488,7 @@ def test_the_rest_of_a_message_is_noted_while_its_first_is_looked_at(
     left: list[list[float | None]] = []
 
     def look(job: archiving_run.Job, link: record.Link) -> Outcome:
-        found = run(
-            "SELECT extract(epoch FROM sent_until - now()) FROM archiver_request ORDER BY resource_id"
-        )
+        found = run("SELECT extract(epoch FROM sent_until - now()) FROM archiver_request ORDER BY resource_id")
         left.append([None if seconds is None else float(seconds) for (seconds,) in found])
         return OK
 
@@ -621,11 +614,13 @@ def test_a_host_that_was_not_visited_learns_nothing_of_an_edit_meanwhile(
     seen: dict[str, Outcome], edited: bool
 ) -> None:
     (only,) = wanted(1)
-    run("INSERT INTO archiver_host (host, open_until, network_failures, failing_since, last_failed, last_checked_at) "
+    run(
+        "INSERT INTO archiver_host (host, open_until, network_failures, failing_since, last_failed, last_checked_at) "
         "SELECT host, now() + interval '10 minutes', 5, now() - interval '3 days', true, "
         "now() - interval '30 minutes' FROM archiver_request ON CONFLICT (host) DO UPDATE SET "
         "open_until = EXCLUDED.open_until, network_failures = 5, failing_since = EXCLUDED.failing_since, "
-        "last_failed = true, last_checked_at = EXCLUDED.last_checked_at")  # fmt: skip
+        "last_failed = true, last_checked_at = EXCLUDED.last_checked_at"
+    )
     seen[only] = Outcome(Cause.UNREACHABLE, "host-down", {"host": "h0.example", "since": "2026-01-01"})
     (visit,) = claimed(only)
     assert visit.job.gate.down_since is not None
@@ -649,7 +644,5 @@ def test_a_try_of_a_host_that_was_down_counts_although_its_link_was_edited(seen:
     assert visit.job.gate.probes
     run("UPDATE resource SET url = 'http://elsewhere.example/' WHERE id = :id", id=only)
     archiving_run._go_on(visit, None)
-    (row,) = run(
-        "SELECT extract(epoch FROM open_until - now()) AS pause FROM archiver_host WHERE host = :h", h=name
-    )
+    (row,) = run("SELECT extract(epoch FROM open_until - now()) AS pause FROM archiver_host WHERE host = :h", h=name)
     assert row.pause == pytest.approx(2 * hosts.BREAKER_PAUSE, abs=10)

@@ -28,9 +28,12 @@ def free_port_url() -> str:
 
 
 def checks(number: int, seconds_ago: int) -> None:
-    run("INSERT INTO archival_check (resource_id, checked_at, verdict, cause) SELECT 'r', timezone('utc', now()) "
+    run(
+        "INSERT INTO archival_check (resource_id, checked_at, verdict, cause) SELECT 'r', timezone('utc', now()) "
         "- i * CAST(:seconds AS float) / :number * interval '1 second', 'ok', 'ok' FROM generate_series(1, :number) i",
-        number=number, seconds=seconds_ago)  # fmt: skip
+        number=number,
+        seconds=seconds_ago,
+    )
 
 
 def test_an_empty_site() -> None:
@@ -92,9 +95,11 @@ def test_a_round_has_a_beginning_and_an_end() -> None:
 
 
 def test_paused_hosts_and_why() -> None:
-    run("INSERT INTO archiver_host (host, open_until, failing_since, next_at) VALUES "
+    run(
+        "INSERT INTO archiver_host (host, open_until, failing_since, next_at) VALUES "
         "('down.example', now() + interval '1 hour', now() - interval '2 hours', now()), "
-        "('busy.example', NULL, NULL, now() + interval '1 hour'), ('fine.example', NULL, NULL, now())")  # fmt: skip
+        "('busy.example', NULL, NULL, now() + interval '1 hour'), ('fine.example', NULL, NULL, now())"
+    )
     put("down.example", 7)
     paused = monitoring.collect()["hosts_paused"]
     assert paused["count"] == 2
@@ -116,8 +121,10 @@ def test_a_queue_without_a_worker_is_told_loudly() -> None:
 def test_held_verdicts_and_the_guard() -> None:
     put("h.example", 4, held="'outage'")
     put("h.example", 1, held="'disk-full'")
-    run("INSERT INTO archiver_host (host, last_checked_at, last_failed, failing_since) "
-        "SELECT 'h' || i, now(), true, now() FROM generate_series(1, 25) i")  # fmt: skip
+    run(
+        "INSERT INTO archiver_host (host, last_checked_at, last_failed, failing_since) "
+        "SELECT 'h' || i, now(), true, now() FROM generate_series(1, 25) i"
+    )
     assert hosts.weather().stormy
     found = monitoring.collect()
     assert found["held"]["count"] == 5
@@ -126,8 +133,10 @@ def test_held_verdicts_and_the_guard() -> None:
 
 
 def test_the_disk(ckan_config: Any) -> None:
-    run("INSERT INTO archival (id, package_id, resource_id, cache_filepath, size, verdict) VALUES "
-        "('a', 'p', 'r', '/x', 1500000, 'ok'), ('b', 'p', 's', NULL, 99, 'broken')")  # fmt: skip
+    run(
+        "INSERT INTO archival (id, package_id, resource_id, cache_filepath, size, verdict) VALUES "
+        "('a', 'p', 'r', '/x', 1500000, 'ok'), ('b', 'p', 's', NULL, 99, 'broken')"
+    )
     found = monitoring.collect()
     assert found["disk"]["used_bytes"] == 1500000
     assert found["disk"]["free_bytes"] > 0
@@ -142,9 +151,7 @@ def test_an_archive_that_cannot_be_one(ckan_config: Any, tmp_path: Path, name: s
     (tmp_path / "a-file").touch()
     ckan_config["ckanext-archiver.archive_dir"] = str(tmp_path / name)
     alarms = list(monitoring.alarms(monitoring.collect()))
-    assert any(line.startswith("THE ARCHIVE CANNOT BE USED: ") and "a-file" in line for line in alarms), (
-        alarms
-    )
+    assert any(line.startswith("THE ARCHIVE CANNOT BE USED: ") and "a-file" in line for line in alarms), alarms
 
 
 def test_a_broker_that_does_not_answer(cli: Any, ckan_config: Any, free_port_url: str) -> None:

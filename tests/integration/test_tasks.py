@@ -66,17 +66,17 @@ def test_subscribers_hear_the_name_of_the_queue_that_a_caller_gave(origin: Origi
     subscriber.reset()
     tasks.update_package(dataset["id"], "queue1")
     assert [(operation, queue) for operation, queue, _ in subscriber.calls] == [
-        ("archived", "queue1"), ("archived", "queue1"), ("package-archived", "queue1"),
-    ]  # fmt: skip
+        ("archived", "queue1"),
+        ("archived", "queue1"),
+        ("package-archived", "queue1"),
+    ]
     assert "package_id" not in subscriber.calls[0][2]
     assert subscriber.calls[2][2]["package_id"] == dataset["id"]
 
 
 @pytest.mark.ckan_config("ckanext-archiver.min_free_bytes", 10**17)
 @pytest.mark.parametrize("name", ["update_resource", "update_package"])
-def test_what_cannot_be_done_now_is_left_to_workers_whatever_the_queue_was_called(
-    origin: Origin, name: str
-) -> None:
+def test_what_cannot_be_done_now_is_left_to_workers_whatever_the_queue_was_called(origin: Origin, name: str) -> None:
     one = resource(origin.serve("/stops.csv", CSV))
     model.Session.execute(sa.text("DELETE FROM archiver_request"))
     model.Session.commit()
@@ -200,8 +200,9 @@ def test_tasks_of_others_that_cannot_be_imported_are_left_out(
         import_other_tasks()
     assert "archiver_good_tasks" in sys.modules
     assert [name for name in ("archiver_gone", "archiver_others:old") if name in caplog.text] == [
-        "archiver_gone", "archiver_others:old",
-    ]  # fmt: skip
+        "archiver_gone",
+        "archiver_others:old",
+    ]
     assert settings()["include"] == ["ckanext.archiver.tasks"], "who only sends needs none of them"
 
 

@@ -80,11 +80,19 @@ def test_ckan_shows_what_a_catalogue_says(german: Callable[[dict[Any, Any]], Any
     resource = factories.Resource(url="http://example.org/a.csv")
     model.Session.add(
         Archival(
-            package_id=resource["package_id"], resource_id=resource["id"], source_url=resource["url"],
-            verdict="broken", cause="gone", detail="http-gone", facts={"status": 404, "phrase": "Not Found"},
-            reason="English", is_broken=True, status_id=11, permanent_url="https://new.example/a%20<b>.csv",
+            package_id=resource["package_id"],
+            resource_id=resource["id"],
+            source_url=resource["url"],
+            verdict="broken",
+            cause="gone",
+            detail="http-gone",
+            facts={"status": 404, "phrase": "Not Found"},
+            reason="English",
+            is_broken=True,
+            status_id=11,
+            permanent_url="https://new.example/a%20<b>.csv",
         )
-    )  # fmt: skip
+    )
     model.Session.commit()
     app = german(
         {

@@ -141,9 +141,14 @@ def _model_edit_flushed_before(dataset: Dict, url: str) -> None:
 
 
 WAYS_TO_CHANGE_A_URL = (
-    _package_update, _package_patch, _package_revise, _resource_update, _resource_patch, _model_edit,
+    _package_update,
+    _package_patch,
+    _package_revise,
+    _resource_update,
+    _resource_patch,
+    _model_edit,
     _model_edit_flushed_before,
-)  # fmt: skip
+)
 
 
 def test_a_changed_url_is_requested_by_every_way_to_change_it(dataset: Dict, origin: Origin) -> None:
@@ -185,10 +190,14 @@ def test_a_harvester_makes_and_edits_many_in_one_transaction(dataset: Dict, orig
     for number, resource in enumerate(dataset["resources"]):
         model.Resource.get(resource["id"]).url = origin.url(f"/again-{number}.csv")
     made = [
-        act("package_create", {"name": f"harvested-{number}", "resources": [{"url": origin.url("/new.csv")}]},
-            defer_commit=True, return_id_only=True)
+        act(
+            "package_create",
+            {"name": f"harvested-{number}", "resources": [{"url": origin.url("/new.csv")}]},
+            defer_commit=True,
+            return_id_only=True,
+        )
         for number in range(3)
-    ]  # fmt: skip
+    ]
     assert messages() == []
     model.Session.commit()
 
@@ -248,9 +257,17 @@ def _model_edit_of_a_name(dataset: Dict) -> None:
 
 
 OTHER_EDITS = (
-    _title, _tags, _extras, _private, _description, _resource_extra, _reorder, _update_without_a_change,
-    _model_edit_of_a_name, _remove_the_neighbour,
-)  # fmt: skip
+    _title,
+    _tags,
+    _extras,
+    _private,
+    _description,
+    _resource_extra,
+    _reorder,
+    _update_without_a_change,
+    _model_edit_of_a_name,
+    _remove_the_neighbour,
+)
 
 
 def test_any_other_edit_requests_nothing(dataset: Dict) -> None:
@@ -500,11 +517,7 @@ def stored() -> Iterator[Callable[[], str]]:
         model.Session.rollback()
         tables = ["package", "resource", *(["package_extra"] if hasattr(model, "PackageExtra") else [])]
         connection = model.Session.connection()
-        rows = [
-            row
-            for table in tables
-            for row in connection.execute(sa.text(f"SELECT to_jsonb(t) FROM {table} t"))
-        ]
+        rows = [row for table in tables for row in connection.execute(sa.text(f"SELECT to_jsonb(t) FROM {table} t"))]
         return json.dumps([row[0] for row in rows])
 
     return text  # type: ignore[return-value]

@@ -42,8 +42,11 @@ def resources() -> dict[str, str]:
         "beta": factories.Dataset(name="beta", groups=[{"name": group["name"]}]),
         "gamma": factories.Dataset(name="gamma"),
     }
-    urls = {"alpha": ["http://One.Example/1", "http://two.example/2"], "beta": ["http://one.example:8080/3"],
-            "gamma": ["http://user:secret@one.example./4", "no url"]}  # fmt: skip
+    urls = {
+        "alpha": ["http://One.Example/1", "http://two.example/2"],
+        "beta": ["http://one.example:8080/3"],
+        "gamma": ["http://user:secret@one.example./4", "no url"],
+    }
     found = {
         f"{name}{number}": factories.Resource(package_id=datasets[name]["id"], url=url)["id"]
         for name, of_one in urls.items()
@@ -56,8 +59,11 @@ def resources() -> dict[str, str]:
 def archival(resource_id: str, **columns: Any) -> None:
     names = "".join(f", {name}" for name in columns)
     values = "".join(f", :{name}" for name in columns)
-    run(f"INSERT INTO archival (id, package_id, resource_id{names}) VALUES (:id, 'p', :id{values})",
-        id=resource_id, **columns)  # fmt: skip
+    run(
+        f"INSERT INTO archival (id, package_id, resource_id{names}) VALUES (:id, 'p', :id{values})",
+        id=resource_id,
+        **columns,
+    )
 
 
 def test_everything(update: Any, resources: dict[str, str]) -> None:
@@ -86,9 +92,7 @@ def test_only_unknown_names_request_nothing(update: Any, resources: dict[str, st
     assert requested() == set()
 
 
-def test_a_named_dataset_is_promoted_and_its_bulk_message_does_nothing(
-    update: Any, resources: dict[str, str]
-) -> None:
+def test_a_named_dataset_is_promoted_and_its_bulk_message_does_nothing(update: Any, resources: dict[str, str]) -> None:
     update()
     update("alpha")
     assert requested("priority") == {resources["alpha1"], resources["alpha2"]}
@@ -120,9 +124,7 @@ def test_states(update: Any, resources: dict[str, str]) -> None:
         run("DELETE FROM archiver_request")
 
 
-@pytest.mark.parametrize(
-    "host", ["ONE.example", "one.example.", "one.example:80", "https://one.example/a/link"]
-)
+@pytest.mark.parametrize("host", ["ONE.example", "one.example.", "one.example:80", "https://one.example/a/link"])
 def test_a_host(update: Any, resources: dict[str, str], host: str) -> None:
     update("--host", host)
     assert requested() == {resources[name] for name in ("alpha1", "beta1", "gamma1")}
@@ -143,8 +145,11 @@ def test_what_is_no_host_is_told(update: Any, resources: dict[str, str]) -> None
 
 
 def test_since(update: Any, resources: dict[str, str]) -> None:
-    run("UPDATE resource SET created = '2020-01-01', last_modified = NULL, metadata_modified = '2020-01-01' "
-        "WHERE id <> :id", id=resources["beta1"])  # fmt: skip
+    run(
+        "UPDATE resource SET created = '2020-01-01', last_modified = NULL, metadata_modified = '2020-01-01' "
+        "WHERE id <> :id",
+        id=resources["beta1"],
+    )
     update("--since", "2021-06-01")
     assert requested() == {resources["beta1"]}
 
@@ -167,8 +172,13 @@ def test_numbers_for_scripts(update: Any, resources: dict[str, str]) -> None:
     result = update("--json", "alpha", "nothing", exit_code=1)
     (line,) = [line for line in result.output.splitlines() if line.startswith("{")]
     assert json.loads(line) == {
-        "queue": "priority", "selected": 2, "hosts": 2, "requested": 2, "unknown": ["nothing"], "dry_run": False,
-    }  # fmt: skip
+        "queue": "priority",
+        "selected": 2,
+        "hosts": 2,
+        "requested": 2,
+        "unknown": ["nothing"],
+        "dry_run": False,
+    }
 
 
 def test_the_short_option_of_older_releases(update: Any, resources: dict[str, str]) -> None:
@@ -206,9 +216,7 @@ def test_one_is_not_many(update: Any, resources: dict[str, str]) -> None:
     assert "0 archivals requested on queue priority. 1 was requested" in update(resources["alpha1"]).output
 
 
-def test_batches_with_progress(
-    update: Any, resources: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_batches_with_progress(update: Any, resources: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rounds, "BATCH", 2)
     result = update()
     assert requested() == set(resources.values())
@@ -222,9 +230,13 @@ def test_an_edit_does_not_wait_for_the_command(update: Any, resources: dict[str,
         with model.meta.engine.begin() as other:
             other.execute(sa.text("SET LOCAL lock_timeout = '1s'"))
             other.execute(sa.text("UPDATE resource SET name = 'x'"))
-            other.execute(sa.text("INSERT INTO archiver_request (resource_id, package_id, queue, host, reason) "
-                                  "VALUES (:id, 'p', 'priority', 'h', 'changed')"),
-                          {"id": resources["alpha1"]})  # fmt: skip
+            other.execute(
+                sa.text(
+                    "INSERT INTO archiver_request (resource_id, package_id, queue, host, reason) "
+                    "VALUES (:id, 'p', 'priority', 'h', 'changed')"
+                ),
+                {"id": resources["alpha1"]},
+            )
         assert sum(wanted.put("bulk", "command")) == 4
     assert requested("priority") == {resources["alpha1"]}
 

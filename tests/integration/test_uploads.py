@@ -32,11 +32,15 @@ STOPS = b"id,name\n1,Kirkgate\n"
 ROUTES = b"id,name\n1,Station to Castle Hill\n"
 
 
-@pytest.fixture(params=["storage_path", pytest.param("file-keeper", marks=pytest.mark.skipif(
-    files is None, reason="CKAN 2.11 knows one place for uploads only"))])  # fmt: skip
-def storage(
-    request: pytest.FixtureRequest, tmp_path: Path, ckan_config: Dict, monkeypatch: pytest.MonkeyPatch
-) -> Any:
+@pytest.fixture(
+    params=[
+        "storage_path",
+        pytest.param(
+            "file-keeper", marks=pytest.mark.skipif(files is None, reason="CKAN 2.11 knows one place for uploads only")
+        ),
+    ]
+)
+def storage(request: pytest.FixtureRequest, tmp_path: Path, ckan_config: Dict, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The folder where CKAN keeps uploads: its own way, and on CKAN 2.12 by a configured storage too."""
     folder = tmp_path / "storage"
     monkeypatch.setitem(ckan_config, "ckan.storage_path", str(folder))

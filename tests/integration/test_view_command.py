@@ -31,11 +31,10 @@ def dataset() -> dict[str, Any]:
     """Three links: one that works and has a copy, one that is broken, one that nobody looked at."""
     urls = [f"http://one.example/{number}" for number in range(3)]
     made = factories.Dataset(name="stops", resources=[{"url": url} for url in urls])
-    model.Session.execute(sa.text("DELETE FROM archiver_request WHERE resource_id <> :id"),
-                          {"id": made["resources"][2]["id"]})  # fmt: skip
-    for resource, verdict, path in zip(
-        made["resources"], ("ok", "broken"), ("/archive/a.csv", ""), strict=False
-    ):
+    model.Session.execute(
+        sa.text("DELETE FROM archiver_request WHERE resource_id <> :id"), {"id": made["resources"][2]["id"]}
+    )
+    for resource, verdict, path in zip(made["resources"], ("ok", "broken"), ("/archive/a.csv", ""), strict=False):
         archival = Archival.create(resource["id"])
         archival.verdict, archival.cache_filepath, archival.checked_at = verdict, path, "2026-01-02 03:04:05"
         model.Session.add(archival)

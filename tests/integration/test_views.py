@@ -75,9 +75,18 @@ def test_dataset_may_be_named(app: Any, archive_dir: Path, resource: Dict) -> No
 
 @pytest.mark.parametrize(
     "mimetype",
-    ["text/html", "image/svg+xml", "application/xhtml+xml", "application/xml", "text/javascript", "junk",
-     "text/csv\r\nX-Evil: 1", "", None],
-)  # fmt: skip
+    [
+        "text/html",
+        "image/svg+xml",
+        "application/xhtml+xml",
+        "application/xml",
+        "text/javascript",
+        "junk",
+        "text/csv\r\nX-Evil: 1",
+        "",
+        None,
+    ],
+)
 def test_a_type_that_browsers_run_is_not_named(
     app: Any, archive_dir: Path, resource: Dict, mimetype: str | None
 ) -> None:
@@ -130,9 +139,7 @@ def test_the_address_must_be_right(app: Any, archive_dir: Path, resource: Dict, 
     app.get(f"/dataset/{resource['package_id']}/resource/nothing/cached", status=404)
 
 
-def test_only_what_lies_in_the_archive_is_served(
-    app: Any, archive_dir: Path, tmp_path: Path, resource: Dict
-) -> None:
+def test_only_what_lies_in_the_archive_is_served(app: Any, archive_dir: Path, tmp_path: Path, resource: Dict) -> None:
     secret = tmp_path / "secret.txt"
     secret.write_text("secret")
     beside = Path(f"{archive_dir}-beside")
@@ -208,9 +215,7 @@ def test_the_copy_of_a_deleted_resource_is_not_served(app: Any, archive_dir: Pat
 
 
 @pytest.mark.parametrize("hide", ["private", "deleted"])
-def test_no_way_of_asking_gives_what_a_reader_may_not_see(
-    app: Any, archive_dir: Path, people: Dict, hide: str
-) -> None:
+def test_no_way_of_asking_gives_what_a_reader_may_not_see(app: Any, archive_dir: Path, people: Dict, hide: str) -> None:
     dataset = factories.Dataset(owner_org=people["owner"]["id"])
     resource = factories.Resource(package_id=dataset["id"], url="http://example.org/a.csv")
     path = keep(archive_dir, resource)
@@ -261,9 +266,7 @@ def test_only_a_public_copy_is_linked_to_elsewhere(app: Any, archive_dir: Path, 
 
 
 @pytest.mark.ckan_config("ckanext-archiver.cache_url_root", "https://data.example.org/cache")
-@pytest.mark.parametrize(
-    "old", ["javascript:alert(1)", "https://data.example.org/cache.evil/a", "http://old/a"]
-)
+@pytest.mark.parametrize("old", ["javascript:alert(1)", "https://data.example.org/cache.evil/a", "http://old/a"])
 def test_an_address_that_is_not_below_the_root_is_not_linked_to(
     app: Any, archive_dir: Path, resource: Dict, old: str
 ) -> None:
@@ -282,9 +285,7 @@ def test_our_dict_is_not_printed_on_the_page(app: Any, archive_dir: Path, resour
 
     assert "is_broken_printable" not in page
     assert "archiver-panel" in page
-    assert tk.h.archiver_format_resource_items([("archiver", {"a": 1}), ("format", "CSV")]) == [
-        ("format", "CSV")
-    ]
+    assert tk.h.archiver_format_resource_items([("archiver", {"a": 1}), ("format", "CSV")]) == [("format", "CSV")]
 
 
 def test_badges_have_their_looks_on_every_page(app: Any, archive_dir: Path, resource: Dict) -> None:

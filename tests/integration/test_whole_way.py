@@ -51,9 +51,7 @@ class Site:
 
     def call(self, action: str, data: Dict) -> Any:
         headers = {"Content-Type": "application/json", "Authorization": self.token}
-        request = urllib.request.Request(
-            f"{self.url}/api/3/action/{action}", json.dumps(data).encode(), headers
-        )
+        request = urllib.request.Request(f"{self.url}/api/3/action/{action}", json.dumps(data).encode(), headers)
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)["result"]
 
@@ -63,14 +61,18 @@ class Site:
 
     def create(self, url: str) -> Dict:
         """A dataset of one resource; returns the resource."""
-        dataset = self.call("package_create", {"name": "bus-stops", "owner_org": self._organization(), "resources": [
-            {"name": "Stops", "url": url, "format": "CSV"}]})  # fmt: skip
+        dataset = self.call(
+            "package_create",
+            {
+                "name": "bus-stops",
+                "owner_org": self._organization(),
+                "resources": [{"name": "Stops", "url": url, "format": "CSV"}],
+            },
+        )
         return dataset["resources"][0]
 
     def _organization(self) -> str:
-        return self.call("organization_create", {"name": "transport", "title": "Department for Transport"})[
-            "id"
-        ]
+        return self.call("organization_create", {"name": "transport", "title": "Department for Transport"})["id"]
 
 
 def archival(fresh: Fresh, resource_id: str) -> Archival | None:
@@ -111,11 +113,7 @@ class Listener:
     @property
     def heard(self) -> list[list[Any]]:
         """``[operation, queue, params]`` of each call, in their order."""
-        return (
-            [json.loads(line) for line in self._heard.read_text().splitlines()]
-            if self._heard.exists()
-            else []
-        )
+        return [json.loads(line) for line in self._heard.read_text().splitlines()] if self._heard.exists() else []
 
 
 @pytest.fixture
@@ -128,9 +126,14 @@ def listener(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Listener:
 
 @pytest.mark.timed
 def test_an_edit_goes_the_whole_way(
-    web: StartWeb, worker: StartWorker, origin: Origin, fresh: Fresh, wait_until: Wait, listener: Listener,
+    web: StartWeb,
+    worker: StartWorker,
+    origin: Origin,
+    fresh: Fresh,
+    wait_until: Wait,
+    listener: Listener,
     archive_dir: Path,
-) -> None:  # fmt: skip
+) -> None:
     site = Site(web())
     url = origin.serve("/files/stops.csv", STOPS)
 

@@ -28,8 +28,10 @@ def put(host: str, number: int = 1, queue: str = "bulk", **columns: str) -> list
     run(
         f"INSERT INTO archiver_request (resource_id, package_id, queue, host, reason{names}) "
         f"SELECT id, 'p', :queue, :host, 'command'{values} FROM unnest(CAST(:ids AS text[])) id",
-        ids=ids, queue=queue, host=host,
-    )  # fmt: skip
+        ids=ids,
+        queue=queue,
+        host=host,
+    )
     if queue == "bulk":
         run(
             "INSERT INTO archiver_host (host, bulk_at) VALUES (:host, now()) "

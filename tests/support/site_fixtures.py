@@ -112,9 +112,7 @@ def app(plugins: Plugins, with_plugins: None, make_app: Callable[[], Any]) -> An
 def tables(migrate_db_for: Callable[[str], None]) -> None:
     """CKAN's and our tables exist. ``bin/test`` made them; with servers of one's own this does."""
     name = sa.engine.make_url(tk.config["sqlalchemy.url"]).database or ""
-    assert name.endswith("_test"), (
-        f"the tests would empty the database {name!r}; its name has to end in _test"
-    )
+    assert name.endswith("_test"), f"the tests would empty the database {name!r}; its name has to end in _test"
     if not sa.inspect(model.meta.engine).has_table("package"):
         model.repo.upgrade_db()
     if not sa.inspect(model.meta.engine).has_table("archiver_request"):
@@ -147,9 +145,7 @@ def archive_dir(tmp_path: Path, ckan_config: dict[str, Any]) -> Path:
 
 
 @pytest.fixture
-def clean_site(
-    archive_dir: Path, clean_db: None, clean_index: None, clean_broker: None, with_plugins: None
-) -> None:
+def clean_site(archive_dir: Path, clean_db: None, clean_index: None, clean_broker: None, with_plugins: None) -> None:
     """An empty site with the plugin loaded: database, search index, broker and archive folder."""
 
 
@@ -245,9 +241,7 @@ class Process:
         self.log_file = ini.with_name(f"{name}.log")
         # The ini file says everything; a CKAN_* variable would overrule it.
         environment = {key: value for key, value in os.environ.items() if not key.startswith("CKAN_")}
-        environment["PYTHONPATH"] = os.pathsep.join(
-            [str(GUARD), *filter(None, [environment.get("PYTHONPATH")])]
-        )
+        environment["PYTHONPATH"] = os.pathsep.join([str(GUARD), *filter(None, [environment.get("PYTHONPATH")])])
         environment["PYTHONUNBUFFERED"] = "1"
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
@@ -281,9 +275,7 @@ class Process:
         deadline = time.monotonic() + timeout
         while not ready():
             assert self.runs, f"{self.name} ended with code {self._process.returncode}:\n{self.log[-4000:]}"
-            assert time.monotonic() < deadline, (
-                f"{self.name} is not ready after {timeout} s:\n{self.log[-4000:]}"
-            )
+            assert time.monotonic() < deadline, f"{self.name} is not ready after {timeout} s:\n{self.log[-4000:]}"
             time.sleep(0.05)
 
     def stop(self, timeout: float = 30) -> int:
@@ -349,9 +341,7 @@ def worker(make_ini: Callable[..., Path]) -> Iterator[Callable[..., Worker]]:
     """
     started: list[Process] = []
 
-    def start(
-        queue: str = "all", *options: str, settings: dict[str, str] | None = None, ready: bool = True
-    ) -> Worker:
+    def start(queue: str = "all", *options: str, settings: dict[str, str] | None = None, ready: bool = True) -> Worker:
         process = Worker(make_ini(settings), queue, options)
         started.append(process)
         if ready:

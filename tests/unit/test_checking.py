@@ -22,9 +22,24 @@ from origin.certificates import HOST, Authority
 from origin.server import Conversation, HostileOrigin
 
 KEYS = [
-    "url", "final_url", "verdict", "is_broken", "cause", "reason", "http_status", "hops", "size", "mimetype",
-    "filename", "sha256", "certificate", "requests", "bytes_read", "seconds", "cached",
-]  # fmt: skip
+    "url",
+    "final_url",
+    "verdict",
+    "is_broken",
+    "cause",
+    "reason",
+    "http_status",
+    "hops",
+    "size",
+    "mimetype",
+    "filename",
+    "sha256",
+    "certificate",
+    "requests",
+    "bytes_read",
+    "seconds",
+    "cached",
+]
 
 
 async def _slow(talk: Conversation) -> None:
@@ -110,9 +125,7 @@ def test_certificate(origin: HostileOrigin, settings: dict[str, Any]) -> None:
     ("path", "verdict", "is_broken"),
     [("missing", "broken", True), ("blocked", "not-sure", None), ("ill", "failing", None)],
 )
-def test_verdicts(
-    base: str, settings: dict[str, Any], path: str, verdict: str, is_broken: bool | None
-) -> None:
+def test_verdicts(base: str, settings: dict[str, Any], path: str, verdict: str, is_broken: bool | None) -> None:
     found = checking.check(Link(f"{base}/{path}/x"), **settings)
     assert (found["verdict"], found["is_broken"]) == (verdict, is_broken)
 
@@ -163,9 +176,7 @@ def test_lines() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    "line", ["{", '{"id": 1}', '{"url": 5}', '{"url": "x"} y', "{" * 100_000, '{"url": NaN}']
-)
+@pytest.mark.parametrize("line", ["{", '{"id": 1}', '{"url": 5}', '{"url": "x"} y', "{" * 100_000, '{"url": NaN}'])
 def test_bad_lines_say_which(line: str) -> None:
     with pytest.raises(BadLine, match="Line 2"):
         list(checking.links(["http://a.example/", line]))

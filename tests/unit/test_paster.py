@@ -133,9 +133,7 @@ def _run(line: str, ckan: str, tmp_path: Path) -> subprocess.CompletedProcess[st
 
 
 def test_the_line_is_told_once_and_run_and_its_exit_code_is_ours(tmp_path: Path) -> None:
-    ran = _run(
-        "--plugin=ckanext-archiver archiver update x -c p.ini", '#!/bin/sh\necho "$@"\nexit 3\n', tmp_path
-    )
+    ran = _run("--plugin=ckanext-archiver archiver update x -c p.ini", '#!/bin/sh\necho "$@"\nexit 3\n', tmp_path)
 
     assert ran.stdout == "-c p.ini archiver update x\n"
     assert ran.stderr == "paster is now: ckan -c p.ini archiver update x\n"

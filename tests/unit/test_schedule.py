@@ -14,11 +14,14 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 
 def pause(recheck="adaptive", verdict=Verdict.OK, *, stable=None, broken=None, retry_after=None, jitter=0.0):
     found = schedule.next_check(
-        recheck, verdict, NOW,
+        recheck,
+        verdict,
+        NOW,
         stable_since=None if stable is None else NOW - timedelta(days=stable),
         broken_since=None if broken is None else NOW - timedelta(days=broken),
-        retry_after=retry_after, jitter=jitter,
-    )  # fmt: skip
+        retry_after=retry_after,
+        jitter=jitter,
+    )
     return (found - NOW) / timedelta(days=1)
 
 

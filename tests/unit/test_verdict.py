@@ -61,9 +61,7 @@ def run(history: str, rules: Rules = RULES, hours: float = 24) -> list[str]:
         found = judge(cause, detail, known, rules, now)
         said.append(f"({found.verdict})" if found.held else str(found.verdict))
         if not found.held:
-            known = History(
-                found.failure_count, found.first_failure, found.last_success, found.verdict, detail
-            )
+            known = History(found.failure_count, found.first_failure, found.last_success, found.verdict, detail)
     return said
 
 

@@ -160,11 +160,14 @@ def values(link: Link, outcome: Outcome, judgement: Judgement, now: datetime) ->
     values.update(_copy_values(link, outcome, moment, not_changed=not_changed))
     values["next_check_at"] = clock.naive(
         schedule.next_check(
-            config.recheck(), verdict, now,
-            stable_since=clock.aware(values["changed_at"]), broken_since=clock.aware(broken_since),
+            config.recheck(),
+            verdict,
+            now,
+            stable_since=clock.aware(values["changed_at"]),
+            broken_since=clock.aware(broken_since),
             retry_after=outcome.retry_after,
         )
-    )  # fmt: skip
+    )
     return values
 
 
@@ -189,9 +192,12 @@ def _copy_values(link: Link, outcome: Outcome, now: datetime | None, *, not_chan
     if outcome.cause is not Cause.OK:
         values.update(_true_copy(old, now))
         return values
-    values.update(etag=outcome.etag or values["etag"] if outcome.not_modified else outcome.etag,
-                  last_modified=outcome.last_modified or values["last_modified"] if outcome.not_modified
-                  else outcome.last_modified)  # fmt: skip
+    values.update(
+        etag=outcome.etag or values["etag"] if outcome.not_modified else outcome.etag,
+        last_modified=outcome.last_modified or values["last_modified"]
+        if outcome.not_modified
+        else outcome.last_modified,
+    )
     if outcome.temp_path is None:
         if outcome.mimetype and not outcome.not_modified:
             values["mimetype"] = outcome.mimetype
@@ -223,8 +229,15 @@ def _true_copy(old: Mapping[str, Any], now: datetime | None) -> dict[str, Any]:
         found = os.fstat(file.fileno())
     moment = clock.naive(datetime.fromtimestamp(found.st_mtime, timezone.utc))
     same = sha256.hexdigest() == old.get("sha256")
-    return {"size": found.st_size, "hash": sha1.hexdigest(), "sha256": sha256.hexdigest(), "cached_at": moment,
-            "changed_at": old.get("changed_at") if same else now, "etag": None, "last_modified": None}  # fmt: skip
+    return {
+        "size": found.st_size,
+        "hash": sha1.hexdigest(),
+        "sha256": sha256.hexdigest(),
+        "cached_at": moment,
+        "changed_at": old.get("changed_at") if same else now,
+        "etag": None,
+        "last_modified": None,
+    }
 
 
 def cache_url(package_id: str, resource_id: str, filename: str) -> str:

@@ -102,8 +102,9 @@ class Result:
     archival: Mapping[str, Any]
 
 
-def archive_resource(resource_id: str, queue: str = "", *, worker_id: str = leases.DIRECT,
-                     at_once: bool = False) -> Result | None:  # fmt: skip
+def archive_resource(
+    resource_id: str, queue: str = "", *, worker_id: str = leases.DIRECT, at_once: bool = False
+) -> Result | None:
     """Archive one resource for which there is a request. See :func:`archive_resources`.
 
     :returns: None where nothing was written: nothing to do, to be tried later, or the lease was lost
@@ -112,8 +113,9 @@ def archive_resource(resource_id: str, queue: str = "", *, worker_id: str = leas
     return results[0] if results else None
 
 
-def archive_resources(resource_ids: deque[str], queue: str = "", *, worker_id: str = leases.DIRECT,
-                      at_once: bool = False) -> list[Result]:  # fmt: skip
+def archive_resources(
+    resource_ids: deque[str], queue: str = "", *, worker_id: str = leases.DIRECT, at_once: bool = False
+) -> list[Result]:
     """Archive resources for which there are requests, one after the other, until this worker is to stop.
 
     What was seen of one is written, and the next is claimed, in the same transaction.
@@ -153,8 +155,12 @@ def archive_package(package_id: str, queue: str = "") -> int:
 
     :returns: how many resources were archived
     """
-    ids = [id for (id,) in model.Session.query(model.Resource.id)
-           .filter_by(package_id=package_id, state="active").order_by(model.Resource.position)]  # fmt: skip
+    ids = [
+        id
+        for (id,) in model.Session.query(model.Resource.id)
+        .filter_by(package_id=package_id, state="active")
+        .order_by(model.Resource.position)
+    ]
     for resource_id in ids:
         enqueue.put_resource(resource_id, queue or enqueue.PRIORITY, "command")
     return sum(archive_resource(resource_id, at_once=True) is not None for resource_id in ids)
@@ -287,8 +293,14 @@ def _turn_all(turns: Sequence[Turn], *, wait: bool = False) -> list[Turned | Alo
         wanted = claims.still_ours([visit.claim for visit in visits], wait=wait)
         # What is not found may be locked: that thread waits for it alone, and claimed then.
         alone = set() if wait else {visit.claim.token for visit in visits} - wanted.keys()
-        claimed = _claim({number: turn.ask for number, turn in enumerate(turns)
-                         if turn.ask and not (turn.visit and turn.visit.claim.token in alone)}, wait=wait)  # fmt: skip
+        claimed = _claim(
+            {
+                number: turn.ask
+                for number, turn in enumerate(turns)
+                if turn.ask and not (turn.visit and turn.visit.claim.token in alone)
+            },
+            wait=wait,
+        )
         if not wait:
             _note_message(turns)
         taken = [claim for claim in claimed.values() if isinstance(claim, claims.Claim)]
@@ -349,8 +361,11 @@ def _enter(claimed: Sequence[claims.Claim], leaving: Sequence[str]) -> dict[str,
         return {}
     links = record.load([claim.resource_id for claim in claimed])
     # What goes nowhere (deleted meanwhile, about to be set aside) needs no gate.
-    going = [claim for claim in claimed if not claim.at_once and claim.resource_id in links
-             and claim.deaths < config.poison_deaths()]  # fmt: skip
+    going = [
+        claim
+        for claim in claimed
+        if not claim.at_once and claim.resource_id in links and claim.deaths < config.poison_deaths()
+    ]
     suspects = claims.suspects_to_wait(going)
     going = [claim for claim in going if claim.token not in suspects]
     visitors = [
@@ -412,9 +427,7 @@ def _look(job: Job, link: record.Link) -> Outcome:
             log.warning("The archive directory cannot be used: %s", e)
             return Outcome(Cause.OWN_FAULT, "disk-broken", url=link.url)
     if link.is_upload:
-        return uploads.fetch(
-            link.resource_id, link.url, spool, config.limits(), check_only=check_only, stop=_stopping
-        )
+        return uploads.fetch(link.resource_id, link.url, spool, config.limits(), check_only=check_only, stop=_stopping)
     request = FetchRequest(
         url=link.url,
         format=link.format,
@@ -487,9 +500,7 @@ def _judge(visit: Visit, weather: hosts.Weather | None, now: datetime) -> None:
             visit.values = record.values(link, outcome, _provisional(history, now), now)
         visit.back = claims.Return(claim, delays[claim.attempts], attempts=claim.attempts + 1)
         return
-    visit.values = record.values(
-        link, outcome, judge(outcome.cause, outcome.detail, history, config.rules(), now), now
-    )
+    visit.values = record.values(link, outcome, judge(outcome.cause, outcome.detail, history, config.rules(), now), now)
     visit.remember = True
 
 
@@ -500,9 +511,7 @@ def _hold(visit: Visit, held: str) -> claims.Return:
         return claims.Return(visit.claim)
     delay = config.hold_seconds()
     log.warning("No verdict about resource %s: %s Trying again in %s s", visit.link.resource_id, held, delay)
-    return claims.Return(
-        visit.claim, delay, held=outcome.detail if outcome.cause is Cause.OWN_FAULT else "outage"
-    )
+    return claims.Return(visit.claim, delay, held=outcome.detail if outcome.cause is Cause.OWN_FAULT else "outage")
 
 
 def _write(visits: Sequence[Visit]) -> None:
@@ -513,8 +522,10 @@ def _write(visits: Sequence[Visit]) -> None:
         claims.give_back(backs)
     done = [visit for visit in visits if visit.remember]
     if done:
-        _finish([visit.claim for visit in done],
-                {visit.claim.token: visit.values["cache_filepath"] for visit in done if visit.values})  # fmt: skip
+        _finish(
+            [visit.claim for visit in done],
+            {visit.claim.token: visit.values["cache_filepath"] for visit in done if visit.values},
+        )
 
 
 def _tell(visits: Sequence[Visit]) -> None:
@@ -607,9 +618,7 @@ def _keep(visit: Visit, now: datetime) -> None:
 
 
 def _disk_failed(outcome: Outcome, error: OSError) -> Outcome:
-    return replace(
-        outcome, cause=Cause.OWN_FAULT, detail=store.disk_failure(error).detail, facts={}, temp_path=None
-    )
+    return replace(outcome, cause=Cause.OWN_FAULT, detail=store.disk_failure(error).detail, facts={}, temp_path=None)
 
 
 def _own_fault(visit: Visit, weather: hosts.Weather | None) -> str:
@@ -638,18 +647,16 @@ def _history(link: record.Link) -> History:
 
 
 def _provisional(history: History, now: datetime) -> Judgement:
-    return Judgement(
-        Verdict.FAILING, history.failure_count, history.first_failure or now, history.last_success
-    )
+    return Judgement(Verdict.FAILING, history.failure_count, history.first_failure or now, history.last_success)
 
 
 def _save(visits: Sequence[Visit]) -> None:
     """Insert or update archivals, in the caller's transaction, and remember the runs that count."""
     rows = [
-        {**visit.values, "seen_size": visit.outcome.size, "seconds": visit.outcome.seconds,
-         "remember": visit.remember}
-        for visit in visits if visit.values is not None
-    ]  # fmt: skip
+        {**visit.values, "seen_size": visit.outcome.size, "seconds": visit.outcome.seconds, "remember": visit.remember}
+        for visit in visits
+        if visit.values is not None
+    ]
     record.save(rows)
 
 
@@ -671,13 +678,14 @@ def _set_aside(job: Job) -> None:
         model.Session.rollback()
         return
     outcome = Outcome(Cause.OWN_FAULT, "poison", {"times": claim.deaths}, url=link.url)
-    judgement = replace(judge(outcome.cause, outcome.detail, _history(link), config.rules(), wanted.now),
-                        verdict=Verdict.NOT_SURE, held=False)  # fmt: skip
+    judgement = replace(
+        judge(outcome.cause, outcome.detail, _history(link), config.rules(), wanted.now),
+        verdict=Verdict.NOT_SURE,
+        held=False,
+    )
     values = record.values(link, outcome, judgement, wanted.now)
     _save([Visit(job, link, outcome, values=values, remember=True)])
     _finish([claim], {claim.token: None})
     model.Session.commit()
     notices.deliver(claim.token)
-    log.error(
-        "Resource %s is set aside: %s workers died while they archived it", claim.resource_id, claim.deaths
-    )
+    log.error("Resource %s is set aside: %s workers died while they archived it", claim.resource_id, claim.deaths)

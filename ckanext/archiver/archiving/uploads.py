@@ -147,10 +147,18 @@ def _copy(stream: IO[bytes], filename: str, sink: store.Sink, limits: Limits) ->
         sink.write(chunk)
     mimetype = filenames.mimetype(None, head, filename)
     return Outcome(
-        Cause.OK, "ok-upload", url=filename, final_url=filename, temp_path=sink.finish(), size=sink.size,
-        sha256=sink.sha256, sha1=sink.sha1, filename=filenames.upload_filename(filename, mimetype),
-        mimetype=mimetype, bytes_read=sink.size,
-    )  # fmt: skip
+        Cause.OK,
+        "ok-upload",
+        url=filename,
+        final_url=filename,
+        temp_path=sink.finish(),
+        size=sink.size,
+        sha256=sink.sha256,
+        sha1=sink.sha1,
+        filename=filenames.upload_filename(filename, mimetype),
+        mimetype=mimetype,
+        bytes_read=sink.size,
+    )
 
 
 # -- kept by a plugin --------------------------------------------------------------------------------------
@@ -178,11 +186,20 @@ def _by_url(
         return Outcome(Cause.BLOCKED, "upload-elsewhere", {"filename": filename}, url=filename)
     # How the portal gives it is no news about the file: neither the address nor redirects of the storage.
     return Outcome(
-        found.cause, "ok-upload" if found.cause is Cause.OK else found.detail,
-        {} if found.cause is Cause.OK else found.facts, url=filename, final_url=filename,
-        temp_path=found.temp_path, size=found.size, sha256=found.sha256, sha1=found.sha1, mimetype=found.mimetype,
-        filename=filenames.upload_filename(filename, found.mimetype), bytes_read=found.bytes_read, seconds=found.seconds,
-    )  # fmt: skip
+        found.cause,
+        "ok-upload" if found.cause is Cause.OK else found.detail,
+        {} if found.cause is Cause.OK else found.facts,
+        url=filename,
+        final_url=filename,
+        temp_path=found.temp_path,
+        size=found.size,
+        sha256=found.sha256,
+        sha1=found.sha1,
+        mimetype=found.mimetype,
+        filename=filenames.upload_filename(filename, found.mimetype),
+        bytes_read=found.bytes_read,
+        seconds=found.seconds,
+    )
 
 
 def _download_url(site: str, resource_id: str, filename: str) -> str:

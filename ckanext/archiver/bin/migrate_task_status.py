@@ -16,12 +16,8 @@ from ckanext.archiver.legacy import paster
 
 def main() -> None:
     """Replace this process by the ckan command."""
-    parser = argparse.ArgumentParser(
-        description="Bring the archivals of release 0.1 into the table archival."
-    )
-    parser.add_argument(
-        "-w", "--write", action="store_true", help="write them; without it, only tell what would be"
-    )
+    parser = argparse.ArgumentParser(description="Bring the archivals of release 0.1 into the table archival.")
+    parser.add_argument("-w", "--write", action="store_true", help="write them; without it, only tell what would be")
     parser.add_argument("ini", help="CKAN's configuration file")
     options = parser.parse_args()
     line = ["ckan", "-c", options.ini, "archiver", "migrate-task-status"]

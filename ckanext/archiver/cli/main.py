@@ -93,9 +93,7 @@ def _numbers() -> dict[str, Any]:
             WHERE r.state = 'active' AND p.state = 'active' GROUP BY 1 ORDER BY 2 DESC
         """)
     ).all()
-    waiting = connection.execute(
-        sa.text("SELECT queue, count(*) FROM archiver_request GROUP BY 1 ORDER BY 1")
-    ).all()
+    waiting = connection.execute(sa.text("SELECT queue, count(*) FROM archiver_request GROUP BY 1 ORDER BY 1")).all()
     return {
         "resources": total,
         "looked_at": sum(row[1] for row in rows),
@@ -190,14 +188,11 @@ class _CheckCommand(click.Command):
     type=click.Choice(config.MODES),
     help="archive reads the whole file, check as little as possible.",
 )
-@click.option(
-    "--allow", multiple=True, metavar="NETWORK-OR-HOST", help="Visit this address although it is not public."
-)
-@click.option(
-    "--ca-bundle", type=click.Path(exists=True, dir_okay=False), help="PEM file of certificates to trust."
-)
-def check(urls: tuple[str, ...], format_: str, as_json: bool, mode: str | None, allow: tuple[str, ...],
-          ca_bundle: str | None) -> None:  # fmt: skip
+@click.option("--allow", multiple=True, metavar="NETWORK-OR-HOST", help="Visit this address although it is not public.")
+@click.option("--ca-bundle", type=click.Path(exists=True, dir_okay=False), help="PEM file of certificates to trust.")
+def check(
+    urls: tuple[str, ...], format_: str, as_json: bool, mode: str | None, allow: tuple[str, ...], ca_bundle: str | None
+) -> None:
     """Look at links as the archiver does, without touching the database.
 
     With - for URL, links are read from standard input, one a line, or as JSON lines with "url" and maybe "format"
@@ -207,13 +202,18 @@ def check(urls: tuple[str, ...], format_: str, as_json: bool, mode: str | None, 
     """
     try:
         policy = config.policy()
-        policy = replace(policy, allowed_addresses=(*policy.allowed_addresses, *allow),
-                         ca_bundle=ca_bundle or policy.ca_bundle)  # fmt: skip
+        policy = replace(
+            policy, allowed_addresses=(*policy.allowed_addresses, *allow), ca_bundle=ca_bundle or policy.ca_bundle
+        )
         addresses.Guard(policy.allowed_addresses)
     except (ConfigError, ValueError) as e:
         raise click.BadParameter(str(e)) from e
-    settings: dict[str, Any] = {"limits": config.limits(), "policy": policy, "rules": config.rules(),
-                                "check_only": (mode or config.mode()) == "check"}  # fmt: skip
+    settings: dict[str, Any] = {
+        "limits": config.limits(),
+        "policy": policy,
+        "rules": config.rules(),
+        "check_only": (mode or config.mode()) == "check",
+    }
     if "-" in urls:
         if len(urls) > 1:
             raise click.UsageError("Give either URLs or -, not both.")
@@ -286,9 +286,7 @@ def _checked(result: dict[str, Any]) -> str:
 
 @archiver.command()
 @click.option("--queue", type=click.Choice([*enqueue.QUEUES, "all"]), default="all", show_default=True)
-@click.option(
-    "--concurrency", type=click.IntRange(1), help="Archivals at a time. [default: 16, with prefork 2]"
-)
+@click.option("--concurrency", type=click.IntRange(1), help="Archivals at a time. [default: 16, with prefork 2]")
 @click.option("--pool", type=click.Choice(["threads", "prefork"]), default="threads", show_default=True)
 @click.pass_context
 def worker(ctx: click.Context, queue: str, concurrency: int | None, pool: str) -> None:

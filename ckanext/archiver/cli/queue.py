@@ -44,13 +44,9 @@ _STATES = {
     type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]),
     help="Only resources that were created or changed since then (UTC).",
 )
-@click.option(
-    "--limit", type=click.IntRange(1), metavar="N", help="N links at most: those checked longest ago."
-)
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="N links at most: those checked longest ago.")
 @click.option("--dry-run", is_flag=True, help="Say how many, and request nothing.")
-@click.option(
-    "--confirm-now", is_flag=True, help="Show a link that fails as failing after its first failure."
-)
+@click.option("--confirm-now", is_flag=True, help="Show a link that fails as failing after its first failure.")
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
 @click.option("--wait", is_flag=True, help="Wait until the archivals are done, showing progress.")
 def update(
@@ -94,9 +90,7 @@ def update(
         with rounds.Wanted(condition, params, limit) as wanted:
             numbers.update(selected=wanted.count, hosts=wanted.hosts())
             if not dry_run:
-                numbers["requested"] = _put(
-                    wanted, queue, enqueue.CONFIRM if confirm_now else "command", quiet=as_json
-                )
+                numbers["requested"] = _put(wanted, queue, enqueue.CONFIRM if confirm_now else "command", quiet=as_json)
                 _dispatch(queue)
             _tell(numbers, dry_run=dry_run, as_json=as_json)
             if wait and not dry_run:
@@ -169,8 +163,11 @@ def _put(wanted: rounds.Wanted, queue: str, reason: str, *, quiet: bool) -> int:
         if show:
             rate = done / max(time.monotonic() - began, 0.001)
             left = status_.duration((wanted.count - done) / rate)
-            click.echo(f"\r{done:,} of {wanted.count:,} looked at, {put:,} requested, {rate:,.0f}/s, {left} left   ",
-                       nl=False, err=True)  # fmt: skip
+            click.echo(
+                f"\r{done:,} of {wanted.count:,} looked at, {put:,} requested, {rate:,.0f}/s, {left} left   ",
+                nl=False,
+                err=True,
+            )
     if show:
         click.echo(err=True)
     return put
@@ -180,19 +177,21 @@ def _tell(numbers: Params, *, dry_run: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({**numbers, "dry_run": dry_run}))
     elif dry_run:
-        click.echo(f"{_count(numbers['selected'], 'archival')} on {_count(numbers['hosts'], 'host')} would be "
-                   f"requested on queue {numbers['queue']}.")  # fmt: skip
+        click.echo(
+            f"{_count(numbers['selected'], 'archival')} on {_count(numbers['hosts'], 'host')} would be "
+            f"requested on queue {numbers['queue']}."
+        )
     else:
         known = numbers["selected"] - numbers["requested"]
         again = f" {known:,} {'was' if known == 1 else 'were'} requested already." if known else ""
-        click.echo(
-            f"{_count(numbers['requested'], 'archival')} requested on queue {numbers['queue']}.{again}"
-        )
+        click.echo(f"{_count(numbers['requested'], 'archival')} requested on queue {numbers['queue']}.{again}")
         if numbers["queue"] == enqueue.BULK and numbers["requested"]:
             found = status_.eta()
             if found is not None:
-                click.echo(f"At the rate of the last {status_.RATE_MINUTES} minutes the queue is done in about "
-                           f"{status_.duration(found)}.")  # fmt: skip
+                click.echo(
+                    f"At the rate of the last {status_.RATE_MINUTES} minutes the queue is done in about "
+                    f"{status_.duration(found)}."
+                )
 
 
 def _count(number: int, what: str) -> str:
@@ -211,16 +210,15 @@ def _dispatch(queue: str) -> None:
         click.secho(f"{trouble.rstrip('.')}. The requests are kept in the database.", fg="yellow", err=True)
         return
     if not seen:
-        click.secho(f"No worker reads queue {queue}. Start one: ckan archiver worker --queue {queue}",
-                    fg="yellow", err=True)  # fmt: skip
+        click.secho(
+            f"No worker reads queue {queue}. Start one: ckan archiver worker --queue {queue}", fg="yellow", err=True
+        )
 
 
 def _wait(wanted: rounds.Wanted) -> None:
     """Show progress until nothing that is wanted is open. Standard output is left to the numbers."""
     left = wanted.open()
-    with click.progressbar(
-        length=left, label="Archiving", show_eta=True, show_pos=True, file=sys.stderr
-    ) as bar:
+    with click.progressbar(length=left, label="Archiving", show_eta=True, show_pos=True, file=sys.stderr) as bar:
         while left:
             time.sleep(0.5)
             now = wanted.open()

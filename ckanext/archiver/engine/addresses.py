@@ -123,9 +123,7 @@ class Guard:
         if address is None:
             return False
         inner = _unwrapped(address)
-        return is_public(inner) or any(
-            _within(x, network) for x in (address, inner) for network in self._networks
-        )
+        return is_public(inner) or any(_within(x, network) for x in (address, inner) for network in self._networks)
 
     def allows(self, host: str, ip: str) -> bool:
         """Whether this address may be visited as an address of ``host`` (as in ``urls.Target.host``)."""
@@ -178,9 +176,7 @@ def _network(entry: str) -> Network | None:
         return ipaddress.ip_network(text)
     except ValueError as error:
         if "/" in text or ":" in text or text.replace(".", "").isdigit():
-            raise ValueError(
-                f"{entry!r} in the list of allowed addresses is not a network: {error}."
-            ) from None
+            raise ValueError(f"{entry!r} in the list of allowed addresses is not a network: {error}.") from None
         return None
 
 

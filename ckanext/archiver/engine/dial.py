@@ -158,9 +158,7 @@ def _not_connected(error: OSError, host: str, port: int, patience: Patience) -> 
 
 def _only_ipv6(host: str, port: int, patience: Patience) -> bool:
     try:
-        answers: list[addresses.Answer] = addresses.resolve(
-            host, port, patience.left(patience.limits.connect_timeout)
-        )
+        answers: list[addresses.Answer] = addresses.resolve(host, port, patience.left(patience.limits.connect_timeout))
     except (addresses.HostNotFound, addresses.ResolverFailed):
         return False
     return all(answer[0] == socket.AF_INET6 for answer in answers)

@@ -205,11 +205,7 @@ _SIGNATURES = {
 _ZIP_START = re.compile(rb"PK(?:\x03\x04|\x05\x06|\x07\x08)")
 _ZIP_TYPES = frozenset(
     {kind for extension, kind in _TYPES.items() if extension in (".zip", ".kmz", ".jar")}
-    | {
-        kind
-        for kind in _TYPES.values()
-        if "openxml" in kind or "opendocument" in kind or kind.endswith("+zip")
-    }
+    | {kind for kind in _TYPES.values() if "openxml" in kind or "opendocument" in kind or kind.endswith("+zip")}
     | {
         "application/vnd.ms-excel.sheet.macroenabled.12",
         "application/vnd.ms-excel.sheet.binary.macroenabled.12",
@@ -259,9 +255,7 @@ _EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,10}")
 _DEVICES = re.compile(r"(?:CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(?:COM|LPT)[0-9¹²³])\s*(?:\.|$)", re.I)
 # Extensions that say how an answer was made, not what it is; a web server that serves the copies might run
 # them.
-_SCRIPTS = re.compile(
-    r"\.(?:php\d?|phtml|phar|aspx?|ashx|asmx|axd|jspx?|do|action|f?cgi|pl|cfm|shtml?)", re.I
-)
+_SCRIPTS = re.compile(r"\.(?:php\d?|phtml|phar|aspx?|ashx|asmx|axd|jspx?|do|action|f?cgi|pl|cfm|shtml?)", re.I)
 
 
 def filename(content_disposition: str | None, url: str, mimetype: str | None = None) -> str:
@@ -314,9 +308,7 @@ def _disposition_name(header: str) -> str:
 def _plain_name(value: str) -> str:
     if value.startswith('"'):
         # Only \" and \\ are escapes here: old browsers and servers send C:\folder\file.csv.
-        value = re.sub(
-            r'\\(["\\])', r"\1", value[1:-1] if value.endswith('"') and len(value) > 1 else value[1:]
-        )
+        value = re.sub(r'\\(["\\])', r"\1", value[1:-1] if value.endswith('"') and len(value) > 1 else value[1:])
     # Neither encoded words nor percent escapes belong here (RFC 6266 appendix C), but servers send them and
     # browsers read them.
     if _ENCODED_WORD.fullmatch(value):

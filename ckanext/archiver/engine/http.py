@@ -424,9 +424,7 @@ class _Visit:
             **extra,
             **dict(line.headers),
         }
-        text = f"{method} {place} HTTP/1.1\r\n" + "".join(
-            f"{name}: {value}\r\n" for name, value in fields.items()
-        )
+        text = f"{method} {place} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields.items())
         self.requests += 1
         line.stream.send(f"{text}\r\n".encode("latin-1"))
         head, ahead = wire.read_head(line.stream)
@@ -457,9 +455,7 @@ class _Visit:
     def _ok(self, detail: str, answer: _Answer, first: bytes = b"", **more: Any) -> Outcome:
         head, url = answer.head, answer.target.url
         disposition = head.get("content-disposition") or None
-        kind = filenames.mimetype(
-            head.get("content-type") or None, first, filenames.filename(disposition, url)
-        )
+        kind = filenames.mimetype(head.get("content-type") or None, first, filenames.filename(disposition, url))
         return self._outcome(
             cause=Cause.OK,
             detail=detail,

@@ -75,13 +75,7 @@ def complete(url: str, format: str) -> str | None:
         return None
     missing = "&".join(f"{name}={value}" for name, value in quirk.ask if name.lower() not in given)
     # What is there stays as it is, byte for byte: MapServer's ?map=... must come first.
-    glue = (
-        ""
-        if parts.query.endswith("&") or (url.endswith("?") and not parts.query)
-        else "&"
-        if parts.query
-        else "?"
-    )
+    glue = "" if parts.query.endswith("&") or (url.endswith("?") and not parts.query) else "&" if parts.query else "?"
     return url + glue + missing
 
 

@@ -20,14 +20,11 @@ REASONS: dict[str, str] = {
     "ok-checked": N_("The link works."),
     "ok-not-modified": N_("The file has not changed."),
     "ok-undecodable": N_(
-        "The link works. The server compresses the file in a way the archiver does not read,"
-        " so no copy is made."
+        "The link works. The server compresses the file in a way the archiver does not read, so no copy is made."
     ),
     "ok-upload": N_("The file is stored in this portal."),
     # too-large
-    "too-large": N_(
-        "The link works. The file is larger than the {limit} bytes that are kept, so no copy is made."
-    ),
+    "too-large": N_("The link works. The file is larger than the {limit} bytes that are kept, so no copy is made."),
     "too-large-announced": N_(
         "The link works. The file has {size} bytes; no more than {limit} are kept, so no copy is made."
     ),
@@ -88,28 +85,21 @@ REASONS: dict[str, str] = {
     "proxy-no-connection": N_("The proxy could not connect to the server {host}."),
     # tls
     "tls-expired": N_("The certificate of {host} expired on {date}."),
-    "tls-expired-issuer": N_(
-        "The certificate of {issuer}, which stands behind that of {host}, expired on {date}."
-    ),
+    "tls-expired-issuer": N_("The certificate of {issuer}, which stands behind that of {host}, expired on {date}."),
     "tls-not-yet-valid": N_("The certificate of {host} is not valid before {date}."),
     "tls-wrong-host": N_("The certificate is for {names}, not {host}."),
     "tls-self-signed": N_("The certificate of {host} is self-signed, so browsers warn of it."),
     "tls-incomplete-chain": N_(
-        "The certificate of {host} cannot be verified:"
-        " the server does not send the intermediate certificate {issuer}."
+        "The certificate of {host} cannot be verified: the server does not send the intermediate certificate {issuer}."
     ),
-    "tls-unknown-issuer": N_(
-        "The certificate of {host} comes from {issuer}, which is not a known authority."
-    ),
+    "tls-unknown-issuer": N_("The certificate of {host} comes from {issuer}, which is not a known authority."),
     "tls-incomplete-or-unknown": N_(
         "The certificate of {host} cannot be verified: the server does not send the intermediate certificate"
         " {issuer}, or {issuer} is not a known authority."
     ),
     "tls-other": N_("The certificate of {host} cannot be verified ({problem})."),
     # blocked
-    "http-blocked": N_(
-        "The server does not let the archiver see the file ({status} {phrase}); people may get it."
-    ),
+    "http-blocked": N_("The server does not let the archiver see the file ({status} {phrase}); people may get it."),
     "http-busy": N_("The server asks for patience ({status} {phrase})."),
     "challenge": N_("The server wants to see a browser before it shows the file ({status} {phrase})."),
     "ftp-login": N_("The FTP server asks for a login ({status})."),

@@ -22,20 +22,17 @@ MAX_TEXT = 200
 # meant, and words nobody defined.
 DATA_FORMATS = frozenset(
     # tables, documents
-    ["csv", "tsv", "xls", "xlsx", "xlsb", "xlsm", "ods", "odt", "odp", "doc", "docx", "ppt", "pptx", "pdf",
-    "px"]
+    ["csv", "tsv", "xls", "xlsx", "xlsb", "xlsm", "ods", "odt", "odp", "doc", "docx", "ppt", "pptx", "pdf", "px"]
     # structured and linked data
-    + ["json", "jsonl", "ndjson", "xml", "yaml", "rdf", "ttl", "turtle", "n3", "nt", "nq", "trig", "owl",
-    "json-ld"] + ["jsonld", "n-triples", "n-quads", "xsd", "sdmx", "iati", "rss", "atom", "ics", "ical",
-    "gtfs", "netex"]
+    + ["json", "jsonl", "ndjson", "xml", "yaml", "rdf", "ttl", "turtle", "n3", "nt", "nq", "trig", "owl", "json-ld"]
+    + ["jsonld", "n-triples", "n-quads", "xsd", "sdmx", "iati", "rss", "atom", "ics", "ical", "gtfs", "netex"]
     # maps and scientific data
-    + ["geojson", "topojson", "gml", "kml", "kmz", "gpx", "shp", "shapefile", "gpkg", "geopackage", "tif",
-    "tiff"] + ["geotiff", "dwg", "dxf", "las", "laz", "mbtiles", "nc", "netcdf", "hdf", "hdf5", "grib",
-    "parquet", "avro"]
+    + ["geojson", "topojson", "gml", "kml", "kmz", "gpx", "shp", "shapefile", "gpkg", "geopackage", "tif", "tiff"]
+    + ["geotiff", "dwg", "dxf", "las", "laz", "mbtiles", "nc", "netcdf", "hdf", "hdf5", "grib", "parquet", "avro"]
     # archives, databases, media
-    + ["zip", "gz", "gzip", "7z", "rar", "tar", "tgz", "bz2", "mdb", "accdb", "dbf", "sqlite", "sav", "dta",
-    "txt"] + ["jpg", "jpeg", "png", "gif", "svg", "mp3", "mp4", "wav"]
-)  # fmt: skip
+    + ["zip", "gz", "gzip", "7z", "rar", "tar", "tgz", "bz2", "mdb", "accdb", "dbf", "sqlite", "sav", "dta", "txt"]
+    + ["jpg", "jpeg", "png", "gif", "svg", "mp3", "mp4", "wav"]
+)
 
 # Byte order mark, blanks, comments, processing instructions. Each can be read in one way only: with ".*?" a thousand
 # comments could be read in 2**1000 ways, and whoever serves them would hold a worker for ever.

@@ -415,9 +415,7 @@ def _request_target(tail: str) -> str:
     """Path and query of what follows the authority; the fragment is never sent (RFC 9110 §4.2.5)."""
     tail = tail.partition("#")[0]
     path, question, query = tail.partition("?")
-    path = _NOT_PATH.sub(
-        _escape, path.replace("\\", "/")
-    )  # WHATWG: a backslash is a slash, but not in the query
+    path = _NOT_PATH.sub(_escape, path.replace("\\", "/"))  # WHATWG: a backslash is a slash, but not in the query
     return _without_dots(path) + question + _NOT_QUERY.sub(_escape, query)
 
 

@@ -101,9 +101,7 @@ class Stream:
             self._send_all(memoryview(data))
         except TimeoutError:
             self.patience.left(1)
-            raise unreachable(
-                "first-byte-timeout", seconds=_seconds(self.patience.limits.first_byte_timeout)
-            ) from None
+            raise unreachable("first-byte-timeout", seconds=_seconds(self.patience.limits.first_byte_timeout)) from None
         except ConnectionError:
             # The answer may already be here: servers refuse a request early and close (RFC 9112 §9.5).
             return

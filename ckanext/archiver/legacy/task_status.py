@@ -32,9 +32,15 @@ KNOWN = "There already, left as it is"
 NEITHER = "Nothing known but a status that no release had"
 
 _CAUSES = {
-    0: Cause.OK, 1: Cause.OK, 10: Cause.BAD_URL, 11: Cause.UNREACHABLE, 12: Cause.SERVER_ERROR,
-    21: Cause.TOO_LARGE, 22: Cause.OWN_FAULT, 23: Cause.OWN_FAULT,
-}  # fmt: skip
+    0: Cause.OK,
+    1: Cause.OK,
+    10: Cause.BAD_URL,
+    11: Cause.UNREACHABLE,
+    12: Cause.SERVER_ERROR,
+    21: Cause.TOO_LARGE,
+    22: Cause.OWN_FAULT,
+    23: Cause.OWN_FAULT,
+}
 _VERDICTS = {True: Verdict.BROKEN, False: Verdict.OK, None: Verdict.NOT_SURE}
 
 _FROM = """

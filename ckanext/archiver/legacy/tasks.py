@@ -42,20 +42,20 @@ def update_resource_now(resource_id: str, queue: str = "bulk") -> str | None:
         return None
     outcome, archival = result.outcome, result.archival
     if outcome.cause is not Cause.OK:
-        log.info(
-            "Resource %s was not archived: %s", resource_id, reasons.reason(outcome.detail, outcome.facts)
-        )
+        log.info("Resource %s was not archived: %s", resource_id, reasons.reason(outcome.detail, outcome.facts))
         return None
-    return json.dumps({
-        "size": archival["size"],
-        "hash": archival["hash"],
-        "mimetype": archival["mimetype"],
-        "cache_filepath": archival["cache_filepath"],
-        "cache_url": archival["cache_url"],
-        "url_redirected_to": archival["url_redirected_to"],
-        "request_type": "GET",
-        "headers": dict(outcome.headers),
-    })  # fmt: skip
+    return json.dumps(
+        {
+            "size": archival["size"],
+            "hash": archival["hash"],
+            "mimetype": archival["mimetype"],
+            "cache_filepath": archival["cache_filepath"],
+            "cache_url": archival["cache_url"],
+            "url_redirected_to": archival["url_redirected_to"],
+            "request_type": "GET",
+            "headers": dict(outcome.headers),
+        }
+    )
 
 
 def update_package_now(package_id: str, queue: str = "bulk") -> None:
@@ -137,8 +137,13 @@ def link_checker(context: str, data: str) -> str:
     return json.dumps({name.lower(): value for name, value in outcome.headers.items()})
 
 
-def download(context: Any, resource: dict[str, Any], url_timeout: float = 30,
-             max_content_length: int | str = "default", method: str = "GET") -> dict[str, Any]:  # fmt: skip
+def download(
+    context: Any,
+    resource: dict[str, Any],
+    url_timeout: float = 30,
+    max_content_length: int | str = "default",
+    method: str = "GET",
+) -> dict[str, Any]:
     """Download a resource's file to a temporary one, which the caller removes.
 
     :param url_timeout: seconds to wait for the answer
@@ -168,8 +173,13 @@ def download(context: Any, resource: dict[str, Any], url_timeout: float = 30,
     }
 
 
-def archive_resource(context: Any, resource: dict[str, Any], log: Any = None, result: dict[str, Any] | None = None,
-                     url_timeout: float = 30) -> dict[str, Any]:  # fmt: skip
+def archive_resource(
+    context: Any,
+    resource: dict[str, Any],
+    log: Any = None,
+    result: dict[str, Any] | None = None,
+    url_timeout: float = 30,
+) -> dict[str, Any]:
     """Put a file that ``download`` gave into the archive.
 
     :returns: ``cache_filepath`` and ``cache_url``

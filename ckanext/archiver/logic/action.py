@@ -74,9 +74,7 @@ def archiver_dataset_show(context: Any, data_dict: dict[str, Any]) -> dict[str, 
     tk.check_access("archiver_dataset_show", context, {"id": package.id})
     archivals = Archival.get_for_package(package.id)
     if not archivals:
-        raise tk.ObjectNotFound(
-            tk._("No resource of the dataset {id} has been looked at yet.").format(id=id_)
-        )
+        raise tk.ObjectNotFound(tk._("No resource of the dataset {id} has been looked at yet.").format(id=id_))
     return aggregate_archivals_for_a_dataset(archivals)
 
 

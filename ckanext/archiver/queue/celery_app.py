@@ -22,9 +22,7 @@ log = logging.getLogger(__name__)
 QUEUE_NAMES = ("priority", "bulk")
 
 # By the name that URLs have, so that it stands in the log as ever, and holds for the broker that another stands in for.
-TRANSPORT_ALIASES.update(
-    dict.fromkeys(("redis", "rediss"), "ckanext.archiver.queue.redis_transport:Transport")
-)
+TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), "ckanext.archiver.queue.redis_transport:Transport"))
 
 
 def settings() -> dict[str, Any]:

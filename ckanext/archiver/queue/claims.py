@@ -84,16 +84,18 @@ def claim(
     tokens = [leases.take() for _ in messages]
     claims: dict[str, Claim | None | Alone] = {}
     try:
-        params = {"ids": [message.resource_id for message in messages], "tokens": tokens, "at_once": at_once,
-                  "queues": [message.queue for message in messages]}  # fmt: skip
+        params = {
+            "ids": [message.resource_id for message in messages],
+            "tokens": tokens,
+            "at_once": at_once,
+            "queues": [message.queue for message in messages],
+        }
         connection = model.Session.connection()
         taken = connection.execute(
             _CLAIM_WAITING if wait else _CLAIM_FREE,
             {**params, "worker": worker_id, "lease": config.lease_seconds()},
         )
-        claims.update(
-            {row["token"]: Claim(worker_id=worker_id, at_once=at_once, **row) for row in taken.mappings()}
-        )
+        claims.update({row["token"]: Claim(worker_id=worker_id, at_once=at_once, **row) for row in taken.mappings()})
         if not wait and len(claims) < len(messages):
             # What could be claimed and was not is locked; what was claimed just now cannot be any more.
             locked = connection.execute(_LOCKED_NOW, params).scalars().all()
@@ -184,10 +186,15 @@ def give_back(returns: Sequence[Return]) -> set[str]:
     :returns: the tokens of those that were still ours
     """
     back = [
-        {"resource_id": one.claim.resource_id, "token": one.claim.token, "delay": one.delay,
-         "attempts": one.attempts, "held": one.held}
+        {
+            "resource_id": one.claim.resource_id,
+            "token": one.claim.token,
+            "delay": one.delay,
+            "attempts": one.attempts,
+            "held": one.held,
+        }
         for one in returns
-    ]  # fmt: skip
+    ]
     connection = model.Session.connection()
     return set(connection.execute(_GIVE_BACK, {"back": json.dumps(back)}).scalars())
 
@@ -231,8 +238,7 @@ def still_ours(claims: Sequence[Claim], *, wait: bool = True) -> dict[str, Wante
     params = {"ids": [claim.resource_id for claim in claims], "tokens": [claim.token for claim in claims]}
     rows = model.Session.connection().execute(_OURS_WAITING if wait else _OURS_FREE, params)
     return {
-        row.token: Wanted(row.now.astimezone(timezone.utc), row.url, row.url_type, row.last_modified)
-        for row in rows
+        row.token: Wanted(row.now.astimezone(timezone.utc), row.url, row.url_type, row.last_modified) for row in rows
     }
 
 
@@ -292,8 +298,10 @@ def update_free(changes: str, condition: str) -> str:
 def take_in_hand(resource_ids: Sequence[str]) -> None:
     """Note, in the caller's transaction, that the message for these resources has come: what is not claimed soon is
     sent again."""
-    statement = update_free("sent_until = now() + :seconds * interval '1 second'",
-                            "resource_id = ANY(:ids) AND sent_until IS NOT NULL AND lease_token IS NULL")  # fmt: skip
+    statement = update_free(
+        "sent_until = now() + :seconds * interval '1 second'",
+        "resource_id = ANY(:ids) AND sent_until IS NOT NULL AND lease_token IS NULL",
+    )
     params = {"ids": list(resource_ids), "seconds": IN_HAND_SECONDS}
     model.Session.connection().execute(sa.text(statement), params)
 

@@ -212,8 +212,14 @@ def tick_priority() -> int:
     per_host = _per_host()
     due: list[str] = []
     if room > 0:
-        params = {"room": room, "grace": PRIORITY_GRACE, "sent": SENT_SECONDS, "at_once": AT_ONCE,
-                  "unpaced": per_host is None, "per_host": per_host or 0}  # fmt: skip
+        params = {
+            "room": room,
+            "grace": PRIORITY_GRACE,
+            "sent": SENT_SECONDS,
+            "at_once": AT_ONCE,
+            "unpaced": per_host is None,
+            "per_host": per_host or 0,
+        }
         due = list(model.Session.connection().execute(sa.text(_PRIORITY), params).scalars())
     return _send(due, enqueue.PRIORITY)
 
@@ -372,7 +378,5 @@ def worker_seen(queue: str) -> bool:
         SELECT 1 FROM archiver_worker
         WHERE seen_at > now() - :dead * interval '1 second' AND :queue = ANY(string_to_array(queues, ','))
     """)
-    row = model.Session.connection().execute(
-        statement, {"dead": config.worker_dead_seconds(), "queue": queue}
-    )
+    row = model.Session.connection().execute(statement, {"dead": config.worker_dead_seconds(), "queue": queue})
     return row.first() is not None

@@ -79,8 +79,13 @@ def put_changed(session: Any, resource_id: str, *, is_new: bool, url_changed: bo
     :param url_changed: CKAN says that its URL (or uploaded file) changed
     :returns: whether a request was put
     """
-    params = {"resource_id": resource_id, "queue": PRIORITY, "reason": "changed",
-              "is_new": is_new, "url_changed": url_changed}  # fmt: skip
+    params = {
+        "resource_id": resource_id,
+        "queue": PRIORITY,
+        "reason": "changed",
+        "is_new": is_new,
+        "url_changed": url_changed,
+    }
     put = session.connection().execute(sa.text(_CHANGED), params).first() is not None
     if put:
         outbox.send_after_commit(session, resource_id)
@@ -169,9 +174,7 @@ def cancel_resource(session: Any, resource_id: str) -> None:
 
 def cancel_package(session: Any, package_id: str) -> None:
     """Withdraw the requests for all resources of a dataset, in the caller's transaction."""
-    session.connection().execute(
-        sa.text("DELETE FROM archiver_request WHERE package_id = :id"), {"id": package_id}
-    )
+    session.connection().execute(sa.text("DELETE FROM archiver_request WHERE package_id = :id"), {"id": package_id})
 
 
 def purge_resource(session: Any, resource_id: str) -> None:

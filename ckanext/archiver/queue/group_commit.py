@@ -58,9 +58,7 @@ class Group(Generic[Item, Done]):
     :param alone: does one item, may wait, and raises what there is to raise
     """
 
-    def __init__(
-        self, together: Callable[[list[Item]], list[Done | Alone]], alone: Callable[[Item], Done]
-    ) -> None:
+    def __init__(self, together: Callable[[list[Item]], list[Done | Alone]], alone: Callable[[Item], Done]) -> None:
         self._together = together
         self._alone = alone
         self._lock = threading.Lock()

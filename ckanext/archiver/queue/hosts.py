@@ -173,9 +173,7 @@ def is_network_failure(outcome: Outcome) -> bool:
 
 def may_be_ours(outcome: Outcome) -> bool:
     """Whether it would look so if our own network, name server, clock or list of authorities were at fault."""
-    return not outcome.hops and (
-        outcome.cause in (Cause.UNREACHABLE, Cause.TLS) or outcome.detail == "dns-not-found"
-    )
+    return not outcome.hops and (outcome.cause in (Cause.UNREACHABLE, Cause.TLS) or outcome.detail == "dns-not-found")
 
 
 @dataclass(frozen=True)

@@ -79,9 +79,7 @@ def deliver(token: str) -> int:
             _tell(dict(row))
             # A subscriber may have left our session in any state.
             model.Session.rollback()
-            model.Session.connection().execute(
-                sa.text("DELETE FROM archiver_notice WHERE id = :id"), {"id": row["id"]}
-            )
+            model.Session.connection().execute(sa.text("DELETE FROM archiver_notice WHERE id = :id"), {"id": row["id"]})
             model.Session.commit()
     return len(rows)
 
@@ -139,8 +137,14 @@ def deliver_left(limit: int = 100) -> int:
     """
     token = leases.take()
     try:
-        params = {"token": token, "worker": leases.worker_id(), "direct": leases.DIRECT, "limit": limit,
-                  "lease": LEASE_SECONDS, "dead": config.worker_dead_seconds()}  # fmt: skip
+        params = {
+            "token": token,
+            "worker": leases.worker_id(),
+            "direct": leases.DIRECT,
+            "limit": limit,
+            "lease": LEASE_SECONDS,
+            "dead": config.worker_dead_seconds(),
+        }
         taken = model.Session.connection().execute(sa.text(_TAKE), params).mappings().all()
         for notice in taken:
             if notice["attempts"] > MOST_ATTEMPTS:

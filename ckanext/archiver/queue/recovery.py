@@ -171,14 +171,15 @@ def find_lost_messages() -> int:
     empty = broker.on_kept_connection(
         lambda connection: [queue for queue in enqueue.QUEUES if broker.queue_length(connection, queue) == 0]
     )
-    statement = sa.text(claims.update_free("sent_until = NULL", """
+    statement = sa.text(
+        claims.update_free(
+            "sent_until = NULL",
+            """
         queue = ANY(:empty) AND lease_token IS NULL AND sent_until > now()
-        AND sent_until < now() + (:sent - 10) * interval '1 second'"""))  # fmt: skip
-    lost = (
-        model.Session.connection()
-        .execute(statement, {"empty": empty, "sent": dispatch.SENT_SECONDS})
-        .rowcount
+        AND sent_until < now() + (:sent - 10) * interval '1 second'""",
+        )
     )
+    lost = model.Session.connection().execute(statement, {"empty": empty, "sent": dispatch.SENT_SECONDS}).rowcount
     model.Session.commit()
     if lost:
         log.info("%s messages were lost by the broker and are sent again", lost)
@@ -188,9 +189,7 @@ def find_lost_messages() -> int:
 def forget_old_checks() -> None:
     """Remove history that is too old."""
     model.Session.connection().execute(
-        sa.text(
-            "DELETE FROM archival_check WHERE checked_at < timezone('utc', now()) - :days * interval '1 day'"
-        ),
+        sa.text("DELETE FROM archival_check WHERE checked_at < timezone('utc', now()) - :days * interval '1 day'"),
         {"days": config.history_days()},
     )
     model.Session.commit()

@@ -119,9 +119,7 @@ class Wanted:
         source = "SELECT * FROM archiver_wanted WHERE number > :start AND number <= :start + :batch"
         for start in range(0, self.count, BATCH):
             with self._connection.begin():
-                put = enqueue.put_selected(
-                    self._connection, source, {"start": start, "batch": BATCH}, queue, reason
-                )  # fmt: skip
+                put = enqueue.put_selected(self._connection, source, {"start": start, "batch": BATCH}, queue, reason)
                 if put and queue == enqueue.BULK:
                     _begin(self._connection)
             yield put
@@ -225,8 +223,6 @@ def note_end() -> bool:
 def bookkeeping() -> Mapping[str, Any]:
     """``started_at`` of the round that is going on, if any, and ``last`` with ``started_at``, ``finished_at`` and
     ``checks`` of the last finished one, if any. Times are ISO 8601."""
-    value = model.Session.connection().execute(
-        sa.text("SELECT value FROM archiver_state WHERE key = 'round'")
-    ).scalar()  # fmt: skip
+    value = model.Session.connection().execute(sa.text("SELECT value FROM archiver_state WHERE key = 'round'")).scalar()
     found = json.loads(value) if isinstance(value, str) else value or {}
     return {key: one for key, one in found.items() if one is not None}

@@ -132,11 +132,19 @@ def keep_quiet_while_forking(threads: list[Jobs]) -> None:
 
 def alive(queues: list[str]) -> Jobs:
     """What every process that archives needs, pool processes too: a sign of life, and a look at what it forgot."""
-    return Jobs("alive", 0.2, [
-        Job("The sign of life", config.worker_dead_seconds() / 6,
-            lambda: recovery.show_alive(leases.worker_id(), queues), longest=1),
-        Job("Looking for forgotten leases", 2, lambda: recovery.return_forgotten(leases.worker_id())),
-    ])  # fmt: skip
+    return Jobs(
+        "alive",
+        0.2,
+        [
+            Job(
+                "The sign of life",
+                config.worker_dead_seconds() / 6,
+                lambda: recovery.show_alive(leases.worker_id(), queues),
+                longest=1,
+            ),
+            Job("Looking for forgotten leases", 2, lambda: recovery.return_forgotten(leases.worker_id())),
+        ],
+    )
 
 
 STALLED_SECONDS = 20
@@ -190,27 +198,33 @@ class Dispatcher:
         a_while = min(10.0, config.worker_dead_seconds() / 3)
         self.threads = [
             alive(queues),
-            Jobs("dispatcher", TICK_SECONDS, [
-                Job("Dispatching", TICK_SECONDS, dispatch.tick, longest=4),
-                Job("Looking for forgotten hosts", 60, dispatch.find_lost_hosts),
-                Job("Looking for lost messages", 10, recovery.find_lost_messages),
-            ]),
-            Jobs("housekeeper", 0.5, [
-                Job("Looking for dead workers", a_while, recovery.take_from_the_dead),
-                Job("Delivering left notices", a_while, notices.deliver_left),
-                Job("Refreshing the index", 2, indexing.refresh_left, rest=99),
-                Job("Sweeping", a_while, recovery.sweep),
-                Job("The regular round", 20, rounds.put_due),
-                Job("Looking for links in no schedule", 60, rounds.put_never_planned),
-                Job("Looking for the end of the round", 5, rounds.note_end),
-                Job("Forgetting old checks", 600, recovery.forget_old_checks),
-            ]),
-        ]  # fmt: skip
+            Jobs(
+                "dispatcher",
+                TICK_SECONDS,
+                [
+                    Job("Dispatching", TICK_SECONDS, dispatch.tick, longest=4),
+                    Job("Looking for forgotten hosts", 60, dispatch.find_lost_hosts),
+                    Job("Looking for lost messages", 10, recovery.find_lost_messages),
+                ],
+            ),
+            Jobs(
+                "housekeeper",
+                0.5,
+                [
+                    Job("Looking for dead workers", a_while, recovery.take_from_the_dead),
+                    Job("Delivering left notices", a_while, notices.deliver_left),
+                    Job("Refreshing the index", 2, indexing.refresh_left, rest=99),
+                    Job("Sweeping", a_while, recovery.sweep),
+                    Job("The regular round", 20, rounds.put_due),
+                    Job("Looking for links in no schedule", 60, rounds.put_never_planned),
+                    Job("Looking for the end of the round", 5, rounds.note_end),
+                    Job("Forgetting old checks", 600, recovery.forget_old_checks),
+                ],
+            ),
+        ]
         if begin_anew is not None:
             stall = Stall(queues, begin_anew)
-            self.threads.append(
-                Jobs("watch", 1, [Job("Looking whether messages come", 5, stall.look, longest=5)])
-            )
+            self.threads.append(Jobs("watch", 1, [Job("Looking whether messages come", 5, stall.look, longest=5)]))
 
     def start(self) -> None:
         for thread in self.threads:

@@ -140,9 +140,17 @@ def run(queue: str, concurrency: int | None, pool: str) -> int:
     if queue == "bulk":
         _be_a_batch_job()
     number = concurrency or DEFAULT_CONCURRENCY[pool]
-    arguments = ["worker", f"--queues={queue}", f"--concurrency={number}", f"--pool={pool}", "--loglevel=INFO",
-                 "--without-gossip", "--without-mingle", "--without-heartbeat",
-                 f"--hostname={queue}-{os.getpid()}@%h"]  # fmt: skip
+    arguments = [
+        "worker",
+        f"--queues={queue}",
+        f"--concurrency={number}",
+        f"--pool={pool}",
+        "--loglevel=INFO",
+        "--without-gossip",
+        "--without-mingle",
+        "--without-heartbeat",
+        f"--hostname={queue}-{os.getpid()}@%h",
+    ]
     with contextlib.suppress(SystemExit):
         app.worker_main(arguments)
     if not _told_to_stop.is_set():
@@ -175,8 +183,7 @@ def _begin_anew() -> None:
 def run_all(concurrency: int | None, pool: str) -> int:
     """Run one worker process per queue, so that the round can never fill the places that edits need."""
     children = [
-        subprocess.Popen(_command(queue, concurrency, pool), preexec_fn=_end_with_parent)
-        for queue in QUEUE_NAMES
+        subprocess.Popen(_command(queue, concurrency, pool), preexec_fn=_end_with_parent) for queue in QUEUE_NAMES
     ]
 
     told = set()
@@ -211,6 +218,15 @@ def _end_with_parent() -> None:
 def _command(queue: str, concurrency: int | None, pool: str) -> list[str]:
     import ckan.plugins.toolkit as tk
 
-    command = [os.path.join(os.path.dirname(sys.executable), "ckan"), "-c", tk.config["__file__"],
-               "archiver", "worker", "--queue", queue, "--pool", pool]  # fmt: skip
+    command = [
+        os.path.join(os.path.dirname(sys.executable), "ckan"),
+        "-c",
+        tk.config["__file__"],
+        "archiver",
+        "worker",
+        "--queue",
+        queue,
+        "--pool",
+        pool,
+    ]
     return command + (["--concurrency", str(concurrency)] if concurrency else [])

@@ -23,9 +23,7 @@ from .server import Conversation, Serve
 
 CSV = b"name,value\n" + b"".join(b"row %d,%d\n" % (n, n * n) for n in range(200))
 PAGE = (
-    b"<!DOCTYPE html>\n<html><head><title>Welcome</title></head><body><h1>Hello</h1>"
-    + b"x" * 500
-    + b"</body></html>"
+    b"<!DOCTYPE html>\n<html><head><title>Welcome</title></head><body><h1>Hello</h1>" + b"x" * 500 + b"</body></html>"
 )
 LIMIT = 100_000
 """``max_content_length`` of every case that does not say otherwise."""
@@ -75,11 +73,7 @@ def ok(body: bytes = CSV, *headers: str, length: int | None = -1, kind: str = "t
 
 def chunked(*pieces: bytes, end: bytes = b"0\r\n\r\n", extension: bytes = b"") -> bytes:
     coded = b"".join(b"%x%s\r\n%s\r\n" % (len(piece), extension, piece) for piece in pieces)
-    return (
-        answer("200 OK", b"", "Content-Type: text/csv", "Transfer-Encoding: chunked", length=None)
-        + coded
-        + end
-    )
+    return answer("200 OK", b"", "Content-Type: text/csv", "Transfer-Encoding: chunked", length=None) + coded + end
 
 
 def moved(where: str, status: str = "302 Found", *headers: str) -> bytes:
@@ -152,9 +146,7 @@ good("http-1.9", b"HTTP/1.9 200 OK\r\nContent-Length: %d\r\n\r\n" % len(CSV) + C
 good("early-hints", b"HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n" + ok())
 good("continue-and-processing", b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n" + ok())
 good("folded-header", ok(CSV, "X-Long: a", " b", "\tc"), expect={"etag": None})
-good(
-    "odd-header-lines", ok(CSV, "no colon here", ": no name", "bad name: x", "X-Nul: a\0b", "X-Umlaut: \xe4")
-)
+good("odd-header-lines", ok(CSV, "no colon here", ": no name", "bad name: x", "X-Nul: a\0b", "X-Umlaut: \xe4"))
 good("blank-before-colon", ok(CSV, f"Content-Length : {len(CSV)}", length=None))
 good("other-status-201", answer("201 Created", CSV))
 good("other-status-203", answer("203 Non-Authoritative Information", CSV))
@@ -199,9 +191,7 @@ _GZ = gzip.compress(CSV)
 _RAW_DEFLATE = zlib.compress(CSV)[2:-4]
 good("gzip", coded(_GZ, "gzip"), wire=len(_GZ))
 good("x-gzip", coded(_GZ, "x-gzip"), wire=len(_GZ))
-good(
-    "gzip-chunked", chunked(_GZ).replace(b"Transfer", b"Content-Encoding: gzip\r\nTransfer", 1), wire=len(_GZ)
-)
+good("gzip-chunked", chunked(_GZ).replace(b"Transfer", b"Content-Encoding: gzip\r\nTransfer", 1), wire=len(_GZ))
 good("gzip-as-transfer-coding", chunked(_GZ).replace(b"chunked", b"gzip, chunked", 1), wire=len(_GZ))
 good("gzip-members", coded(gzip.compress(CSV[:90]) + gzip.compress(CSV[90:]), "gzip"),
      wire=len(gzip.compress(CSV[:90]) + gzip.compress(CSV[90:])))  # fmt: skip
@@ -424,9 +414,7 @@ row(
     "server-error conflicting-length",
     "failing",
 )
-row(
-    "transfer-unknown", ok(CSV, "Transfer-Encoding: gzip", length=None), "server-error bad-framing", "failing"
-)
+row("transfer-unknown", ok(CSV, "Transfer-Encoding: gzip", length=None), "server-error bad-framing", "failing")
 row("chunk-size-word", chunked(CSV, end=b"zz\r\n"), "server-error bad-framing", "failing", 1, len(CSV))
 row("chunk-size-negative", chunked(CSV, end=b"-5\r\n"), "server-error bad-framing", "failing", 1, len(CSV))
 row(
@@ -589,9 +577,7 @@ row("redirect-refused", moved("http://127.0.0.1:{refused}/"), "unreachable refus
 
 async def _cookie_wall(talk: Conversation) -> None:
     known = "seen=yes" in talk.headers.get("cookie", "")
-    await talk.send(
-        ok() if known else moved("/redirect-cookie/data.csv", "302 Found", "Set-Cookie: seen=yes; Path=/")
-    )
+    await talk.send(ok() if known else moved("/redirect-cookie/data.csv", "302 Found", "Set-Cookie: seen=yes; Path=/"))
 
 
 # -- names and addresses -----------------------------------------------------------------------------------------
@@ -605,12 +591,8 @@ row(
     url="http://nowhere.example/x.csv",
     facts={"host": "nowhere.example"},
 )
-row(
-    "name-private", b"", "refused-by-policy address-refused", "not-sure", 0, url="http://inside.example/x.csv"
-)
-row(
-    "address-private", b"", "refused-by-policy address-refused", "not-sure", 0, url="http://192.168.1.1/x.csv"
-)
+row("name-private", b"", "refused-by-policy address-refused", "not-sure", 0, url="http://inside.example/x.csv")
+row("address-private", b"", "refused-by-policy address-refused", "not-sure", 0, url="http://192.168.1.1/x.csv")
 row("address-loopback-not-allowed", ok(), "refused-by-policy address-refused", "not-sure", 0,
     policy={"allowed_addresses": ()})  # fmt: skip
 row("address-odd-spelling", ok(), "refused-by-policy address-refused", "not-sure", 0,
@@ -681,9 +663,7 @@ for _code, _what, _verdict in (
     (500, "soft-404 soft-arcgis-failure", "failing"),
     (499, "blocked arcgis-login", "not-sure"),
 ):
-    _error = json.dumps(
-        {"error": {"code": _code, "message": "Invalid \u201cURL\u201d", "details": []}}
-    ).encode()
+    _error = json.dumps({"error": {"code": _code, "message": "Invalid \u201cURL\u201d", "details": []}}).encode()
     row(
         f"soft-arcgis-{_code}",
         ok(_error, kind="application/json"),
@@ -703,9 +683,7 @@ _CAPABILITIES = b'<?xml version="1.0"?><WMS_Capabilities version="1.3.0"></WMS_C
 
 def _service(bare: bytes, good: bytes = ok(_CAPABILITIES, kind="text/xml")) -> Serve:
     async def serve(talk: Conversation) -> None:
-        await talk.send(
-            good if "REQUEST=GetCapabilities" in talk.target and "SERVICE=W" in talk.target else bare
-        )
+        await talk.send(good if "REQUEST=GetCapabilities" in talk.target and "SERVICE=W" in talk.target else bare)
 
     return serve
 
@@ -845,9 +823,7 @@ def _by_method(head: bytes, ranged: bytes, whole: bytes) -> Serve:
 _PART = answer("206 Partial Content", b"x" * LARGE, f"Content-Range: bytes 0-{LARGE - 1}/{LARGE}")
 _WHOLE = ok(b"x" * LARGE)
 _NO = answer("405 x")
-check(
-    "check-head", ok(), 1, bytes_read=0, expect={"size": len(CSV), "hints": {"head": True}, "temp_path": None}
-)
+check("check-head", ok(), 1, bytes_read=0, expect={"size": len(CSV), "hints": {"head": True}, "temp_path": None})
 check(
     "check-head-405",
     _by_method(_NO, _PART, _WHOLE),

@@ -61,9 +61,7 @@ def make(
         .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
     )
     if hosts:
-        made = made.add_extension(
-            x509.SubjectAlternativeName([_general_name(host) for host in hosts]), critical=False
-        )
+        made = made.add_extension(x509.SubjectAlternativeName([_general_name(host) for host in hosts]), critical=False)
     if issuer_url:
         where = x509.AccessDescription(
             AuthorityInformationAccessOID.CA_ISSUERS, x509.UniformResourceIdentifier(issuer_url)
@@ -103,19 +101,13 @@ class Authority:
             "expired": self._context(make(HOST, root, hosts=hosts, ends=NOW - 10 * DAY)),
             "expired-issuer": self._context(make(HOST, old, hosts=hosts), old.certificate),
             "not-yet": self._context(make(HOST, root, hosts=hosts, begins=NOW + 10 * DAY)),
-            "wrong-host": self._context(
-                make("other.example", root, hosts=("other.example", "www.other.example"))
-            ),
+            "wrong-host": self._context(make("other.example", root, hosts=("other.example", "www.other.example"))),
             "no-names": self._context(make(HOST, root)),
             "self-signed": self._context(make(HOST, hosts=hosts)),
             "unknown": self._context(make(HOST, stranger, hosts=hosts), stranger.certificate),
-            "unknown-long": self._context(
-                make(HOST, stranger_middle, hosts=hosts), stranger_middle.certificate
-            ),
+            "unknown-long": self._context(make(HOST, stranger_middle, hosts=hosts), stranger_middle.certificate),
             "unknown-short": self._context(make(HOST, stranger, hosts=hosts)),
-            "incomplete": self._context(
-                make(HOST, middle, hosts=hosts, issuer_url="http://r11.example/r11.crt")
-            ),
+            "incomplete": self._context(make(HOST, middle, hosts=hosts, issuer_url="http://r11.example/r11.crt")),
             "incomplete-unsaid": self._context(make(HOST, middle, hosts=hosts)),
         }
         self.contexts["wants-certificate"] = self._context(make(HOST, root, hosts=hosts))

@@ -78,27 +78,109 @@ def connect(host: str, guard: Guard = STRANGER, timeout: float = 5) -> None:
 # -- judging -----------------------------------------------------------------------------------------------
 
 REFUSED = [
-    "0.0.0.0", "0.1.2.3", "10.0.0.1", "100.64.0.1", "100.127.255.255", "127.0.0.1", "127.255.255.254",
-    "169.254.169.254", "172.16.0.1", "172.31.255.255", "192.0.0.1", "192.0.0.9", "192.0.2.1", "192.88.99.1",
-    "192.168.1.1", "198.18.0.1", "198.19.255.255", "198.51.100.1", "203.0.113.1", "224.0.0.1", "239.255.255.255",
-    "240.0.0.1", "255.255.255.255",
-    "::", "::1", "::2", "::127.0.0.1", "::8.8.8.8", "fe80::1", "fe80::1%lo", "fec0::1", "fc00::1", "fd00:ec2::254",
-    "ff02::1", "ff0e::1", "100::1", "100:0:0:1::1", "2001:db8::1", "3fff::1", "5f00::1", "2001:2::1", "2001:10::1",
-    "::ffff:127.0.0.1", "::ffff:7f00:1", "::ffff:10.0.0.1", "::ffff:0.0.0.0", "::ffff:169.254.169.254",
-    "::ffff:0:127.0.0.1", "::ffff:0:8.8.8.8",
-    "64:ff9b::127.0.0.1", "64:ff9b::a9fe:a9fe", "64:ff9b::10.0.0.1", "64:ff9b:1::8.8.8.8", "64:ff9b:1:808:8:800::",
-    "64:ff9b:2::8.8.8.8", "64:ff9b::1:8.8.8.8",
-    "2002:7f00:1::", "2002:a00:1::1", "2002:a9fe:a9fe::", "2002:808:808::1",
-    "2001:0:4136:e378:8000:63bf:3fff:fdd2", "2001::1", "2001:0:7f00:1::",
-    "fe80::5efe:8.8.8.8", "2606:2800:1::5efe:10.0.0.1", "2606:2800:1::200:5efe:127.0.0.1",
-]  # fmt: skip
+    "0.0.0.0",
+    "0.1.2.3",
+    "10.0.0.1",
+    "100.64.0.1",
+    "100.127.255.255",
+    "127.0.0.1",
+    "127.255.255.254",
+    "169.254.169.254",
+    "172.16.0.1",
+    "172.31.255.255",
+    "192.0.0.1",
+    "192.0.0.9",
+    "192.0.2.1",
+    "192.88.99.1",
+    "192.168.1.1",
+    "198.18.0.1",
+    "198.19.255.255",
+    "198.51.100.1",
+    "203.0.113.1",
+    "224.0.0.1",
+    "239.255.255.255",
+    "240.0.0.1",
+    "255.255.255.255",
+    "::",
+    "::1",
+    "::2",
+    "::127.0.0.1",
+    "::8.8.8.8",
+    "fe80::1",
+    "fe80::1%lo",
+    "fec0::1",
+    "fc00::1",
+    "fd00:ec2::254",
+    "ff02::1",
+    "ff0e::1",
+    "100::1",
+    "100:0:0:1::1",
+    "2001:db8::1",
+    "3fff::1",
+    "5f00::1",
+    "2001:2::1",
+    "2001:10::1",
+    "::ffff:127.0.0.1",
+    "::ffff:7f00:1",
+    "::ffff:10.0.0.1",
+    "::ffff:0.0.0.0",
+    "::ffff:169.254.169.254",
+    "::ffff:0:127.0.0.1",
+    "::ffff:0:8.8.8.8",
+    "64:ff9b::127.0.0.1",
+    "64:ff9b::a9fe:a9fe",
+    "64:ff9b::10.0.0.1",
+    "64:ff9b:1::8.8.8.8",
+    "64:ff9b:1:808:8:800::",
+    "64:ff9b:2::8.8.8.8",
+    "64:ff9b::1:8.8.8.8",
+    "2002:7f00:1::",
+    "2002:a00:1::1",
+    "2002:a9fe:a9fe::",
+    "2002:808:808::1",
+    "2001:0:4136:e378:8000:63bf:3fff:fdd2",
+    "2001::1",
+    "2001:0:7f00:1::",
+    "fe80::5efe:8.8.8.8",
+    "2606:2800:1::5efe:10.0.0.1",
+    "2606:2800:1::200:5efe:127.0.0.1",
+]
 ALLOWED = [
-    "1.1.1.1", "8.8.8.8", "9.255.255.255", "11.0.0.0", "100.63.255.255", "100.128.0.0", "126.255.255.255", "128.0.0.0",
-    "169.253.255.255", "169.255.0.0", "172.15.255.255", "172.32.0.0", "192.0.1.0", "192.31.196.1", "192.52.193.1",
-    "192.167.255.255", "192.169.0.0", "192.175.48.1", "198.17.255.255", "198.20.0.0", "223.255.255.255", PUBLIC,
-    PUBLIC_V6, "2001:200::1", "2001:4860:4860::8888", "2003::1", "2620:4f:8000::1", "2a00::1", "2c00::1", "3ffe::1",
-    "::ffff:8.8.8.8", "::ffff:808:808", "64:ff9b::8.8.8.8", "2606:2800:1::5efe:8.8.8.8",
-]  # fmt: skip
+    "1.1.1.1",
+    "8.8.8.8",
+    "9.255.255.255",
+    "11.0.0.0",
+    "100.63.255.255",
+    "100.128.0.0",
+    "126.255.255.255",
+    "128.0.0.0",
+    "169.253.255.255",
+    "169.255.0.0",
+    "172.15.255.255",
+    "172.32.0.0",
+    "192.0.1.0",
+    "192.31.196.1",
+    "192.52.193.1",
+    "192.167.255.255",
+    "192.169.0.0",
+    "192.175.48.1",
+    "198.17.255.255",
+    "198.20.0.0",
+    "223.255.255.255",
+    PUBLIC,
+    PUBLIC_V6,
+    "2001:200::1",
+    "2001:4860:4860::8888",
+    "2003::1",
+    "2620:4f:8000::1",
+    "2a00::1",
+    "2c00::1",
+    "3ffe::1",
+    "::ffff:8.8.8.8",
+    "::ffff:808:808",
+    "64:ff9b::8.8.8.8",
+    "2606:2800:1::5efe:8.8.8.8",
+]
 
 
 @pytest.mark.parametrize("ip", REFUSED)
@@ -114,9 +196,21 @@ def test_allowed(ip: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "localhost", "data.example", "127.1", "0x7f.1", "2130706433", "010.0.0.1", "8.8.8.8%lo", "8.8.8.8 ", "[::1]"]
+    [
+        "",
+        " ",
+        "localhost",
+        "data.example",
+        "127.1",
+        "0x7f.1",
+        "2130706433",
+        "010.0.0.1",
+        "8.8.8.8%lo",
+        "8.8.8.8 ",
+        "[::1]",
+    ]
     + ["8.8.8.8/32", "::1::", "%", "1.1.1.1\0", "８.8.8.8", "\ud800", "1" * 100_000],
-)  # fmt: skip
+)
 def test_what_is_no_address_is_refused(text: str) -> None:
     assert not STRANGER.judge(text)
     assert not Guard(["data.example"]).allows("data.example", text)
@@ -225,7 +319,7 @@ def test_a_list_never_closes_what_was_open(entry: str) -> None:
     ["", " ", "10.0.0.1/8", "10.0.0.0/33", "10.0.0", "300.1.1.1", "::1/129", "fe80::1%eth0", "intranet.example:8080"]
     + ["http://intranet.example", "intranet.example/", "*.example", "user@intranet.example", "a b", "10.0.0.0-10.0.0.9"]
     + ["intranet..example", "x?y", "x#y", "0x7f.1/8", "10.0.0.0 10.1.0.0", "\0", "\ud800"],
-)  # fmt: skip
+)
 def test_a_bad_entry_is_told_at_once(entry: str) -> None:
     with pytest.raises(ValueError, match=r"in the list of allowed addresses is .*\."):
         Guard([entry])
@@ -253,9 +347,14 @@ def test_a_name_of_a_refused_address_is_not_connected_to(network: Network, ip: s
     "url",
     ["http://2130706433/", "http://0x7f.1/", "http://017700000001/", "http://127.1/", "http://0/", "http://[::1]/"]
     + ["http://１２７.０.０.１/", "http://①②⑦.①/", "http://127。0。0。1/", "http://127.0.0.1./", "http://%31%32%37.1/"]
-    + ["http://good.example@127.0.0.1/", "http://[::ffff:127.0.0.1]/", "http://[64:ff9b::7f00:1]/", "http://0xa9fea9fe/"]
+    + [
+        "http://good.example@127.0.0.1/",
+        "http://[::ffff:127.0.0.1]/",
+        "http://[64:ff9b::7f00:1]/",
+        "http://0xa9fea9fe/",
+    ]
     + ["http://[2002:7f00:1::]/", "http://[::127.0.0.1]/", "http://[0:0:0:0:0:ffff:7f00:1]/", "http:\\\\127.1\\"],
-)  # fmt: skip
+)
 def test_every_spelling_of_an_inner_address_is_refused(network: Network, url: str) -> None:
     target = urls.normalise(url)
     assert isinstance(target, urls.Target)
@@ -294,9 +393,7 @@ def test_an_answer_that_changes_is_judged_and_used_as_it_came(network: Network) 
 
 def test_families_take_turns(network: Network) -> None:
     network.names["data.example"] = [PUBLIC_V6, "2a00::1", "2a00::2", PUBLIC, PUBLIC_2, PUBLIC]
-    network.failing = {
-        ip: TimeoutError("timed out") for ip in (PUBLIC_V6, "2a00::1", "2a00::2", PUBLIC, PUBLIC_2)
-    }
+    network.failing = {ip: TimeoutError("timed out") for ip in (PUBLIC_V6, "2a00::1", "2a00::2", PUBLIC, PUBLIC_2)}
     with pytest.raises(TimeoutError):
         connect("data.example", timeout=10)
     assert network.connected == [PUBLIC_V6, PUBLIC, "2a00::1", PUBLIC_2, "2a00::2"]
@@ -456,9 +553,7 @@ def test_names_that_cannot_be(monkeypatch: pytest.MonkeyPatch, host: str) -> Non
 
 
 @pytest.mark.parametrize("error", [socket.EAI_AGAIN, socket.EAI_FAIL, socket.EAI_MEMORY])
-def test_whose_fault_a_failed_look_up_is(
-    network: Network, monkeypatch: pytest.MonkeyPatch, error: int
-) -> None:
+def test_whose_fault_a_failed_look_up_is(network: Network, monkeypatch: pytest.MonkeyPatch, error: int) -> None:
     network.names = {
         "sick.example": socket.gaierror(error, "try again"),
         "well.example": [PUBLIC],
@@ -529,12 +624,8 @@ special = st.sampled_from([block for block, *_ in (*IPV4, *IPV6)]).flatmap(
         lambda n: str(ipaddress.ip_network(block)[n])
     )
 )
-wrapped = st.tuples(
-    st.sampled_from(["::ffff:", "64:ff9b::", "::", "2002:"]), st.sampled_from(REFUSED[:23])
-).map(
-    lambda pair: (
-        pair[0] + (pair[1] if pair[0] != "2002:" else f"{int(ipaddress.IPv4Address(pair[1])) >> 16:x}::")
-    )
+wrapped = st.tuples(st.sampled_from(["::ffff:", "64:ff9b::", "::", "2002:"]), st.sampled_from(REFUSED[:23])).map(
+    lambda pair: pair[0] + (pair[1] if pair[0] != "2002:" else f"{int(ipaddress.IPv4Address(pair[1])) >> 16:x}::")
 )
 any_ip = every_v4 | every_v6 | special | wrapped | st.sampled_from(REFUSED + ALLOWED)
 lists = st.lists(
@@ -566,6 +657,4 @@ def test_no_refused_address_is_ever_connected_to(answers: list[str], allowed: li
             for each in (address, ipaddress.ip_address(ip.partition("%")[0]))
         )
         assert by_name or public or named, ip
-    assert set(network.connected) == {ip for ip in answers if guard.allows(host, ip)}, (
-        "and every other one is"
-    )
+    assert set(network.connected) == {ip for ip in answers if guard.allows(host, ip)}, "and every other one is"

@@ -29,9 +29,7 @@ class FtpServer:
         self.commands: list[str] = []
         self.cut_at: int | None = None
         self.drip = False
-        self._server = socket.create_server(
-            (host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET
-        )
+        self._server = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
         self.port = self._server.getsockname()[1]
         self._host = host
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -171,9 +169,7 @@ def test_addresses_are_judged(fetch: Fetch, server: FtpServer) -> None:
     assert server.commands == []
 
 
-def test_the_passive_address_is_judged_again(
-    fetch: Fetch, server: FtpServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_passive_address_is_judged_again(fetch: Fetch, server: FtpServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Allowed by its name, not by its address: the data connection must go by the same name."""
     monkeypatch.setattr(
         addresses,
@@ -182,10 +178,7 @@ def test_the_passive_address_is_judged_again(
     )
     url = f"ftp://files.example:{server.port}/folder/data.csv"
     assert said(fetch(url, policy={"allowed_addresses": ("files.example",)})) == "ok ok"
-    assert (
-        said(fetch(url, policy={"allowed_addresses": ("other.example",)}))
-        == "refused-by-policy address-refused"
-    )
+    assert said(fetch(url, policy={"allowed_addresses": ("other.example",)})) == "refused-by-policy address-refused"
 
 
 def test_check_only(fetch: Fetch, server: FtpServer, tmp_path: Path) -> None:

@@ -199,9 +199,7 @@ def test_whose_fault_a_failed_connection_is(
     assert (outcome.cause, outcome.detail) == (cause, detail)
 
 
-def test_no_network_is_the_hosts_fault_when_others_are_reached(
-    fetch: Fetch, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_network_is_the_hosts_fault_when_others_are_reached(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
     def connect(sock: socket.socket, sockaddr: Any, timeout: float) -> None:
         raise OSError(101, "Network is unreachable")
 
@@ -265,9 +263,7 @@ HOPELESS = [
 ]
 
 
-@pytest.mark.parametrize(
-    "url", HOPELESS, ids=lambda url: url[:20].encode("ascii", "backslashreplace").decode()
-)
+@pytest.mark.parametrize("url", HOPELESS, ids=lambda url: url[:20].encode("ascii", "backslashreplace").decode())
 def test_hopeless_urls(url: str) -> None:
     outcome = http.fetch(FetchRequest(url), limits=Limits(), policy=Policy(), spool=None)
     assert outcome.requests == 0
@@ -291,9 +287,7 @@ def test_a_name_that_changes_its_address_is_judged_at_each_connection(
     assert outcome.requests == 1
 
 
-def test_the_second_look_at_a_certificate_is_guarded_too(
-    fetch: Fetch, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_second_look_at_a_certificate_is_guarded_too(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
     answers_of_dns = iter(["127.0.0.1", "10.0.0.1"])
     monkeypatch.setattr(
         addresses,
@@ -372,14 +366,10 @@ def proxy() -> Iterator[Proxy]:
     made.close()
 
 
-def test_proxy_for_http(
-    fetch: Fetch, proxy: Proxy, origin: HostileOrigin, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_proxy_for_http(fetch: Fetch, proxy: Proxy, origin: HostileOrigin, caplog: pytest.LogCaptureFixture) -> None:
     dial._say_once.cache_clear()
     with caplog.at_level(logging.WARNING):
-        outcome = fetch(
-            "http://inside.example:{http}/plain/x", policy={"proxy": proxy.url, "allowed_addresses": ()}
-        )
+        outcome = fetch("http://inside.example:{http}/plain/x", policy={"proxy": proxy.url, "allowed_addresses": ()})
     assert outcome.cause is Cause.OK, outcome
     place = f"http://inside.example:{origin.ports['http']}/plain/x"
     assert proxy.heads[0].startswith(f"GET {place} HTTP/1.1\r\nHost: inside.example:".encode())
@@ -397,9 +387,7 @@ def test_proxy_for_https(fetch: Fetch, proxy: Proxy, origin: HostileOrigin) -> N
 
 
 def test_a_bad_certificate_behind_a_proxy(fetch: Fetch, proxy: Proxy) -> None:
-    outcome = fetch(
-        f"https://{HOST}:{{expired}}/echo/x", policy={"proxy": proxy.url, "allowed_addresses": ()}
-    )
+    outcome = fetch(f"https://{HOST}:{{expired}}/echo/x", policy={"proxy": proxy.url, "allowed_addresses": ()})
     assert outcome.detail == "tls-expired"
     assert len(proxy.heads) == 2
 

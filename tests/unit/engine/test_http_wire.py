@@ -89,9 +89,7 @@ def test_good_answers_are_read_as_http_client_does(
         sent = body
     elif framing == 1:
         lines.append("Transfer-Encoding: chunked")
-        sent = b"".join(
-            b"%x\r\n%s\r\n" % (len(body[n : n + 97]), body[n : n + 97]) for n in range(0, len(body), 97)
-        )
+        sent = b"".join(b"%x\r\n%s\r\n" % (len(body[n : n + 97]), body[n : n + 97]) for n in range(0, len(body), 97))
         sent += b"0\r\n\r\n"
     else:
         sent = body
@@ -112,8 +110,12 @@ def test_any_bytes_end_in_an_answer_or_a_failure(data: bytes) -> None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.binary(max_size=200), st.sampled_from(["", "Transfer-Encoding: chunked", "Content-Encoding: gzip",
-                                                 "Content-Encoding: deflate", "Content-Length: 99"]))  # fmt: skip
+@given(
+    st.binary(max_size=200),
+    st.sampled_from(
+        ["", "Transfer-Encoding: chunked", "Content-Encoding: gzip", "Content-Encoding: deflate", "Content-Length: 99"]
+    ),
+)
 def test_any_head_and_body_end_in_an_answer_or_a_failure(data: bytes, header: str) -> None:
     for start in (b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\n" + header.encode() + b"\r\n\r\n"):
         assert cause_of(start + data) in (None, Cause.SERVER_ERROR)

@@ -51,9 +51,7 @@ def visit(case: Case, origin: HostileOrigin, spool: Path) -> Outcome:
         "ca_bundle": str(origin.authority.bundle),
     }
     request = FetchRequest(url=filled(case.url, origin, case.name), **case.request)
-    return http.fetch(
-        request, limits=Limits(**limits), policy=Policy(**{**policy, **case.policy}), spool=spool
-    )
+    return http.fetch(request, limits=Limits(**limits), policy=Policy(**{**policy, **case.policy}), spool=spool)
 
 
 def filled(text: str, origin: HostileOrigin, name: str) -> str:
@@ -73,9 +71,7 @@ def test_behaviour(case: Case, origin: HostileOrigin, tmp_path: Path) -> None:
     outcome = visit(case, origin, tmp_path)
     # Whether an alert is still read after the close depends on the release of OpenSSL.
     also = {"unreachable tls-closed": "unreachable tls-alert"}.get(case.what, case.what)
-    assert f"{outcome.cause} {outcome.detail}" in (case.what, also), reasons.reason(
-        outcome.detail, outcome.facts
-    )
+    assert f"{outcome.cause} {outcome.detail}" in (case.what, also), reasons.reason(outcome.detail, outcome.facts)
     judgement = judge(outcome.cause, outcome.detail, History(), Rules(), datetime.now(timezone.utc))
     assert ("held" if judgement.held else judgement.verdict) == case.verdict
     assert outcome.requests == case.requests

@@ -14,9 +14,7 @@ from ckanext.archiver.engine.outcome import Cause
 URL = "http://data.example/files/data.csv"
 
 
-def detail(
-    first: bytes, format: str = "", url: str = URL, final_url: str = URL, whole: bool = True
-) -> str | None:
+def detail(first: bytes, format: str = "", url: str = URL, final_url: str = URL, whole: bool = True) -> str | None:
     failure = soft_failures.trouble(first, whole, url, final_url, format)
     assert failure is None or reasons.reason(failure.detail, failure.facts)
     return failure.detail if failure else None
@@ -24,11 +22,25 @@ def detail(
 
 @pytest.mark.parametrize(
     ("format", "data"),
-    [("CSV", True), (" .csv ", True), ("text/csv", True), ("application/geo+json", True), ("application/x-zip", True),
-     ("text/csv; charset=utf-8", True),
-     ("GeoPackage", True), ("HTML", False), ("API", False), ("WMS", False), ("", False),
-     ("web page", False), ("Esri REST", False), ("text/html", False), ("/", False), ("link", False)],
-)  # fmt: skip
+    [
+        ("CSV", True),
+        (" .csv ", True),
+        ("text/csv", True),
+        ("application/geo+json", True),
+        ("application/x-zip", True),
+        ("text/csv; charset=utf-8", True),
+        ("GeoPackage", True),
+        ("HTML", False),
+        ("API", False),
+        ("WMS", False),
+        ("", False),
+        ("web page", False),
+        ("Esri REST", False),
+        ("text/html", False),
+        ("/", False),
+        ("link", False),
+    ],
+)
 def test_formats_that_promise_data(format: str, data: bool) -> None:
     assert soft_failures.is_data(format) is data
 

@@ -55,10 +55,7 @@ def test_the_missing_link_is_the_one_above_the_last_sent() -> None:
     )
     # An order that RFC 5246 forbids and servers send.
     extra = make("Somebody else").certificate
-    assert (
-        tls.explain(refused(20), [leaf.certificate, extra, lower.certificate], HOST).facts["issuer"]
-        == "Upper"
-    )
+    assert tls.explain(refused(20), [leaf.certificate, extra, lower.certificate], HOST).facts["issuer"] == "Upper"
 
 
 @pytest.mark.parametrize(("days", "soon"), [(13.9, True), (14.1, False), (-1, False)])

@@ -133,9 +133,7 @@ def test_bad_ports_are_refused(port: int) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "port", [80, 81, 443, 591, 3000, 5000, 6080, 6443, 8000, 8080, 8081, 8443, 8888, 9000]
-)
+@pytest.mark.parametrize("port", [80, 81, 443, 591, 3000, 5000, 6080, 6443, 8000, 8080, 8081, 8443, 8888, 9000])
 def test_ports_where_data_lives_are_allowed(port: int) -> None:
     target = urls.normalise(f"http://data.example:{port}/")
     assert isinstance(target, urls.Target)
@@ -176,9 +174,7 @@ def test_ten_megabytes_are_answered_at_once(text: str) -> None:
 @pytest.mark.parametrize(
     "unit", ["../", "%", "%%", "é", "[", "@:", ".", "1.", "0x", "\\", "a.", "-", "%2e/", "?#", "\t", "１"]
 )
-@pytest.mark.parametrize(
-    "start", ["", "http://", "http://data.example/", "http://data.example/?", "http://1:"]
-)
+@pytest.mark.parametrize("start", ["", "http://", "http://data.example/", "http://data.example/?", "http://1:"])
 def test_the_longest_links_take_no_time(start: str, unit: str) -> None:
     text = (start + unit * urls.MAX_LENGTH)[: urls.MAX_LENGTH]
     begin = time.perf_counter()

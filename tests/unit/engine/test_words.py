@@ -24,11 +24,7 @@ def failures() -> Iterator[tuple[str, str, set[str], bool]]:
     """Where, detail, facts named, and whether more facts are added from a mapping."""
     for path in sorted((PACKAGE / "engine").glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
-            if (
-                not isinstance(node, ast.Call)
-                or not isinstance(node.func, ast.Name)
-                or node.func.id not in MAKERS
-            ):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.func.id not in MAKERS:
                 continue
             detail = node.args[MAKERS[node.func.id]]
             if isinstance(detail, ast.Constant):
@@ -44,12 +40,8 @@ def test_the_search_finds_them() -> None:
     assert len(FAILURES) > 70
 
 
-@pytest.mark.parametrize(
-    ("where", "detail", "facts", "unnamed"), FAILURES, ids=[found[0] for found in FAILURES]
-)
-def test_a_failure_has_a_sentence_and_its_facts(
-    where: str, detail: str, facts: set[str], unnamed: bool
-) -> None:
+@pytest.mark.parametrize(("where", "detail", "facts", "unnamed"), FAILURES, ids=[found[0] for found in FAILURES])
+def test_a_failure_has_a_sentence_and_its_facts(where: str, detail: str, facts: set[str], unnamed: bool) -> None:
     assert detail in REASONS, where
     assert unnamed or places(detail) <= facts, where
 
@@ -59,9 +51,7 @@ def test_every_sentence_is_used() -> None:
     for path in PACKAGE.rglob("*.py"):
         if path.name != "words.py":
             found = ast.walk(ast.parse(path.read_text()))
-            used |= {
-                node.value for node in found if isinstance(node, ast.Constant) and isinstance(node.value, str)
-            }
+            used |= {node.value for node in found if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     assert set(REASONS) <= used
 
 

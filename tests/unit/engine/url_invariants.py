@@ -23,9 +23,7 @@ def check(text: str) -> urls.Target | urls.BadUrl:
     if isinstance(found, urls.Target):
         _check_target(found)
         header = text.encode("utf-8").decode("latin-1")
-        assert urls.normalise(urls.join("http://other.example/a", header)) == found, (
-            "a link may be a Location too"
-        )
+        assert urls.normalise(urls.join("http://other.example/a", header)) == found, "a link may be a Location too"
         assert urls.host_of(text) == found.host
     else:
         assert found.cause in (Cause.BAD_URL, Cause.REFUSED_BY_POLICY)

@@ -41,9 +41,7 @@ def test_the_options_stand_anywhere(line: str) -> None:
 
 
 def test_the_ckan_command_gets_its_own_options() -> None:
-    stack, command, rest = parse(
-        ["ckan", "archiver", "update", "x", "--queue", "bulk", "--ckan", "2.11", "--help"]
-    )
+    stack, command, rest = parse(["ckan", "archiver", "update", "x", "--queue", "bulk", "--ckan", "2.11", "--help"])
 
     assert (stack.ckan, command) == ("2.11", "ckan")
     assert rest == ["archiver", "update", "x", "--queue", "bulk", "--help"]
@@ -70,9 +68,7 @@ def test_the_default_folder_names_the_version() -> None:
 
 
 def sleeper(stack: Stack) -> subprocess.Popen[bytes]:
-    return process.start(
-        stack, "sleeper", [sys.executable, "-c", "import time; time.sleep(60)"], cwd=stack.dir
-    )
+    return process.start(stack, "sleeper", [sys.executable, "-c", "import time; time.sleep(60)"], cwd=stack.dir)
 
 
 def test_a_server_is_known_by_its_pid_file_and_stopped(stack: Stack) -> None:
@@ -181,6 +177,4 @@ def test_every_requirement_is_pinned(version: str) -> None:
     assert wanted - names(stack.constraints) == set()
     assert f"ckan=={stack.release}" in stack.constraints.read_text().splitlines()
     # The shim wheel takes the place of the one, so both have to be the same release.
-    assert install._pinned(stack.constraints, "psycopg2") == install._pinned(
-        stack.constraints, "psycopg2-binary"
-    )
+    assert install._pinned(stack.constraints, "psycopg2") == install._pinned(stack.constraints, "psycopg2-binary")

@@ -109,7 +109,5 @@ def _zone() -> str:
     """
     name = tzlocal.get_localzone_name()
     if not name:
-        raise RuntimeError(
-            "This machine does not tell its time zone. Say it, as in TZ=Europe/Berlin, and run again."
-        )
+        raise RuntimeError("This machine does not tell its time zone. Say it, as in TZ=Europe/Berlin, and run again.")
     return name

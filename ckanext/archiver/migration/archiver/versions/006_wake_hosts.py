@@ -25,9 +25,7 @@ def upgrade() -> None:
     op.execute("ALTER TABLE archiver_request ADD COLUMN IF NOT EXISTS held TEXT")
     op.execute("DROP INDEX IF EXISTS archiver_host_next_idx")
     op.execute("DROP INDEX IF EXISTS archiver_request_sent_idx")
-    op.execute(
-        "CREATE INDEX IF NOT EXISTS archiver_host_bulk_idx ON archiver_host (bulk_at) WHERE bulk_at IS NOT NULL"
-    )
+    op.execute("CREATE INDEX IF NOT EXISTS archiver_host_bulk_idx ON archiver_host (bulk_at) WHERE bulk_at IS NOT NULL")
     op.execute(
         "CREATE INDEX IF NOT EXISTS archiver_request_sent_idx ON archiver_request (host, queue, sent_until) "
         "WHERE sent_until IS NOT NULL"
