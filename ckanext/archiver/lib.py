@@ -8,6 +8,7 @@ from typing import Any
 from ckan import model
 
 from ckanext.archiver.queue import enqueue
+from ckanext.archiver.queue.types import Queue, Reason
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +20,7 @@ def create_archiver_resource_task(resource: Any, queue: str) -> None:
     :param queue: "priority" or "bulk"
     """
     queue = _one_that_is_read(queue)
-    enqueue.put_resource(resource.id, queue, enqueue.CALLED)
+    enqueue.put_resource(resource.id, queue, Reason.CALLED)
     log.debug("Archival of resource %s requested on queue %s", resource.id, queue)
 
 
@@ -30,13 +31,13 @@ def create_archiver_package_task(package: Any, queue: str) -> None:
     :param queue: "priority" or "bulk"
     """
     queue = _one_that_is_read(queue)
-    enqueue.put_selection("p.id = :id", {"id": package.id}, queue, enqueue.CALLED)
+    enqueue.put_selection("p.id = :id", {"id": package.id}, queue, Reason.CALLED)
     model.Session.commit()
     log.debug("Archival of dataset %s requested on queue %s", package.id, queue)
 
 
 def _one_that_is_read(queue: str) -> str:
-    if queue in enqueue.QUEUES:
+    if queue in tuple(Queue):
         return queue
-    log.warning("No worker reads a queue %s; the archival is requested on queue %s", queue, enqueue.BULK)
-    return enqueue.BULK
+    log.warning("No worker reads a queue %s; the archival is requested on queue %s", queue, Queue.BULK)
+    return Queue.BULK

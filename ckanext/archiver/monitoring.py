@@ -18,7 +18,8 @@ from ckan import model
 from ckanext.archiver import clock, config
 from ckanext.archiver.engine import store
 from ckanext.archiver.errors import BrokerError
-from ckanext.archiver.queue import broker, enqueue, hosts, rounds
+from ckanext.archiver.queue import broker, hosts, rounds
+from ckanext.archiver.queue.types import Queue
 
 Status = dict[str, Any]
 
@@ -43,7 +44,7 @@ def collect() -> Status:
         "time": clock.utc().isoformat(),
         "queues": queues,
         "rate_per_second": rate,
-        "round": {**rounds.bookkeeping(), "eta_seconds": _eta(queues[enqueue.BULK], rate)},
+        "round": {**rounds.bookkeeping(), "eta_seconds": _eta(queues[Queue.BULK], rate)},
         "hosts_paused": _paused(),
         "broker": _broker(),
         "workers": _workers(),
@@ -60,7 +61,7 @@ def collect() -> Status:
         ),
     }
     status["queues_without_worker"] = [
-        queue for queue in enqueue.QUEUES if not any(queue in worker["queues"] for worker in status["workers"])
+        queue for queue in Queue if not any(queue in worker["queues"] for worker in status["workers"])
     ]
     model.Session.rollback()
     return status
@@ -96,7 +97,7 @@ def _queues() -> dict[str, Status]:
             "in_broker": found[queue]["sent"] if queue in found else 0,
             "oldest_wait_seconds": round(float(found[queue]["oldest"] or 0), 1) if queue in found else 0.0,
         }
-        for queue in enqueue.QUEUES
+        for queue in Queue
     }
 
 
@@ -114,7 +115,7 @@ def _rate() -> float:
 
 def eta() -> int | None:
     """Seconds until the queue ``bulk`` is empty, None when nobody knows."""
-    found = _eta(_queues()[enqueue.BULK], _rate())
+    found = _eta(_queues()[Queue.BULK], _rate())
     model.Session.rollback()
     return found
 
@@ -191,7 +192,7 @@ def broker_trouble() -> str | None:
     """Why the broker cannot be used, None when it answers."""
     connection = broker.connect(timeout=BROKER_SECONDS)
     try:
-        broker.queue_length(connection, enqueue.PRIORITY)
+        broker.queue_length(connection, Queue.PRIORITY)
     except BrokerError as e:
         return str(e)
     finally:
@@ -201,13 +202,13 @@ def broker_trouble() -> str | None:
 
 def _held() -> Status:
     reasons = _rows("SELECT held, count(*) AS number FROM archiver_request WHERE held IS NOT NULL GROUP BY held")
-    weather = hosts.weather()
+    outage = hosts.check_outage()
     return {
         "count": sum(row["number"] for row in reasons),
         "reasons": {row["held"]: row["number"] for row in reasons},
-        "guard": weather.stormy,
-        "hosts_seen": weather.seen,
-        "hosts_failed": weather.failed,
+        "guard": outage.is_outage,
+        "hosts_seen": outage.seen,
+        "hosts_failed": outage.failed,
     }
 
 

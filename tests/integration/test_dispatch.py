@@ -12,7 +12,7 @@ from ckan import model
 
 from ckanext.archiver.engine.outcome import Cause, Outcome
 from ckanext.archiver.queue import broker, claims, dispatch, hosts
-from ckanext.archiver.queue.group_commit import Alone
+from ckanext.archiver.queue.group_commit import Contended
 from rows import put, run
 
 pytestmark = pytest.mark.usefixtures("clean_site")
@@ -55,7 +55,7 @@ def take_messages(queue: str = "bulk") -> list[str]:
 
 def claim_one(resource_id: str, queue: str) -> claims.Claim | None:
     (found,) = claims.claim([claims.Message(resource_id, queue)], "test")
-    assert not isinstance(found, Alone)
+    assert not isinstance(found, Contended)
     return found
 
 
@@ -66,11 +66,11 @@ def visit(resource_ids: Iterable[str], outcome: Outcome = OK, queue: str = "bulk
         if claim is None:
             model.Session.rollback()
             continue
-        (gate,) = hosts.enter([hosts.Visitor(claim.host)], [claim.token])
+        (gate,) = hosts.enter([hosts.Candidate(claim.host)], [claim.token])
         if gate.wait:
-            claims.give_back([claims.Return(claim, gate.wait)])
+            claims.defer([claims.Deferral(claim, gate.wait)])
         else:
-            hosts.leave([hosts.Visit(claim.host, outcome)])
+            hosts.leave([hosts.HostObservation(claim.host, outcome)])
             claims.finish([claim])
         model.Session.commit()
 

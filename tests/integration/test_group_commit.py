@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ckanext.archiver.queue.group_commit import ALONE, MOST, Alone, Group
+from ckanext.archiver.queue.group_commit import CONTENDED, MOST, Contended, Group
 
 
 class Gathering:
@@ -18,7 +18,7 @@ class Gathering:
         self.alone: list[int] = []
         self.all_there = threading.Event()
 
-    def together(self, items: list[int]) -> list[int | Alone]:
+    def together(self, items: list[int]) -> list[int | Contended]:
         self.groups.append(items)
         assert self.all_there.wait(20)
         return [10 * item for item in items]
@@ -56,8 +56,8 @@ def test_a_group_has_a_limit() -> None:
 def test_what_cannot_be_done_together_is_done_alone() -> None:
     gathering = Gathering()
 
-    def together(items: list[int]) -> list[int | Alone]:
-        return [ALONE if item % 2 else done for item, done in zip(items, gathering.together(items), strict=True)]
+    def together(items: list[int]) -> list[int | Contended]:
+        return [CONTENDED if item % 2 else done for item, done in zip(items, gathering.together(items), strict=True)]
 
     group = Group(together, gathering.by_itself)
     assert do_all(group, gathering, 9) == [10 * number for number in range(9)]
@@ -67,7 +67,7 @@ def test_what_cannot_be_done_together_is_done_alone() -> None:
 def test_one_that_fails_does_not_harm_the_others() -> None:
     gathering = Gathering()
 
-    def together(items: list[int]) -> list[int | Alone]:
+    def together(items: list[int]) -> list[int | Contended]:
         gathering.together(items)
         raise ValueError("the 3 spoils it for all")
 
@@ -86,7 +86,7 @@ def test_one_that_fails_does_not_harm_the_others() -> None:
 def test_a_leader_that_is_ended_leaves_nobody_waiting() -> None:
     gathering = Gathering()
 
-    def together(items: list[int]) -> list[int | Alone]:
+    def together(items: list[int]) -> list[int | Contended]:
         done = gathering.together(items)
         if 0 in items:
             raise SystemExit
@@ -103,9 +103,9 @@ def test_a_leader_that_is_ended_leaves_nobody_waiting() -> None:
 def test_many_threads_that_come_and_go_all_get_their_own() -> None:
     groups: list[list[int]] = []
 
-    def together(items: list[int]) -> list[int | Alone]:
+    def together(items: list[int]) -> list[int | Contended]:
         groups.append(items)
-        return [ALONE if item % 7 == 0 else -item for item in items]
+        return [CONTENDED if item % 7 == 0 else -item for item in items]
 
     group = Group(together, lambda item: -item)
     with ThreadPoolExecutor(16) as pool:

@@ -30,7 +30,7 @@ DOWN = Outcome(Cause.UNREACHABLE, "connect-refused", requests=1)
 
 
 def leave(outcome: Outcome, *, held: bool = False, probes: bool = False) -> None:
-    hosts.leave([hosts.Visit("h.example", outcome, held, probes)])
+    hosts.leave([hosts.HostObservation("h.example", outcome, held, probes)])
     model.Session.commit()
 
 
@@ -50,8 +50,8 @@ def host() -> Any:
     return found
 
 
-def enter(url: str = "http://h.example/", *, urgent: bool = False, mine: Sequence[str] = ()) -> hosts.Gate:
-    (gate,) = hosts.enter([hosts.Visitor("h.example", url, urgent)], mine)
+def enter(url: str = "http://h.example/", *, urgent: bool = False, mine: Sequence[str] = ()) -> hosts.Admission:
+    (gate,) = hosts.enter([hosts.Candidate("h.example", url, urgent)], mine)
     model.Session.commit()
     return gate
 
@@ -157,9 +157,15 @@ def test_a_redirect_to_a_host_that_is_down_is_not_held_against_who_redirects() -
 
 def test_hosts_of_many_visitors_are_entered_and_left_in_one_go() -> None:
     names = [f"h{number}.example" for number in range(4)]
-    gates = hosts.enter([hosts.Visitor(name) for name in (*names, names[0], "")])
+    gates = hosts.enter([hosts.Candidate(name) for name in (*names, names[0], "")])
     assert [gate.wait for gate in gates] == [0, 0, 0, 0, 1, 0], "the second visitor of a host waits"
-    hosts.leave([hosts.Visit(names[0], DOWN), hosts.Visit(names[1], OK), hosts.Visit(names[0], DOWN)])
+    hosts.leave(
+        [
+            hosts.HostObservation(names[0], DOWN),
+            hosts.HostObservation(names[1], OK),
+            hosts.HostObservation(names[0], DOWN),
+        ]
+    )
     failures = model.Session.connection().execute(
         sa.text("SELECT host, network_failures FROM archiver_host WHERE network_failures > 0")
     )
@@ -169,11 +175,11 @@ def test_hosts_of_many_visitors_are_entered_and_left_in_one_go() -> None:
 
 def test_a_name_server_that_knows_no_name_is_our_own_fault() -> None:
     gone = Outcome(Cause.GONE, "dns-not-found")
-    hosts.leave([hosts.Visit(f"h{number}.example", gone) for number in range(19)])
-    assert not hosts.weather().stormy
-    assert hosts.weather([hosts.Visit("h19.example", gone)]).stormy
+    hosts.leave([hosts.HostObservation(f"h{number}.example", gone) for number in range(19)])
+    assert not hosts.check_outage().is_outage
+    assert hosts.check_outage([hosts.HostObservation("h19.example", gone)]).is_outage
     certificate = Outcome(Cause.TLS, "tls-expired")
-    assert hosts.weather([hosts.Visit("h19.example", certificate)]).stormy
+    assert hosts.check_outage([hosts.HostObservation("h19.example", certificate)]).is_outage
     model.Session.rollback()
 
 
@@ -243,7 +249,7 @@ def test_two_workers_and_edits_are_polite_together(
     run("DELETE FROM archiver_request")
     for process in [worker(queue, ready=False) for queue in ("bulk", "bulk", "priority")]:
         process.await_messages()
-    with rounds.Wanted("true", {}) as wanted:
+    with rounds.Selection("true", {}) as wanted:
         assert sum(wanted.put("bulk", "command")) == 6
     edits = [
         factories.Resource(package_id=package["id"], url=origin.answer(f"/edit{n}.csv", slow))["id"] for n in range(3)

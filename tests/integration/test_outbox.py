@@ -95,7 +95,7 @@ def test_a_lost_lease_finishes_nothing(resource_id: str) -> None:
     second = claim(resource_id)
     assert second is not None
     assert not claims.finish([first])
-    assert not claims.give_back([claims.Return(first, 0)])
+    assert not claims.defer([claims.Deferral(first, 0)])
     model.Session.commit()
     assert claims.finish([second])
     model.Session.commit()
@@ -105,7 +105,7 @@ def test_given_back_it_waits_unless_it_was_requested_meanwhile(resource_id: str)
     enqueue.put_resource(resource_id, "bulk", "round")
     first = claim(resource_id)
     assert first is not None
-    claims.give_back([claims.Return(first, 3600, attempts=1)])
+    claims.defer([claims.Deferral(first, 3600, attempts=1)])
     model.Session.commit()
     assert claim(resource_id) is None
     enqueue.put_resource(resource_id, "priority", "changed")
@@ -113,7 +113,7 @@ def test_given_back_it_waits_unless_it_was_requested_meanwhile(resource_id: str)
     assert again is not None, "an edit does not wait for a retry's time"
     assert again.attempts == 0
     enqueue.put_resource(resource_id, "priority", "changed")
-    claims.give_back([claims.Return(again, 3600, attempts=1)])
+    claims.defer([claims.Deferral(again, 3600, attempts=1)])
     model.Session.commit()
     assert claim(resource_id) is not None
 

@@ -111,11 +111,11 @@ def test_of_many_workers_one_has_its_turn() -> None:
 
 def test_a_selection_that_fails_leaves_a_clean_connection() -> None:
     id_ = resource()
-    with pytest.raises(RuntimeError), rounds.Wanted("true", {}):
+    with pytest.raises(RuntimeError), rounds.Selection("true", {}):
         raise RuntimeError
-    with pytest.raises(sa.exc.ProgrammingError), rounds.Wanted("no such column", {}):
+    with pytest.raises(sa.exc.ProgrammingError), rounds.Selection("no such column", {}):
         pass
-    with rounds.Wanted("r.id = :id", {"id": id_}) as wanted:
+    with rounds.Selection("r.id = :id", {"id": id_}) as wanted:
         assert wanted.count == 1
         assert wanted.hosts() == 1
         assert sum(wanted.put("bulk", "command")) == 1

@@ -25,6 +25,7 @@ from ckanext.archiver.archiving import run as archiving_run
 from ckanext.archiver.engine import store
 from ckanext.archiver.engine.outcome import Cause, Outcome
 from ckanext.archiver.queue import claims, enqueue, hosts, leases, recovery
+from ckanext.archiver.queue.types import Queue
 from ckanext.archiver.worker import consumer
 
 pytestmark = [
@@ -51,7 +52,7 @@ def wanted(count: int, host: str = "h{}.example") -> list[str]:
     ids = sorted(resource["id"] for resource in dataset["resources"])
     run("DELETE FROM archiver_request")
     for resource_id in ids:
-        enqueue.put_resource(resource_id, enqueue.BULK, "round")
+        enqueue.put_resource(resource_id, Queue.BULK, "round")
     return ids
 
 
@@ -95,9 +96,7 @@ def in_thread(work: Callable[[], Any]) -> Future[Any]:
 
 def worker_thread(*resource_ids: str) -> Future[Any]:
     """A worker's thread with a message for these."""
-    return in_thread(
-        lambda: archiving.archive_resources(deque(resource_ids), enqueue.BULK, worker_id=leases.worker_id())
-    )
+    return in_thread(lambda: archiving.archive_resources(deque(resource_ids), Queue.BULK, worker_id=leases.worker_id()))
 
 
 @pytest.fixture
@@ -109,14 +108,14 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, Outcome]:
 
 
 def asks(ids: list[str]) -> list[archiving_run.Turn]:
-    return [archiving_run.Turn(None, archiving_run.Ask(id_, enqueue.BULK, leases.worker_id(), False)) for id_ in ids]
+    return [archiving_run.Turn(None, archiving_run.Ask(id_, Queue.BULK, leases.worker_id(), False)) for id_ in ids]
 
 
 def claimed(*ids: str) -> list[archiving_run.Visit]:
     """Visits of these that are to be written, as a thread has them in hand."""
     visits = []
     for turned in archiving_run._turn_all(asks(list(ids)), wait=True):
-        assert not isinstance(turned, archiving_run.Alone)
+        assert not isinstance(turned, archiving_run.Contended)
         assert isinstance(turned.job, archiving_run.Job)
         visit = archiving_run._look_at(turned.job)
         assert visit is not None
@@ -125,7 +124,7 @@ def claimed(*ids: str) -> list[archiving_run.Visit]:
 
 
 def ask(resource_id: str) -> archiving_run.Ask:
-    return archiving_run.Ask(resource_id, enqueue.BULK, leases.worker_id(), False)
+    return archiving_run.Ask(resource_id, Queue.BULK, leases.worker_id(), False)
 
 
 @pytest.fixture
@@ -136,7 +135,7 @@ def one_at_a_time(ckan_config: dict[str, Any]) -> None:
 
 @pytest.fixture(autouse=True)
 def nothing_in_hand(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(leases, "_in_hand", set())  # other tests claim and leave it at that
+    monkeypatch.setattr(leases, "_in_flight", set())  # other tests claim and leave it at that
     yield
     assert not leases.busy(), "a token was never dropped"
 
@@ -172,14 +171,14 @@ def test_a_write_and_the_next_claim_share_a_commit(
 def test_a_resource_that_comes_twice_is_claimed_once(seen: Mapping[str, Outcome]) -> None:
     one, other = wanted(2)
     turned = archiving_run._turn_all(asks([one, other, one, one]))
-    jobs = [found.job for found in turned if not isinstance(found, archiving_run.Alone)]
+    jobs = [found.job for found in turned if not isinstance(found, archiving_run.Contended)]
     assert [isinstance(job, archiving_run.Job) for job in jobs].count(True) == 2
     assert [job for job in jobs if not isinstance(job, archiving_run.Job)] == [None, None]
     for job in jobs:
         if isinstance(job, archiving_run.Job):
-            assert leases.in_hand(job.claim.token)
+            assert leases.in_flight(job.claim.token)
             assert request(job.claim.resource_id).lease_token == job.claim.token
-            leases.drop(job.claim.token)
+            leases.discard(job.claim.token)
 
 
 def test_many_threads_archive_everything_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,12 +221,12 @@ def test_a_result_whose_request_is_locked_waits_alone(seen: Mapping[str, Outcome
     with somebody() as do:
         do(LOCK_REQUEST, id=locked)
         turned = archiving_run._turn_all([archiving_run.Turn(visit, None) for visit in visits])
-        assert [isinstance(found, archiving_run.Alone) for found in turned] == [True, False, False]
+        assert [isinstance(found, archiving_run.Contended) for found in turned] == [True, False, False]
         assert archived() == set(free)
     assert archiving_run._turn_alone(archiving_run.Turn(visits[0], None)).ours
     assert archived() == {locked, *free}
     for visit in visits:
-        leases.drop(visit.claim.token)
+        leases.discard(visit.claim.token)
 
 
 @pytest.mark.usefixtures("one_at_a_time")
@@ -250,7 +249,7 @@ def test_an_archival_that_is_locked_delays_only_who_writes_it(seen: Mapping[str,
     ids = wanted(6)
     worker_thread(*ids).result(20)
     for resource_id in ids:
-        enqueue.put_resource(resource_id, enqueue.BULK, "round")
+        enqueue.put_resource(resource_id, Queue.BULK, "round")
     with somebody() as do:
         do("SELECT 1 FROM archival WHERE resource_id = :id FOR UPDATE", id=ids[0])
         threads = [worker_thread(id_) for id_ in ids]
@@ -277,7 +276,7 @@ def test_who_waits_for_a_request_holds_no_other(seen: Mapping[str, Outcome]) -> 
     assert [job is None for job in jobs].count(True) == 1
     for job in jobs:
         if job is not None:
-            leases.drop(job.claim.token)
+            leases.discard(job.claim.token)
 
 
 def test_a_write_that_fails_together_does_not_wait_for_the_next_claim(seen: Mapping[str, Outcome]) -> None:
@@ -286,9 +285,9 @@ def test_a_write_that_fails_together_does_not_wait_for_the_next_claim(seen: Mapp
     with somebody() as do:
         do(LOCK_REQUEST, id=second)
         turned = in_thread(lambda: archiving_run._turn_alone(archiving_run.Turn(visit, ask(second)))).result(10)
-        assert isinstance(turned.job, archiving_run.Alone)
+        assert isinstance(turned.job, archiving_run.Contended)
         assert archived() == {first}
-    leases.drop(visit.claim.token)
+    leases.discard(visit.claim.token)
 
 
 def test_a_worker_that_waits_for_an_edit_can_be_stopped(
@@ -299,7 +298,7 @@ def test_a_worker_that_waits_for_an_edit_can_be_stopped(
     locked, free = wanted(2)
     with somebody() as do:
         do(LOCK_REQUEST, id=locked)
-        waits = in_thread(lambda: consumer.archive_resources([locked, free], enqueue.BULK))
+        waits = in_thread(lambda: consumer.archive_resources([locked, free], Queue.BULK))
         time.sleep(6)
         assert not waits.done(), "an edit may be long"
         archiving.stop()
@@ -349,8 +348,8 @@ def test_suspects_are_looked_for_before_hosts_are_locked(seen: Mapping[str, Outc
         time.sleep(0.5)
         do(LOCK_HOST, host=visit.claim.host)
     (turned,) = turning.result(20)
-    leases.drop(visit.claim.token)
-    leases.drop(turned.job.claim.token)
+    leases.discard(visit.claim.token)
+    leases.discard(turned.job.claim.token)
 
 
 # -- troubles of one -----------------------------------------------------------------------------------------------
@@ -456,7 +455,7 @@ def test_tokens_are_dropped_when_a_defect_cannot_be_noted(
     def away(*args: Any) -> None:
         raise sa.exc.OperationalError("", {}, Exception("the database is away"))
 
-    monkeypatch.setattr(claims, "give_back", away)
+    monkeypatch.setattr(claims, "defer", away)
     with pytest.raises(sa.exc.OperationalError):
         archiving_run._go_on(visit, None)
     assert not leases.busy()
@@ -473,7 +472,7 @@ def test_a_request_that_cannot_be_claimed_is_not_sent_again_at_once(
 
     monkeypatch.setattr(record, "load", fail)
     with pytest.raises(ValueError, match="a defect"):
-        consumer.archive_resources([first, second], enqueue.BULK)
+        consumer.archive_resources([first, second], Queue.BULK)
     assert request(first).sent_until is not None
     assert request(second).sent_until is None, "it is none of its fault"
 
@@ -496,7 +495,7 @@ def test_the_rest_of_a_message_is_noted_while_its_first_is_looked_at(
     with somebody() as do:
         if is_locked:
             do(LOCK_REQUEST, id=ids[0])
-        message = in_thread(lambda: consumer.archive_resources(ids, enqueue.BULK))
+        message = in_thread(lambda: consumer.archive_resources(ids, Queue.BULK))
         time.sleep(0.3)
     message.result(20)
     first, *others = left[0]
@@ -521,10 +520,10 @@ def test_a_database_that_is_away_loses_no_resource_of_a_message(
         do = staticmethod(sometimes)
 
     monkeypatch.setattr(archiving_run, "_turns", Unsteady)
-    consumer.archive_resources(ids, enqueue.BULK)
+    consumer.archive_resources(ids, Queue.BULK)
     # What was seen and not written is looked at again once it is given back.
     assert recovery.return_forgotten(leases.worker_id()) == len(ids) - len(archived())
-    consumer.archive_resources(ids, enqueue.BULK)
+    consumer.archive_resources(ids, Queue.BULK)
     assert archived() == set(ids)
 
 
@@ -538,7 +537,7 @@ def test_a_message_ends_quietly_where_the_database_is_away_at_the_end(
 
     monkeypatch.setattr(archiving_run._stopping, "is_set", lambda: True)
     monkeypatch.setattr(claims, "unsend", away)
-    consumer.archive_resources(ids, enqueue.BULK)
+    consumer.archive_resources(ids, Queue.BULK)
 
 
 def test_a_resource_that_was_deleted_is_withdrawn_only_by_who_has_it() -> None:
@@ -567,7 +566,7 @@ def test_a_visit_that_ends_makes_room_once(seen: Mapping[str, Outcome]) -> None:
     assert isinstance(turned, archiving_run.Turned)
     assert turned.job is None, "somebody is there"
     for token in (visit.claim.token, there.claim.token):
-        leases.drop(token)
+        leases.discard(token)
 
 
 @pytest.mark.usefixtures("one_at_a_time")
@@ -579,7 +578,7 @@ def test_of_several_suspects_of_a_host_one_goes() -> None:
     assert len(jobs) == 1
     for job in jobs:
         assert isinstance(job, archiving_run.Job)
-        leases.drop(job.claim.token)
+        leases.discard(job.claim.token)
     assert run("SELECT count(*) FROM archiver_request WHERE lease_token IS NOT NULL") == [(1,)]
 
 

@@ -75,7 +75,7 @@ def test_nobody_knows_the_end_while_nothing_moves() -> None:
 def test_a_round_has_a_beginning_and_an_end() -> None:
     factories.Resource(url="http://h.example/a")
     run("DELETE FROM archiver_request")
-    with rounds.Wanted("true", {}) as wanted:
+    with rounds.Selection("true", {}) as wanted:
         assert sum(wanted.put("bulk", "command")) == 1
     began = monitoring.collect()["round"]["started_at"]
     assert not rounds.note_end(), "something is left"
@@ -87,7 +87,7 @@ def test_a_round_has_a_beginning_and_an_end() -> None:
     assert "started_at" not in found
     assert found["last"]["started_at"] == began
     assert found["last"]["finished_at"] > began
-    with rounds.Wanted("true", {}) as wanted:
+    with rounds.Selection("true", {}) as wanted:
         list(wanted.put("bulk", "command"))
     found = monitoring.collect()["round"]
     assert found["started_at"] > began
@@ -125,7 +125,7 @@ def test_held_verdicts_and_the_guard() -> None:
         "INSERT INTO archiver_host (host, last_checked_at, last_failed, failing_since) "
         "SELECT 'h' || i, now(), true, now() FROM generate_series(1, 25) i"
     )
-    assert hosts.weather().stormy
+    assert hosts.check_outage().is_outage
     found = monitoring.collect()
     assert found["held"]["count"] == 5
     assert found["held"]["reasons"] == {"outage": 4, "disk-full": 1}

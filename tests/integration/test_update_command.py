@@ -16,7 +16,8 @@ from ckan.tests import factories
 from _stack.layout import free_port
 from ckanext.archiver import archiving
 from ckanext.archiver.model import Archival
-from ckanext.archiver.queue import claims, enqueue, leases, rounds
+from ckanext.archiver.queue import claims, leases, rounds
+from ckanext.archiver.queue.types import Reason
 from origin_server import Origin
 from rows import requested, run
 
@@ -190,7 +191,7 @@ def test_progress_of_waiting_does_not_mix_with_the_numbers(
     update: Any, resources: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left = iter([2, 1, 0])
-    monkeypatch.setattr(rounds.Wanted, "open", lambda wanted: next(left))
+    monkeypatch.setattr(rounds.Selection, "open", lambda wanted: next(left))
     real, files = click.progressbar, []
     monkeypatch.setattr(
         click, "progressbar", lambda **kwargs: files.append(kwargs["file"] is sys.stderr) or real(**kwargs)
@@ -226,7 +227,7 @@ def test_batches_with_progress(update: Any, resources: dict[str, str], monkeypat
 
 def test_an_edit_does_not_wait_for_the_command(update: Any, resources: dict[str, str]) -> None:
     """What the command has selected and not yet put is locked by nobody."""
-    with rounds.Wanted("true", {}) as wanted:
+    with rounds.Selection("true", {}) as wanted:
         with model.meta.engine.begin() as other:
             other.execute(sa.text("SET LOCAL lock_timeout = '1s'"))
             other.execute(sa.text("UPDATE resource SET name = 'x'"))
@@ -243,7 +244,7 @@ def test_an_edit_does_not_wait_for_the_command(update: Any, resources: dict[str,
 
 def test_confirm_now_goes_with_the_request(update: Any, resources: dict[str, str]) -> None:
     update("alpha", "--confirm-now")
-    assert run("SELECT DISTINCT reason FROM archiver_request") == [(enqueue.CONFIRM,)]
+    assert run("SELECT DISTINCT reason FROM archiver_request") == [(Reason.CONFIRM,)]
 
 
 def test_hosts_of_any_length_do_not_keep_anybody_from_saving() -> None:

@@ -25,7 +25,8 @@ from ckanext.archiver.engine import http, reasons, store
 from ckanext.archiver.engine.outcome import Cause, FetchRequest, Outcome, Verdict
 from ckanext.archiver.errors import DATABASE_AWAY
 from ckanext.archiver.queue import claims, enqueue, hosts, leases, notices
-from ckanext.archiver.queue.group_commit import ALONE, Alone, Group
+from ckanext.archiver.queue.group_commit import CONTENDED, Contended, Group
+from ckanext.archiver.queue.types import DIRECT, Queue, Reason
 from ckanext.archiver.verdict import History, Judgement, judge
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ T = TypeVar("T")
 SUSPECT_SECONDS = 2
 """How long a request on its last chance waits for another such."""
 
-HOLDS_IN_FAIR_WEATHER = 3
+MAX_HOLDS_WITHOUT_OUTAGE = 3
 """Holds after which a failure counts although many hosts fail, as long as some answer."""
 
 _stopping = threading.Event()
@@ -57,7 +58,7 @@ class Job:
 
     claim: claims.Claim
     link: record.Link | None
-    gate: hosts.Gate
+    gate: hosts.Admission
 
 
 @dataclass
@@ -75,9 +76,9 @@ class Visit:
     """The archival's row, where there is something to write."""
     remember: bool = False
     """The run goes into the link's history, and its request is done."""
-    back: claims.Return | None = None
+    back: claims.Deferral | None = None
     """The request is put off, where it is not done."""
-    tells: hosts.Visit | None = None
+    tells: hosts.HostObservation | None = None
     """What the host's row learns."""
 
     @property
@@ -103,7 +104,7 @@ class Result:
 
 
 def archive_resource(
-    resource_id: str, queue: str = "", *, worker_id: str = leases.DIRECT, at_once: bool = False
+    resource_id: str, queue: str = "", *, worker_id: str = DIRECT, at_once: bool = False
 ) -> Result | None:
     """Archive one resource for which there is a request. See :func:`archive_resources`.
 
@@ -114,7 +115,7 @@ def archive_resource(
 
 
 def archive_resources(
-    resource_ids: deque[str], queue: str = "", *, worker_id: str = leases.DIRECT, at_once: bool = False
+    resource_ids: deque[str], queue: str = "", *, worker_id: str = DIRECT, at_once: bool = False
 ) -> list[Result]:
     """Archive resources for which there are requests, one after the other, until this worker is to stop.
 
@@ -162,7 +163,7 @@ def archive_package(package_id: str, queue: str = "") -> int:
         .order_by(model.Resource.position)
     ]
     for resource_id in ids:
-        enqueue.put_resource(resource_id, queue or enqueue.PRIORITY, "command")
+        enqueue.put_resource(resource_id, queue or Queue.PRIORITY, Reason.COMMAND)
     return sum(archive_resource(resource_id, at_once=True) is not None for resource_id in ids)
 
 
@@ -196,7 +197,7 @@ class Turned:
     """What it gets: whether the request of its visit was still its own, and the next job, if there is one."""
 
     ours: bool = True
-    job: Job | None | Alone = None
+    job: Job | None | Contended = None
 
 
 def _go_on(visit: Visit | None, ask: Ask | None) -> tuple[Result | None, Job | None]:
@@ -209,9 +210,9 @@ def _go_on(visit: Visit | None, ask: Ask | None) -> tuple[Result | None, Job | N
     except BaseException:
         # This worker gives back what it has not in hand.
         if isinstance(job, Job):
-            leases.drop(job.claim.token)
+            leases.discard(job.claim.token)
         raise
-    if isinstance(job, Alone):
+    if isinstance(job, Contended):
         job = _turn_alone(Turn(None, ask)).job
     return result, job if isinstance(job, Job) else None
 
@@ -235,25 +236,25 @@ def _mishaps(job: Job | None) -> Iterator[None]:
     except DATABASE_AWAY:
         # Once it is back, this worker gives back what it has not in hand.
         if job is not None:
-            leases.drop(job.claim.token)
+            leases.discard(job.claim.token)
         raise
     except Exception:
         # A defect of ours: tried again, but not at once.
         try:
             model.Session.rollback()
             if job is not None:
-                claims.give_back([claims.Return(job.claim, config.hold_seconds(), held="defect")])
+                claims.defer([claims.Deferral(job.claim, config.hold_seconds(), held="defect")])
                 model.Session.commit()
         finally:
             if job is not None:
-                leases.drop(job.claim.token)
+                leases.discard(job.claim.token)
         raise
 
 
 def _turn_alone(turn: Turn) -> Turned:
     """Wait for whoever has a row locked.
 
-    A visit is written by itself, and ``ALONE`` stands for what would be claimed: one that waits for a request while
+    A visit is written by itself, and ``CONTENDED`` stands for what would be claimed: one that waits for a request while
     it holds another would stop an edit that has the first and comes to the second.
     """
     both = turn.visit is not None and turn.ask is not None
@@ -261,8 +262,8 @@ def _turn_alone(turn: Turn) -> Turned:
         claims.take_in_hand(turn.ask.others)
         model.Session.commit()
     (turned,) = _patiently(lambda: _turn_all([Turn(turn.visit, None) if both else turn], wait=True))
-    assert not isinstance(turned, Alone)  # noqa: S101 - only where it does not wait
-    return replace(turned, job=ALONE) if both else turned
+    assert not isinstance(turned, Contended)  # noqa: S101 - only where it does not wait
+    return replace(turned, job=CONTENDED) if both else turned
 
 
 def _patiently(work: Callable[[], T]) -> T:
@@ -280,14 +281,14 @@ _LOCKED = ("55P03", "40P01")
 """What PostgreSQL says when a lock was waited for in vain: too long, or in a circle."""
 
 
-def _turn_all(turns: Sequence[Turn], *, wait: bool = False) -> list[Turned | Alone]:
+def _turn_all(turns: Sequence[Turn], *, wait: bool = False) -> list[Turned | Contended]:
     """The turns of several threads in one transaction.
 
     Rows are locked in one order everywhere, so that workers do not wait for each other in a circle: requests (of which
     one that waits has no more than one), suspects, hosts, archivals, datasets, and each in the order of its key.
     """
     visits = [turn.visit for turn in turns if turn.visit is not None]
-    claimed: dict[int, claims.Claim | None | Alone] = {}
+    claimed: dict[int, claims.Claim | None | Contended] = {}
     jobs: dict[str, Job] = {}
     try:
         wanted = claims.still_ours([visit.claim for visit in visits], wait=wait)
@@ -319,13 +320,13 @@ def _turn_all(turns: Sequence[Turn], *, wait: bool = False) -> list[Turned | Alo
     finally:
         for claim in claimed.values():
             if isinstance(claim, claims.Claim) and claim.token not in jobs:
-                leases.drop(claim.token)
+                leases.discard(claim.token)
         model.Session.rollback()
 
-    def turned(number: int, turn: Turn) -> Turned | Alone:
+    def turned(number: int, turn: Turn) -> Turned | Contended:
         token = turn.visit.claim.token if turn.visit else ""
         if token in alone:
-            return ALONE
+            return CONTENDED
         claim = claimed.get(number)
         job = jobs.get(claim.token) if isinstance(claim, claims.Claim) else claim
         return Turned(ours=not token or token in wanted, job=job)
@@ -336,7 +337,7 @@ def _turn_all(turns: Sequence[Turn], *, wait: bool = False) -> list[Turned | Alo
 _turns: Group[Turn, Turned] = Group(_turn_all, _turn_alone)
 
 
-def _claim(asks: Mapping[int, Ask], *, wait: bool) -> dict[int, claims.Claim | None | Alone]:
+def _claim(asks: Mapping[int, Ask], *, wait: bool) -> dict[int, claims.Claim | None | Contended]:
     if not asks:
         return {}
     messages = [claims.Message(ask.resource_id, ask.queue) for ask in asks.values()]
@@ -369,20 +370,20 @@ def _enter(claimed: Sequence[claims.Claim], leaving: Sequence[str]) -> dict[str,
     suspects = claims.suspects_to_wait(going)
     going = [claim for claim in going if claim.token not in suspects]
     visitors = [
-        hosts.Visitor(claim.host, links[claim.resource_id].url, urgent=claim.queue == enqueue.PRIORITY)
+        hosts.Candidate(claim.host, links[claim.resource_id].url, urgent=claim.queue == Queue.PRIORITY)
         for claim in going
     ]
     entered = hosts.enter(visitors, [*leaving, *(claim.token for claim in claimed)])
     gates = {claim.token: gate for claim, gate in zip(going, entered, strict=True)}
-    gates.update({token: hosts.Gate(wait=SUSPECT_SECONDS) for token in suspects})
+    gates.update({token: hosts.Admission(wait=SUSPECT_SECONDS) for token in suspects})
     jobs = {}
     for claim in claimed:
-        gate = gates.get(claim.token, hosts.Gate())
+        gate = gates.get(claim.token, hosts.Admission())
         if not gate.wait:
             jobs[claim.token] = Job(claim, links.get(claim.resource_id), gate)
-    waiting = [claims.Return(claim, gates[claim.token].wait) for claim in claimed if claim.token not in jobs]
+    waiting = [claims.Deferral(claim, gates[claim.token].wait) for claim in claimed if claim.token not in jobs]
     if waiting:
-        claims.give_back(waiting)
+        claims.defer(waiting)
     return jobs
 
 
@@ -399,7 +400,7 @@ def _look_at(job: Job) -> Visit | None:
         else:
             outcome = _look(job, job.link)
             return _with_room(Visit(job, job.link, outcome, outcome.temp_path))
-    leases.drop(job.claim.token)
+    leases.discard(job.claim.token)
     return None
 
 
@@ -460,7 +461,7 @@ def _validators(link: record.Link) -> dict[str, str | None]:
 # -- writing -----------------------------------------------------------------------------------------------
 
 
-def _decide(visits: Sequence[Visit], wanted: Mapping[str, claims.Wanted]) -> None:
+def _decide(visits: Sequence[Visit], wanted: Mapping[str, claims.CurrentResource]) -> None:
     """Fill in what each visit comes to."""
     meant = []
     for visit in visits:
@@ -472,19 +473,19 @@ def _decide(visits: Sequence[Visit], wanted: Mapping[str, claims.Wanted]) -> Non
             _keep(visit, now.now)
         else:
             # Edited meanwhile: this run says nothing about the new URL.
-            visit.back = claims.Return(visit.claim, attempts=0)
+            visit.back = claims.Deferral(visit.claim, attempts=0)
         if visit.job.gate.down_since is None:
-            visit.tells = hosts.Visit(visit.claim.host, visit.outcome, probes=visit.job.gate.probes)
-    weather = None
+            visit.tells = hosts.HostObservation(visit.claim.host, visit.outcome, probes=visit.job.gate.probes)
+    outage = None
     if any(hosts.may_be_ours(visit.outcome) and not visit.claim.at_once for visit in meant):
-        weather = hosts.weather([visit.tells for visit in meant if visit.tells is not None])
+        outage = hosts.check_outage([visit.tells for visit in meant if visit.tells is not None])
     for visit in meant:
-        _judge(visit, weather, wanted[visit.claim.token].now)
+        _judge(visit, outage, wanted[visit.claim.token].now)
 
 
-def _judge(visit: Visit, weather: hosts.Weather | None, now: datetime) -> None:
+def _judge(visit: Visit, outage: hosts.OutageCheck | None, now: datetime) -> None:
     claim, link, outcome = visit.claim, visit.link, visit.outcome
-    held = _own_fault(visit, weather)
+    held = _own_fault(visit, outage)
     if held:
         if visit.tells is not None:
             visit.tells = replace(visit.tells, held=True)
@@ -494,24 +495,24 @@ def _judge(visit: Visit, weather: hosts.Weather | None, now: datetime) -> None:
     history = _history(link)
     if outcome.transient and claim.attempts < len(delays) and not visit.claim.at_once:
         if not link.known or (
-            claim.reason == enqueue.CONFIRM and history.verdict not in (Verdict.FAILING, Verdict.BROKEN)
+            claim.reason == Reason.CONFIRM and history.verdict not in (Verdict.FAILING, Verdict.BROKEN)
         ):
             # Somebody who just typed this URL, or asked, sees at once that it fails; the retries decide what it counts.
             visit.values = record.values(link, outcome, _provisional(history, now), now)
-        visit.back = claims.Return(claim, delays[claim.attempts], attempts=claim.attempts + 1)
+        visit.back = claims.Deferral(claim, delays[claim.attempts], attempts=claim.attempts + 1)
         return
     visit.values = record.values(link, outcome, judge(outcome.cause, outcome.detail, history, config.rules(), now), now)
     visit.remember = True
 
 
-def _hold(visit: Visit, held: str) -> claims.Return:
+def _hold(visit: Visit, held: str) -> claims.Deferral:
     """Put the request off; what failed may be ours."""
     outcome = visit.outcome
     if outcome.detail == "stopped":
-        return claims.Return(visit.claim)
+        return claims.Deferral(visit.claim)
     delay = config.hold_seconds()
     log.warning("No verdict about resource %s: %s Trying again in %s s", visit.link.resource_id, held, delay)
-    return claims.Return(visit.claim, delay, held=outcome.detail if outcome.cause is Cause.OWN_FAULT else "outage")
+    return claims.Deferral(visit.claim, delay, held=outcome.detail if outcome.cause is Cause.OWN_FAULT else "outage")
 
 
 def _write(visits: Sequence[Visit]) -> None:
@@ -519,7 +520,7 @@ def _write(visits: Sequence[Visit]) -> None:
     _save([visit for visit in visits if visit.values is not None])
     backs = [visit.back for visit in visits if visit.back is not None]
     if backs:
-        claims.give_back(backs)
+        claims.defer(backs)
     done = [visit for visit in visits if visit.remember]
     if done:
         _finish(
@@ -552,8 +553,8 @@ def _conclude(visit: Visit, ours: bool) -> Result | None:
         if notices.wanted():
             notices.deliver(claim.token)
     finally:
-        leases.drop(claim.token)
-    if claim.queue != enqueue.BULK:
+        leases.discard(claim.token)
+    if claim.queue != Queue.BULK:
         # The round leaves the index to the dispatcher, which refreshes it in batches.
         indexing.refresh_dataset(claim.package_id)
     return Result(visit.outcome, values)
@@ -578,7 +579,7 @@ def _finish(claimed: Sequence[claims.Claim], archived: Mapping[str, str | None])
     ]
     for claim in last.values():
         notice = _notice("package-archived", claim)
-        if claim.at_once and claim.reason == enqueue.CALLED:
+        if claim.at_once and claim.reason == Reason.CALLED:
             # Who calls update_resource() hears of the resource alone, as ever; a worker tells of the dataset.
             notice = replace(notice, token=None, worker_id=None)
         told.append(notice)
@@ -621,16 +622,16 @@ def _disk_failed(outcome: Outcome, error: OSError) -> Outcome:
     return replace(outcome, cause=Cause.OWN_FAULT, detail=store.disk_failure(error).detail, facts={}, temp_path=None)
 
 
-def _own_fault(visit: Visit, weather: hosts.Weather | None) -> str:
+def _own_fault(visit: Visit, outage: hosts.OutageCheck | None) -> str:
     """Why this failure may be ours, empty when it is the link's."""
     outcome = visit.outcome
     if outcome.cause is Cause.OWN_FAULT:
         return reasons.reason(outcome.detail, outcome.facts)
-    if not hosts.may_be_ours(outcome) or visit.claim.at_once or weather is None:
+    if not hosts.may_be_ours(outcome) or visit.claim.at_once or outage is None:
         return ""
-    if not weather.stormy or (weather.some_worked and visit.claim.holds >= HOLDS_IN_FAIR_WEATHER):
+    if not outage.is_outage or (outage.some_worked and visit.claim.holds >= MAX_HOLDS_WITHOUT_OUTAGE):
         return ""
-    return f"{weather.failed} of {weather.seen} hosts fail at once."
+    return f"{outage.failed} of {outage.seen} hosts fail at once."
 
 
 def _history(link: record.Link) -> History:

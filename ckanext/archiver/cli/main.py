@@ -23,7 +23,7 @@ from ckanext.archiver.cli.queue import queue_commands
 from ckanext.archiver.engine import addresses
 from ckanext.archiver.errors import ConfigError
 from ckanext.archiver.model import Archival, look_at_tables
-from ckanext.archiver.queue import enqueue
+from ckanext.archiver.queue.types import Queue
 
 
 @click.group(cls=errors.Group, short_help="Check and archive the links of resources.")
@@ -285,7 +285,9 @@ def _checked(result: dict[str, Any]) -> str:
 
 
 @archiver.command()
-@click.option("--queue", type=click.Choice([*enqueue.QUEUES, "all"]), default="all", show_default=True)
+@click.option(
+    "--queue", type=click.Choice([*(queue.value for queue in Queue), "all"]), default="all", show_default=True
+)
 @click.option("--concurrency", type=click.IntRange(1), help="Archivals at a time. [default: 16, with prefork 2]")
 @click.option("--pool", type=click.Choice(["threads", "prefork"]), default="threads", show_default=True)
 @click.pass_context
@@ -314,7 +316,7 @@ def celeryd2() -> None:
 
 
 @celeryd2.command("run")
-@click.argument("queue", type=click.Choice(["all", *enqueue.QUEUES]), default="all")
+@click.argument("queue", type=click.Choice(["all", *(queue.value for queue in Queue)]), default="all")
 @click.option("--concurrency", type=click.IntRange(1))
 @click.pass_context
 def celeryd2_run(ctx: click.Context, queue: str, concurrency: int | None) -> None:

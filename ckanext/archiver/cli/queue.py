@@ -16,9 +16,13 @@ from ckanext.archiver import monitoring as status_
 from ckanext.archiver.engine import urls
 from ckanext.archiver.errors import BrokerError
 from ckanext.archiver.queue import dispatch, enqueue, rounds
+from ckanext.archiver.queue.types import Queue, Reason
 
 QUEUE = click.option(
-    "-q", "--queue", type=click.Choice(enqueue.QUEUES), help="priority (before everything else) or bulk."
+    "-q",
+    "--queue",
+    type=click.Choice([queue.value for queue in Queue]),
+    help="priority (before everything else) or bulk.",
 )
 
 WATCH_SECONDS = 2
@@ -71,7 +75,7 @@ def update(
     Of --stale, --broken and --never, a link is taken that is any of those that are given; the other options narrow
     that down. What is requested already is not requested twice.
     """
-    queue = queue or (enqueue.PRIORITY if names else enqueue.BULK)
+    queue = queue or (Queue.PRIORITY if names else Queue.BULK)
     where, params, unknown = _named(names)
     states = [name for name, wanted in (("stale", stale), ("broken", broken), ("never", never)) if wanted]
     if states:
@@ -87,10 +91,12 @@ def update(
     numbers: Params = {"queue": queue, "selected": 0, "hosts": 0, "requested": 0, "unknown": unknown}
     if len(unknown) < len(names) or not names:
         condition = " AND ".join(f"({one})" for one in ["p.state = 'active'", *where])
-        with rounds.Wanted(condition, params, limit) as wanted:
+        with rounds.Selection(condition, params, limit) as wanted:
             numbers.update(selected=wanted.count, hosts=wanted.hosts())
             if not dry_run:
-                numbers["requested"] = _put(wanted, queue, enqueue.CONFIRM if confirm_now else "command", quiet=as_json)
+                numbers["requested"] = _put(
+                    wanted, queue, Reason.CONFIRM if confirm_now else Reason.COMMAND, quiet=as_json
+                )
                 _dispatch(queue)
             _tell(numbers, dry_run=dry_run, as_json=as_json)
             if wait and not dry_run:
@@ -152,7 +158,7 @@ def _kind(name: str) -> tuple[str, str] | None:
     return ("organizations" if group.is_organization else "groups"), group.id
 
 
-def _put(wanted: rounds.Wanted, queue: str, reason: str, *, quiet: bool) -> int:
+def _put(wanted: rounds.Selection, queue: str, reason: str, *, quiet: bool) -> int:
     """Put the requests, with a line of progress when there are many."""
     began = time.monotonic()
     put = done = 0
@@ -185,7 +191,7 @@ def _tell(numbers: Params, *, dry_run: bool, as_json: bool) -> None:
         known = numbers["selected"] - numbers["requested"]
         again = f" {known:,} {'was' if known == 1 else 'were'} requested already." if known else ""
         click.echo(f"{_count(numbers['requested'], 'archival')} requested on queue {numbers['queue']}.{again}")
-        if numbers["queue"] == enqueue.BULK and numbers["requested"]:
+        if numbers["queue"] == Queue.BULK and numbers["requested"]:
             found = status_.eta()
             if found is not None:
                 click.echo(
@@ -215,7 +221,7 @@ def _dispatch(queue: str) -> None:
         )
 
 
-def _wait(wanted: rounds.Wanted) -> None:
+def _wait(wanted: rounds.Selection) -> None:
     """Show progress until nothing that is wanted is open. Standard output is left to the numbers."""
     left = wanted.open()
     with click.progressbar(length=left, label="Archiving", show_eta=True, show_pos=True, file=sys.stderr) as bar:

@@ -19,6 +19,7 @@ from ckanext.archiver.engine import http, reasons, store, urls
 from ckanext.archiver.engine.outcome import Cause, FetchRequest, Outcome
 from ckanext.archiver.interfaces import IPipe
 from ckanext.archiver.queue import enqueue
+from ckanext.archiver.queue.types import DIRECT, Queue, Reason
 
 log = logging.getLogger("ckanext.archiver.tasks")
 
@@ -32,11 +33,11 @@ def update_resource_now(resource_id: str, queue: str = "bulk") -> str | None:
     :returns: JSON of what was found (``size``, ``hash``, ``cache_filepath``, ``mimetype``, ``request_type``,
         ``url_redirected_to``, …), None when there is no copy
     """
-    if not enqueue.put_resource(resource_id, queue, enqueue.CALLED):
+    if not enqueue.put_resource(resource_id, queue, Reason.CALLED):
         log.error("Resource not found: %s", resource_id)
         return None
     _take_the_name([resource_id], queue)
-    result = archiving.archive_resource(resource_id, worker_id="direct", at_once=True)
+    result = archiving.archive_resource(resource_id, worker_id=DIRECT, at_once=True)
     if result is None:
         _leave_to_workers([resource_id])
         return None
@@ -76,19 +77,19 @@ def update_package_now(package_id: str, queue: str = "bulk") -> None:
 def _take_the_name(resource_ids: list[str], queue: str) -> None:
     """Subscribers hear the name of the queue that a caller gave, also where an edit has put the request before, and
     also when it is a name that workers do not read."""
-    if queue not in enqueue.QUEUES:
+    if queue not in tuple(Queue):
         _rename(resource_ids, queue, "lease_token IS NULL")
 
 
 def _leave_to_workers(resource_ids: list[str]) -> None:
     """What could not be done now must not wait under a name that workers do not read."""
-    _rename(resource_ids, enqueue.BULK, "NOT queue = ANY(:read)")
+    _rename(resource_ids, Queue.BULK, "NOT queue = ANY(:read)")
 
 
 def _rename(resource_ids: list[str], queue: str, condition: str) -> None:
     model.Session.execute(
         sa.text(f"UPDATE archiver_request SET queue = :queue WHERE resource_id = ANY(:ids) AND {condition}"),  # noqa: S608 - constants
-        {"ids": resource_ids, "queue": queue, "read": list(enqueue.QUEUES)},
+        {"ids": resource_ids, "queue": queue, "read": list(Queue)},
     )
     model.Session.commit()
 
@@ -157,7 +158,7 @@ def download(
     if max_content_length != "default":
         limits = replace(limits, max_content_length=int(max_content_length))
     archive_dir = config.archive_dir()
-    spool = store.spool(archive_dir, "direct") if archive_dir else Path(tempfile.gettempdir())
+    spool = store.spool(archive_dir, DIRECT) if archive_dir else Path(tempfile.gettempdir())
     request = FetchRequest(url=resource["url"], format=resource.get("format") or "")
     outcome = http.fetch(request, limits=limits, policy=config.policy(), spool=spool)
     _raise_for(outcome, errors.DownloadError)

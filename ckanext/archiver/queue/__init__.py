@@ -1,5 +1,1 @@
 """The queue of requests: putting, sending, claiming and finishing them."""
-
-PRIORITY = "priority"
-BULK = "bulk"
-QUEUES = (PRIORITY, BULK)

@@ -16,10 +16,11 @@ from kombu.transport import TRANSPORT_ALIASES
 
 from ckanext.archiver import ckan_context, config
 from ckanext.archiver.errors import ConfigError
+from ckanext.archiver.queue import types
 
 log = logging.getLogger(__name__)
 
-QUEUE_NAMES = ("priority", "bulk")
+QUEUE_NAMES = tuple(str(queue) for queue in types.Queue)
 
 # By the name that URLs have, so that it stands in the log as ever, and holds for the broker that another stands in for.
 TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), "ckanext.archiver.queue.redis_transport:Transport"))
@@ -45,9 +46,9 @@ def settings() -> dict[str, Any]:
         },
         "include": ["ckanext.archiver.tasks"],
         "task_queues": [Queue(name, Exchange(name), routing_key=name) for name in QUEUE_NAMES],
-        "task_default_queue": "priority",
-        "task_default_exchange": "priority",
-        "task_default_routing_key": "priority",
+        "task_default_queue": types.Queue.PRIORITY.value,
+        "task_default_exchange": types.Queue.PRIORITY.value,
+        "task_default_routing_key": types.Queue.PRIORITY.value,
         # A typing error in a queue name is an error, not a queue that nobody reads.
         "task_create_missing_queues": False,
         "task_serializer": "json",

@@ -16,7 +16,7 @@ from ckan import model
 
 from ckanext.archiver import config
 from ckanext.archiver.queue import leases
-from ckanext.archiver.queue.group_commit import ALONE, Alone
+from ckanext.archiver.queue.group_commit import CONTENDED, Contended
 
 # -- claiming and giving back ------------------------------------------------------------------------------
 
@@ -73,16 +73,16 @@ _LOCKED_NOW = sa.text(f"SELECT m.token FROM {_CLAIMABLE}")  # noqa: S608 - const
 
 def claim(
     messages: Sequence[Message], worker_id: str, *, at_once: bool = False, wait: bool = True
-) -> list[Claim | None | Alone]:
+) -> list[Claim | None | Contended]:
     """Take requests, in the caller's transaction. The same message delivered twice takes nothing the second time.
 
     :param at_once: also when the request is to wait
-    :param wait: wait for other transactions (an edit) that have a request locked; else ``ALONE`` stands for it
+    :param wait: wait for other transactions (an edit) that have a request locked; else ``CONTENDED`` stands for it
     :returns: for each message its claim, or None where there is nothing to do: no request, not due, or another worker
-        has it. The caller drops the token of each claim (``leases.drop``) when it is done
+        has it. The caller drops the token of each claim (``leases.discard``) when it is done
     """
-    tokens = [leases.take() for _ in messages]
-    claims: dict[str, Claim | None | Alone] = {}
+    tokens = [leases.issue() for _ in messages]
+    claims: dict[str, Claim | None | Contended] = {}
     try:
         params = {
             "ids": [message.resource_id for message in messages],
@@ -99,7 +99,7 @@ def claim(
         if not wait and len(claims) < len(messages):
             # What could be claimed and was not is locked; what was claimed just now cannot be any more.
             locked = connection.execute(_LOCKED_NOW, params).scalars().all()
-            claims.update(dict.fromkeys(locked, ALONE))
+            claims.update(dict.fromkeys(locked, CONTENDED))
     except BaseException:
         # What was claimed is undone with the caller's transaction.
         claims.clear()
@@ -107,7 +107,7 @@ def claim(
     finally:
         for token in tokens:
             if not isinstance(claims.get(token), Claim):
-                leases.drop(token)
+                leases.discard(token)
     return [claims.get(token) for token in tokens]
 
 
@@ -152,7 +152,7 @@ def finish(claims: Sequence[Claim]) -> dict[str, bool]:
 
 
 @dataclass(frozen=True)
-class Return:
+class Deferral:
     """A request that is given back for later.
 
     :ivar delay: seconds until it may be taken again; an edit made meanwhile makes it due at once
@@ -166,7 +166,7 @@ class Return:
     held: str = ""
 
 
-_GIVE_BACK = sa.text("""
+_DEFER = sa.text("""
     UPDATE archiver_request q SET
         lease_token = NULL, leased_by = NULL, leased_until = NULL, sent_until = NULL, again = false,
         attempts = CASE WHEN again THEN 0 ELSE coalesce(back.attempts, q.attempts) END,
@@ -180,8 +180,8 @@ _GIVE_BACK = sa.text("""
 """)
 
 
-def give_back(returns: Sequence[Return]) -> set[str]:
-    """Return requests for later, in the caller's transaction.
+def defer(returns: Sequence[Deferral]) -> set[str]:
+    """Deferral requests for later, in the caller's transaction.
 
     :returns: the tokens of those that were still ours
     """
@@ -196,7 +196,7 @@ def give_back(returns: Sequence[Return]) -> set[str]:
         for one in returns
     ]
     connection = model.Session.connection()
-    return set(connection.execute(_GIVE_BACK, {"back": json.dumps(back)}).scalars())
+    return set(connection.execute(_DEFER, {"back": json.dumps(back)}).scalars())
 
 
 # How long to wait for locks is said in the same trip: what it costs is mostly waiting for the answer.
@@ -217,7 +217,7 @@ _OURS_FREE = sa.text(_STILL_OURS % (SHORT_WAIT, "SKIP LOCKED"))
 
 
 @dataclass(frozen=True)
-class Wanted:
+class CurrentResource:
     """What a claimed resource is by now; empty where it is gone.
 
     :ivar now: by the database's clock, which all workers share (aware, UTC)
@@ -229,7 +229,7 @@ class Wanted:
     timestamp: datetime | None
 
 
-def still_ours(claims: Sequence[Claim], *, wait: bool = True) -> dict[str, Wanted]:
+def still_ours(claims: Sequence[Claim], *, wait: bool = True) -> dict[str, CurrentResource]:
     """Which requests are still ours, by token. Locks their rows until the transaction ends, and says how long it may
     wait for locks, so it comes first, with no claims as well.
 
@@ -238,7 +238,8 @@ def still_ours(claims: Sequence[Claim], *, wait: bool = True) -> dict[str, Wante
     params = {"ids": [claim.resource_id for claim in claims], "tokens": [claim.token for claim in claims]}
     rows = model.Session.connection().execute(_OURS_WAITING if wait else _OURS_FREE, params)
     return {
-        row.token: Wanted(row.now.astimezone(timezone.utc), row.url, row.url_type, row.last_modified) for row in rows
+        row.token: CurrentResource(row.now.astimezone(timezone.utc), row.url, row.url_type, row.last_modified)
+        for row in rows
     }
 
 

@@ -26,12 +26,13 @@ from ckan import model
 
 from ckanext.archiver import config
 from ckanext.archiver.errors import BrokerError
-from ckanext.archiver.queue import broker, claims, enqueue
+from ckanext.archiver.queue import broker, claims
 from ckanext.archiver.queue.hosts import FRESH_SQL
+from ckanext.archiver.queue.types import Queue
 
 log = logging.getLogger(__name__)
 
-LOCKS = {enqueue.PRIORITY: 0x6172_6370, enqueue.BULK: 0x6172_6362}  # "arcp", "arcb"
+LOCKS = {Queue.PRIORITY: 0x6172_6370, Queue.BULK: 0x6172_6362}  # "arcp", "arcb"
 
 LOCKED_SECONDS = 10
 """After this a dispatcher that fell silent in a transaction loses it, and its locks."""
@@ -81,7 +82,7 @@ def tick(*, fill: bool = False) -> int:
     return sent
 
 
-def _begin(queue: str) -> bool:
+def _begin(queue: Queue) -> bool:
     """Begin the transaction of a tick. False when another dispatcher is at it.
 
     Its statements go through indexes, row by row, whatever the statistics say: they are missing just when a million
@@ -205,10 +206,10 @@ def tick_priority() -> int:
     :returns: how many messages were sent
     :raises BrokerError: when the broker does not take them
     """
-    if not _begin(enqueue.PRIORITY):
+    if not _begin(Queue.PRIORITY):
         model.Session.rollback()
         return 0
-    room = _room(enqueue.PRIORITY)
+    room = _room(Queue.PRIORITY)
     per_host = _per_host()
     due: list[str] = []
     if room > 0:
@@ -221,7 +222,7 @@ def tick_priority() -> int:
             "per_host": per_host or 0,
         }
         due = list(model.Session.connection().execute(sa.text(_PRIORITY), params).scalars())
-    return _send(due, enqueue.PRIORITY)
+    return _send(due, Queue.PRIORITY)
 
 
 # -- the round ---------------------------------------------------------------------------------------------
@@ -297,15 +298,15 @@ def tick_bulk(*, fill: bool = False) -> int:
     :returns: how many messages were sent
     :raises BrokerError: when the broker does not take them
     """
-    if not _begin(enqueue.BULK):
+    if not _begin(Queue.BULK):
         model.Session.rollback()
         return 0
-    room = _room(enqueue.BULK)
+    room = _room(Queue.BULK)
     # A window that is nearly full is filled up when there is room for a whole tick: few messages for many resources.
     enough = 1 if fill else max(1, min(MOST, config.dispatch_window() // 10))
     if room >= enough:
         try:
-            room = min(room, _room_in_broker(enqueue.BULK))
+            room = min(room, _room_in_broker(Queue.BULK))
         except BrokerError:
             model.Session.rollback()
             raise
@@ -315,7 +316,7 @@ def tick_bulk(*, fill: bool = False) -> int:
         model.Session.commit()
         return 0
     # Where much is due, a message costs more than a download. While no worker runs, one for each can be seen.
-    return _send(due, enqueue.BULK, together=_together() if len(due) == MOST and not fill else 1)
+    return _send(due, Queue.BULK, together=_together() if len(due) == MOST and not fill else 1)
 
 
 def _take(room: int, fill: bool) -> list[str]:

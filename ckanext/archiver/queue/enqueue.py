@@ -14,15 +14,8 @@ from typing import Any
 import sqlalchemy as sa
 from ckan import model
 
-from ckanext.archiver.queue import BULK, PRIORITY, QUEUES, outbox
-
-__all__ = ["BULK", "PRIORITY", "QUEUES"]
-
-CONFIRM = "confirm"
-"""Reason of a request whose first failure is to be shown at once (``ckan archiver update --confirm-now``)."""
-
-CALLED = "api"
-"""Reason of a request that other code made for one resource or dataset."""
+from ckanext.archiver.queue import outbox
+from ckanext.archiver.queue.types import Queue, Reason
 
 # The host of a resource's URL, for politeness: the same expression wherever requests are put. No name has more than
 # 253 characters, and an index does not take a value of any length.
@@ -81,8 +74,8 @@ def put_changed(session: Any, resource_id: str, *, is_new: bool, url_changed: bo
     """
     params = {
         "resource_id": resource_id,
-        "queue": PRIORITY,
-        "reason": "changed",
+        "queue": Queue.PRIORITY,
+        "reason": Reason.CHANGED,
         "is_new": is_new,
         "url_changed": url_changed,
     }
@@ -97,7 +90,7 @@ def put_resource(resource_id: str, queue: str, reason: str) -> bool:
     if not model.Session.query(model.Resource.id).filter_by(id=resource_id, state="active").first():
         return False
     params = {"resource_id": resource_id, "queue": queue, "reason": reason}
-    if queue == PRIORITY:
+    if queue == Queue.PRIORITY:
         model.Session.connection().execute(sa.text(f"{_INSERT} AND r.id = :resource_id {_PROMOTE}"), params)
         outbox.send_after_commit(model.Session, resource_id)
     else:
@@ -138,7 +131,7 @@ def put_selected(connection: Any, source: str, params: Mapping[str, Any], queue:
     :param source: SQL that reads ``id``, ``package_id`` and ``host`` of resources
     :returns: how many requests were put or promoted
     """
-    if queue == PRIORITY:
+    if queue == Queue.PRIORITY:
         # Promote what waits for the round; what is on its way already stays as it is.
         conflict, wake = _PROMOTE + " WHERE archiver_request.queue <> 'priority'", ""
     else:

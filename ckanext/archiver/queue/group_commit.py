@@ -24,11 +24,11 @@ MOST = 50
 """Items of one transaction at most."""
 
 
-class Alone:
+class Contended:
     """Given in the place of a result: this item is to be done alone."""
 
 
-ALONE = Alone()
+CONTENDED = Contended()
 
 
 class _Entry(Generic[Item, Done]):
@@ -36,7 +36,7 @@ class _Entry(Generic[Item, Done]):
 
     def __init__(self, item: Item) -> None:
         self.item = item
-        self.result: Done | Alone = ALONE
+        self.result: Done | Contended = CONTENDED
         self.leads = False
         self._woken = threading.Lock()
         self._woken.acquire()
@@ -52,13 +52,13 @@ class _Entry(Generic[Item, Done]):
 class Group(Generic[Item, Done]):
     """Work that threads share.
 
-    :param together: does many items and gives their results in the same order, ``ALONE`` for those that it could not
-        do now. It begins and ends its own transaction, waits for nobody, and whatever it raises is as if it had done
+    :param together: does many items and gives their results in the same order, ``CONTENDED`` for those that it could
+        not do now. It begins and ends its own transaction, waits for nobody, and whatever it raises is as if it had done
         nothing
     :param alone: does one item, may wait, and raises what there is to raise
     """
 
-    def __init__(self, together: Callable[[list[Item]], list[Done | Alone]], alone: Callable[[Item], Done]) -> None:
+    def __init__(self, together: Callable[[list[Item]], list[Done | Contended]], alone: Callable[[Item], Done]) -> None:
         self._together = together
         self._alone = alone
         self._lock = threading.Lock()
@@ -75,7 +75,7 @@ class Group(Generic[Item, Done]):
             entry.wait()
         if entry.leads:
             self._lead(entry)
-        return self._alone(item) if isinstance(entry.result, Alone) else entry.result
+        return self._alone(item) if isinstance(entry.result, Contended) else entry.result
 
     def _lead(self, leader: _Entry[Item, Done]) -> None:
         with self._lock:

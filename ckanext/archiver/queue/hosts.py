@@ -43,7 +43,7 @@ FRESH_SQL = f"(h.last_failed AND h.last_checked_at > now() - interval '{FRESH_SE
 
 
 @dataclass(frozen=True)
-class Gate:
+class Admission:
     """May we go to this host now?
 
     :ivar wait: seconds until we may; 0 for now
@@ -82,7 +82,7 @@ _VISITED = sa.text("""
 
 
 @dataclass(frozen=True)
-class Visitor:
+class Candidate:
     """Somebody who has claimed a request and wants to visit its host.
 
     :ivar urgent: somebody waits: go and see, if what we know of a host that was down is not quite fresh
@@ -102,15 +102,15 @@ def lock(leaving: Sequence[str], entering: Sequence[str]) -> None:
         connection.execute(_LOCK_HOSTS, {"hosts": hosts})
 
 
-def enter(visitors: Sequence[Visitor], mine: Sequence[str] = ()) -> list[Gate]:
-    """Enter the gates of hosts, in the caller's transaction; it must have claimed the requests before.
+def enter(candidates: Sequence[Candidate], mine: Sequence[str] = ()) -> list[Admission]:
+    """Enter the admissions of hosts, in the caller's transaction; it must have claimed the requests before.
 
     :param mine: the tokens of all leases of this transaction. They are not counted as visits that go on: what was
         just claimed has not begun, and what it writes about has ended
     """
-    hosts = sorted({visitor.host for visitor in visitors if visitor.host})
+    hosts = sorted({candidate.host for candidate in candidates if candidate.host})
     if not hosts:
-        return [Gate() for _ in visitors]
+        return [Admission() for _ in candidates]
     connection = model.Session.connection()
     interval, concurrency = config.host_interval(), config.host_concurrency()
     polite = bool(interval or concurrency)
@@ -122,35 +122,35 @@ def enter(visitors: Sequence[Visitor], mine: Sequence[str] = ()) -> list[Gate]:
     if concurrency:
         for row in connection.execute(_RUNNING, {"hosts": hosts, "mine": list(mine)}):
             known[row.host].running = row.running
-    gates = [
-        known[visitor.host].admit(visitor, interval, concurrency) if visitor.host in known else Gate()
-        for visitor in visitors
+    admissions = [
+        known[candidate.host].admit(candidate, interval, concurrency) if candidate.host in known else Admission()
+        for candidate in candidates
     ]
     visited = [name for name, host in known.items() if host.admitted and (interval or host.row["was_open"])]
     if visited:
         connection.execute(_VISITED, {"hosts": visited, "interval": interval, "probe": PROBE_SECONDS})
-    return gates
+    return admissions
 
 
 class _Host:
-    """A host, while its visitors of one transaction are let in one after the other."""
+    """A host, while its candidates of one transaction are let in one after the other."""
 
     def __init__(self, row: dict[str, Any]) -> None:
         self.row = row
         self.running = 0
         self.admitted = False
 
-    def admit(self, visitor: Visitor, interval: float, concurrency: int) -> Gate:
+    def admit(self, candidate: Candidate, interval: float, concurrency: int) -> Admission:
         row = self.row
-        if row["is_open"] and row["failed_port"] in (None, _port(visitor.url)):
-            if row["just_failed"] if visitor.urgent else row["fresh"]:
-                return Gate(down_since=row["failing_since"])
-            if not visitor.urgent:
-                return Gate(wait=max(float(row["pause"]), 1.0))
+        if row["is_open"] and row["failed_port"] in (None, _port(candidate.url)):
+            if row["just_failed"] if candidate.urgent else row["fresh"]:
+                return Admission(down_since=row["failing_since"])
+            if not candidate.urgent:
+                return Admission(wait=max(float(row["pause"]), 1.0))
         if row["wait"] > 0:
-            return Gate(wait=float(row["wait"]))
+            return Admission(wait=float(row["wait"]))
         if concurrency and self.running >= concurrency:
-            return Gate(wait=max(interval, 1.0))
+            return Admission(wait=max(interval, 1.0))
         self.running += 1
         self.admitted = True
         probes = row["was_open"] and not row["is_open"]
@@ -158,7 +158,7 @@ class _Host:
         row["wait"] = interval
         if probes:
             row.update(is_open=True, pause=PROBE_SECONDS)
-        return Gate(probes=probes, hints=row["hints"])
+        return Admission(probes=probes, hints=row["hints"])
 
 
 def _port(url: str) -> int | None:
@@ -177,7 +177,7 @@ def may_be_ours(outcome: Outcome) -> bool:
 
 
 @dataclass(frozen=True)
-class Visit:
+class HostObservation:
     """What a visit told about its host.
 
     :ivar held: the failure may be our own: it does not count against the host
@@ -230,10 +230,10 @@ _NOT_VISITED = sa.text("""
 """)
 
 
-def leave(visits: Sequence[Visit]) -> None:
+def leave(visits: Sequence[HostObservation]) -> None:
     """Write down what visits told about their hosts, in the caller's transaction."""
-    visited: list[Visit] = []
-    not_visited: list[Visit] = []
+    visited: list[HostObservation] = []
+    not_visited: list[HostObservation] = []
     for visit in visits:
         if visit.host:
             was_there = visit.outcome.requests or may_be_ours(visit.outcome)
@@ -261,7 +261,7 @@ def _write(told: Sequence[dict[str, Any]]) -> list[str]:
     return list(model.Session.connection().execute(_LEAVE, params).scalars())
 
 
-def _told(visit: Visit) -> dict[str, Any]:
+def _told(visit: HostObservation) -> dict[str, Any]:
     outcome, failed = visit.outcome, is_network_failure(visit.outcome)
     # A name that does not exist was not visited: the next in line need not wait.
     pause = config.host_interval() if outcome.requests or failed else 0
@@ -295,14 +295,14 @@ def _in_turn(told: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 
 
 @dataclass(frozen=True)
-class Weather:
+class OutageCheck:
     """How the hosts visited lately answered, leaving out those that were known to be down before."""
 
     seen: int
     failed: int
 
     @property
-    def stormy(self) -> bool:
+    def is_outage(self) -> bool:
         """So many hosts fail at once that the fault must be ours (or our network's)."""
         hosts, percent, _ = config.outage()
         return self.seen >= hosts and self.failed * 100 > percent * self.seen
@@ -313,7 +313,7 @@ class Weather:
         return self.seen > self.failed
 
 
-_WEATHER = sa.text("""
+_OUTAGE = sa.text("""
     SELECT count(*) AS seen, count(*) FILTER (WHERE coalesce(v.failed, h.last_failed)) AS failed
     FROM archiver_host h
     FULL JOIN unnest(CAST(:hosts AS text[]), CAST(:failed AS bool[])) AS v (host, failed) ON v.host = h.host
@@ -322,12 +322,12 @@ _WEATHER = sa.text("""
 """)
 
 
-def weather(visits: Sequence[Visit] = ()) -> Weather:
+def check_outage(visits: Sequence[HostObservation] = ()) -> OutageCheck:
     """Look at the hosts that were visited within ``outage_minutes``.
 
     :param visits: what was just seen, and is not written down yet
     """
     failed = {visit.host: may_be_ours(visit.outcome) for visit in visits if visit.host}
     params = {"hosts": list(failed), "failed": list(failed.values()), "minutes": config.outage()[2]}
-    seen, bad = model.Session.connection().execute(_WEATHER, params).one()
-    return Weather(seen, bad)
+    seen, bad = model.Session.connection().execute(_OUTAGE, params).one()
+    return OutageCheck(seen, bad)

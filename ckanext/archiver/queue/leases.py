@@ -12,11 +12,8 @@ import os
 import socket
 import uuid
 
-DIRECT = "direct"
-"""Stands for a process that is no worker and shows no sign of life: a command, or other code that calls tasks."""
-
 _worker_id = ""
-_in_hand: set[str] = set()
+_in_flight: set[str] = set()
 
 
 def worker_id() -> str:
@@ -28,27 +25,27 @@ def renew() -> str:
     """Become another worker: a forked child is not its parent, which goes on living when the child is killed."""
     global _worker_id
     _worker_id = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-    _in_hand.clear()
+    _in_flight.clear()
     return _worker_id
 
 
-def take() -> str:
+def issue() -> str:
     """A new token, in hand from now on: before it is in the database, so that it is never taken for forgotten."""
     token = uuid.uuid4().hex
-    _in_hand.add(token)
+    _in_flight.add(token)
     return token
 
 
-def drop(token: str) -> None:
+def discard(token: str) -> None:
     """We are done with what was taken by this token, one way or the other."""
-    _in_hand.discard(token)
+    _in_flight.discard(token)
 
 
-def in_hand(token: str) -> bool:
+def in_flight(token: str) -> bool:
     """Whether this process still works on it."""
-    return token in _in_hand
+    return token in _in_flight
 
 
 def busy() -> bool:
     """Whether this process has anything in hand."""
-    return bool(_in_hand)
+    return bool(_in_flight)

@@ -21,6 +21,7 @@ from ckanext.archiver.ckan_context import ckan_context
 from ckanext.archiver.engine import store
 from ckanext.archiver.interfaces import IPipe
 from ckanext.archiver.queue import leases
+from ckanext.archiver.queue.types import DIRECT
 
 log = logging.getLogger(__name__)
 
@@ -135,12 +136,12 @@ def deliver_left(limit: int = 100) -> int:
 
     :returns: how many notices were delivered
     """
-    token = leases.take()
+    token = leases.issue()
     try:
         params = {
             "token": token,
             "worker": leases.worker_id(),
-            "direct": leases.DIRECT,
+            "direct": DIRECT,
             "limit": limit,
             "lease": LEASE_SECONDS,
             "dead": config.worker_dead_seconds(),
@@ -155,4 +156,4 @@ def deliver_left(limit: int = 100) -> int:
         model.Session.commit()
         return deliver(token) if taken else 0
     finally:
-        leases.drop(token)
+        leases.discard(token)

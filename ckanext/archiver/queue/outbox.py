@@ -7,7 +7,8 @@ from typing import Any
 import sqlalchemy as sa
 from ckan import model
 
-from ckanext.archiver.queue import PRIORITY, broker
+from ckanext.archiver.queue import broker
+from ckanext.archiver.queue.types import Queue
 
 _PENDING = "archiver_requests_to_send"
 _COMMITTED = "archiver_root_committed"
@@ -53,4 +54,4 @@ def _send_pending(session: Any, transaction: Any) -> None:
         return
     resource_ids = session.info.pop(_PENDING)
     if session.info.pop(_COMMITTED, False):
-        broker.send_quickly(sorted(resource_ids)[:SEND_AT_ONCE], PRIORITY)
+        broker.send_quickly(sorted(resource_ids)[:SEND_AT_ONCE], Queue.PRIORITY)

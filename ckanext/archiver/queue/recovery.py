@@ -12,7 +12,8 @@ from ckan import model
 
 from ckanext.archiver import config
 from ckanext.archiver.engine import store
-from ckanext.archiver.queue import broker, claims, dispatch, enqueue, leases
+from ckanext.archiver.queue import broker, claims, dispatch, leases
+from ckanext.archiver.queue.types import DIRECT, Queue
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ def return_forgotten(worker_id: str) -> int:
         {"id": worker_id},
     )
     # Read before we look at what is in hand: what is taken from here on is not in it.
-    forgotten = [token for token in held.scalars() if not leases.in_hand(token)]
+    forgotten = [token for token in held.scalars() if not leases.in_flight(token)]
     returned = 0
     if forgotten:
         condition = "lease_token = ANY(:tokens)"
@@ -169,7 +170,7 @@ def find_lost_messages() -> int:
     :raises BrokerError: when the broker does not answer
     """
     empty = broker.on_kept_connection(
-        lambda connection: [queue for queue in enqueue.QUEUES if broker.queue_length(connection, queue) == 0]
+        lambda connection: [queue for queue in Queue if broker.queue_length(connection, queue) == 0]
     )
     statement = sa.text(
         claims.update_free(
@@ -207,6 +208,6 @@ def sweep() -> None:
     )
     live = set(alive.scalars())
     model.Session.commit()
-    store.sweep(archive_dir, dead, live | {leases.DIRECT})
+    store.sweep(archive_dir, dead, live | {DIRECT})
     # Processes that are no workers do not tell whether they live.
     store.sweep(archive_dir, DIRECT_SECONDS, live)

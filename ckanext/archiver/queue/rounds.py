@@ -16,6 +16,7 @@ from ckan import model
 
 from ckanext.archiver import config
 from ckanext.archiver.queue import enqueue
+from ckanext.archiver.queue.types import Queue, Reason
 
 log = logging.getLogger(__name__)
 
@@ -42,15 +43,15 @@ _NEVER_PLANNED = """
 """
 
 
-class Wanted:
+class Selection:
     """Resources that a condition selects, however many, and putting requests for them with flat memory.
 
     What is selected is read once, into a temporary table, which keeps nobody from anything; the requests are put in
     set-based statements of ``BATCH`` resources, each its own commit. ::
 
-        with Wanted("a.resource_id IS NULL", {}) as wanted:
+        with Selection("a.resource_id IS NULL", {}) as wanted:
             print(wanted.count)
-            for put in wanted.put(enqueue.BULK, "command"):
+            for put in wanted.put(Queue.BULK, Reason.COMMAND):
                 ...
 
     :param where: see :func:`enqueue.selection_sql`
@@ -62,7 +63,7 @@ class Wanted:
         self.where, self.params, self.limit = where, params, limit
         self.count = 0
 
-    def __enter__(self) -> Wanted:
+    def __enter__(self) -> Selection:
         # A connection of our own, since the table belongs to it.
         self._connection = model.meta.engine.connect()
         try:
@@ -76,30 +77,30 @@ class Wanted:
     def __exit__(self, failure: type[BaseException] | None, *details: object) -> None:
         if failure is None:
             with self._connection.begin():
-                self._connection.execute(sa.text("DROP TABLE archiver_wanted"))
+                self._connection.execute(sa.text("DROP TABLE archiver_selection"))
         # After a failure the connection may be gone; asking it for more would hide what happened to it.
         self._connection.close()
 
     def _read(self) -> int:
         order = "ORDER BY a.checked_at NULLS FIRST, r.id LIMIT :limit"
         # A connection comes from a pool: whoever had it before may have been interrupted.
-        self._connection.execute(sa.text("DROP TABLE IF EXISTS pg_temp.archiver_wanted"))
+        self._connection.execute(sa.text("DROP TABLE IF EXISTS pg_temp.archiver_selection"))
         self._connection.execute(
             sa.text(f"""
-                CREATE TEMPORARY TABLE archiver_wanted AS
+                CREATE TEMPORARY TABLE archiver_selection AS
                 SELECT row_number() OVER (ORDER BY id) AS number, selected.*
                 FROM ({enqueue.selection_sql(self.where)} {order}) selected
             """),  # noqa: S608 - constants only
             {**self.params, "limit": self.limit},
         )
-        self._connection.execute(sa.text("CREATE UNIQUE INDEX ON archiver_wanted (number)"))
-        return int(self._connection.execute(sa.text("SELECT count(*) FROM archiver_wanted")).scalar_one())
+        self._connection.execute(sa.text("CREATE UNIQUE INDEX ON archiver_selection (number)"))
+        return int(self._connection.execute(sa.text("SELECT count(*) FROM archiver_selection")).scalar_one())
 
     def hosts(self) -> int:
         """How many hosts the resources are on."""
         with self._connection.begin():
             found = self._connection.execute(
-                sa.text("SELECT count(DISTINCT host) FROM archiver_wanted WHERE host <> ''")
+                sa.text("SELECT count(DISTINCT host) FROM archiver_selection WHERE host <> ''")
             )
             return int(found.scalar_one())
 
@@ -107,7 +108,7 @@ class Wanted:
         """For how many of the resources a request is open."""
         with self._connection.begin():
             found = self._connection.execute(
-                sa.text("SELECT count(*) FROM archiver_wanted JOIN archiver_request ON resource_id = id")
+                sa.text("SELECT count(*) FROM archiver_selection JOIN archiver_request ON resource_id = id")
             )
             return int(found.scalar_one())
 
@@ -116,11 +117,11 @@ class Wanted:
 
         :returns: how many were put or promoted, of each batch
         """
-        source = "SELECT * FROM archiver_wanted WHERE number > :start AND number <= :start + :batch"
+        source = "SELECT * FROM archiver_selection WHERE number > :start AND number <= :start + :batch"
         for start in range(0, self.count, BATCH):
             with self._connection.begin():
                 put = enqueue.put_selected(self._connection, source, {"start": start, "batch": BATCH}, queue, reason)
-                if put and queue == enqueue.BULK:
+                if put and queue == Queue.BULK:
                     _begin(self._connection)
             yield put
         if self.count > BATCH:
@@ -139,7 +140,7 @@ def put_due() -> int:
     """
     if config.recheck() == "off" or not my_turn("due", 60):
         return 0
-    put = enqueue.put_selection(_DUE, {"due_at_once": DUE_AT_ONCE}, enqueue.BULK, "round")
+    put = enqueue.put_selection(_DUE, {"due_at_once": DUE_AT_ONCE}, Queue.BULK, Reason.ROUND)
     if put:
         _begin(model.Session.connection())
     model.Session.commit()
@@ -153,8 +154,8 @@ def put_never_planned() -> int:
     """
     if config.recheck() == "off" or not my_turn("never-planned", 3600):
         return 0
-    with Wanted(_NEVER_PLANNED, {}) as wanted:
-        count = sum(wanted.put(enqueue.BULK, "round"))
+    with Selection(_NEVER_PLANNED, {}) as wanted:
+        count = sum(wanted.put(Queue.BULK, Reason.ROUND))
     if count:
         log.info("%s resources were not in the schedule; they are requested now", count)
     return count

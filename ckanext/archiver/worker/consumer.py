@@ -13,6 +13,7 @@ from ckan import model
 from ckanext.archiver import archiving
 from ckanext.archiver.errors import DATABASE_AWAY
 from ckanext.archiver.queue import claims, enqueue, leases
+from ckanext.archiver.queue.types import Queue, Reason
 
 log = logging.getLogger(__name__)
 
@@ -80,10 +81,10 @@ def _tell(error: Exception) -> None:
 
 def request_package(package_id: str, queue: str) -> None:
     """Put requests for all resources of a dataset; the dispatcher sends them."""
-    if queue not in enqueue.QUEUES:
+    if queue not in tuple(Queue):
         # From another release, or by hand: no worker would read it.
-        queue = enqueue.BULK
-    put = enqueue.put_selection("p.id = :id OR p.name = :id", {"id": package_id}, queue, "command")
+        queue = Queue.BULK
+    put = enqueue.put_selection("p.id = :id OR p.name = :id", {"id": package_id}, queue, Reason.COMMAND)
     model.Session.commit()
     if not put:
         log.info("Nothing to request for dataset %s", package_id)
