@@ -92,7 +92,7 @@ class Visit:
             self.temp_path = None
             archive_dir = config.archive_dir()
             if archive_dir is not None and not self.has_company:
-                store.take_room_back(archive_dir, self.link.resource_id)
+                store.remove_empty_resource_dir(archive_dir, self.link.resource_id)
 
 
 @dataclass(frozen=True)
@@ -444,7 +444,7 @@ def _with_room(visit: Visit) -> Visit:
     archive_dir = config.archive_dir()
     if visit.temp_path is not None and archive_dir is not None:
         try:
-            visit.has_company = not store.make_room(archive_dir, visit.link.resource_id)
+            visit.has_company = not store.make_resource_dir(archive_dir, visit.link.resource_id)
         except OSError as e:
             visit.outcome = _disk_failed(visit.outcome, e)
     return visit

@@ -195,14 +195,14 @@ def place(
         os.replace(temp_path, path)
     except FileNotFoundError:
         # Removed meanwhile, or nobody has made room.
-        make_room(archive_dir, resource_id)
+        make_resource_dir(archive_dir, resource_id)
         os.replace(temp_path, path)
     except IsADirectoryError as e:
         raise ValueError(f"a directory stands at {path}") from e
     return path
 
 
-def make_room(archive_dir: Directory, resource_id: str) -> bool:
+def make_resource_dir(archive_dir: Directory, resource_id: str) -> bool:
     """Make the directory for a resource's copies.
 
     :returns: False where it was there, and may hold other copies
@@ -220,8 +220,8 @@ def make_room(archive_dir: Directory, resource_id: str) -> bool:
     return True
 
 
-def take_room_back(archive_dir: Directory, resource_id: str) -> None:
-    """Remove a directory that :func:`make_room` made, if nothing is in it. The one above stays: others may need it."""
+def remove_empty_resource_dir(archive_dir: Directory, resource_id: str) -> None:
+    """Remove a directory that :func:`make_resource_dir` made, if nothing is in it. The one above stays: others may need it."""
     directory = resource_dir(archive_dir, resource_id)
     try:
         directory.rmdir()

@@ -52,8 +52,8 @@ class _Entry(Generic[Item, Done]):
 class Group(Generic[Item, Done]):
     """Work that threads share.
 
-    :param together: does many items and gives their results in the same order, ``CONTENDED`` for those that it could
-        not do now. It begins and ends its own transaction, waits for nobody, and whatever it raises is as if it had done
+    :param together: does many items and gives their results in the same order, ``CONTENDED`` for those whose row was
+        locked. It begins and ends its own transaction, waits for nobody, and whatever it raises is as if it had done
         nothing
     :param alone: does one item, may wait, and raises what there is to raise
     """

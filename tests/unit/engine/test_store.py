@@ -52,20 +52,20 @@ def test_a_copy_replaces_one_of_the_same_name(tmp_path: Path) -> None:
 
 
 def test_room_that_is_not_needed_is_given_back(tmp_path: Path) -> None:
-    assert store.make_room(tmp_path, ID)
-    assert not store.make_room(tmp_path, ID), "it is there, and may be another's"
-    store.take_room_back(tmp_path, ID)
+    assert store.make_resource_dir(tmp_path, ID)
+    assert not store.make_resource_dir(tmp_path, ID), "it is there, and may be another's"
+    store.remove_empty_resource_dir(tmp_path, ID)
     assert not store.resource_dir(tmp_path, ID).exists()
     path = kept(tmp_path)
-    store.take_room_back(tmp_path, ID)
+    store.remove_empty_resource_dir(tmp_path, ID)
     assert path.read_bytes() == b"a,b\n", "only what is empty goes"
 
 
 def test_a_file_is_placed_although_its_room_was_taken_back(tmp_path: Path) -> None:
     temp = store.spool(tmp_path, "w1") / "fetch-1"
     temp.write_bytes(b"a,b\n")
-    store.make_room(tmp_path, ID)
-    store.take_room_back(tmp_path, ID)
+    store.make_resource_dir(tmp_path, ID)
+    store.remove_empty_resource_dir(tmp_path, ID)
     assert store.place(temp, tmp_path, ID, "data.csv").read_bytes() == b"a,b\n"
 
 
