@@ -221,7 +221,7 @@ def make_resource_dir(archive_dir: Directory, resource_id: str) -> bool:
 
 
 def remove_empty_resource_dir(archive_dir: Directory, resource_id: str) -> None:
-    """Remove a directory that :func:`make_resource_dir` made, if nothing is in it. The one above stays: others may need it."""
+    """Remove a directory that :func:`make_resource_dir` made, if nothing is in it. Its parent stays: others may need it."""
     directory = resource_dir(archive_dir, resource_id)
     try:
         directory.rmdir()
