@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
+from pathlib import Path
 from types import FrameType
 from urllib.parse import quote
 
@@ -20,8 +21,8 @@ from _stack import cli as stack_cli
 from _stack.layout import Stack, StackError, is_free
 from _stack.process import running
 
+from . import pictures, showing, watching
 from . import portal as the_portal
-from . import showing, watching
 from .api import Portal, get
 from .origin import Origin
 from .processes import Site
@@ -55,6 +56,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bin/demo", description=_DESCRIPTION)
     parser.add_argument("--once", action="store_true", help="end after the table")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+    parser.add_argument("--pictures", type=Path, metavar="DIR", help="take the documentation's pictures, into DIR")
     parser.add_argument("--port", type=int, help="port of CKAN's web server; default: the stack's")
     stack_cli.add_stack_options(parser)
     return parser.parse_args(arguments)
@@ -80,6 +82,9 @@ def _run(options: argparse.Namespace) -> int:
         pages = _pages(site.url, results)
         wrong += _look_at_pages(pages, results)
         _print(options, site, results, pages, time.monotonic() - began)
+        if options.pictures:
+            for picture in pictures.take(stack, pages, options.pictures):
+                say(f"took {picture}")
         for line in wrong:
             say(f"not as expected: {line}")
         if not options.once:
