@@ -11,9 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import requests
+from many_hosts import origin, url_sql
 from portal import Site, cpu_seconds, parser, report, wait
-
-from origin import origin, url_sql
 
 THREADS = 16
 

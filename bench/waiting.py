@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 import time
 
+from many_hosts import origin, url_sql
 from portal import Site, cpu_seconds, memory, parser, report, wait
-
-from origin import origin, url_sql
 
 THREADS = 100
 DELAY = 0.3

@@ -19,12 +19,11 @@ from urllib.parse import quote
 from _stack import ckan_site
 from _stack import cli as stack_cli
 from _stack.layout import Stack, StackError, is_free
-from _stack.process import running
+from origin_server import Origin
 
 from . import pictures, showing, watching
 from . import portal as the_portal
 from .api import Portal, get
-from .origin import Origin
 from .processes import Site
 from .progress import Progress, say
 from .watching import Result
@@ -74,7 +73,9 @@ def _run(options: argparse.Namespace) -> int:
         cleanup.enter_context(_servers(stack))
         site = Site(stack, _port(stack, options.port))
         origin_port = stack.port("origin")
-        cleanup.enter_context(Origin(origin_port, the_portal.answers()))
+        origin = cleanup.enter_context(Origin(port=origin_port))
+        for path, program in the_portal.answers().items():
+            origin.answer(path, program)
         portal = cleanup.enter_context(_running_site(site, origin_port))
 
         results, since = _archive(site, portal)
@@ -110,15 +111,13 @@ def _alone(stack: Stack) -> Iterator[None]:
 @contextlib.contextmanager
 def _servers(stack: Stack) -> Iterator[None]:
     """The stack's servers; those that did not run before are stopped at the end."""
-    ran = {server.NAME for server in stack_cli.SERVERS if running(stack, server.NAME)}
-    try:
-        stack_cli.up(stack, for_tests=False)
-        yield
-    finally:
-        with _undisturbed(), stack.locked():
-            for server in reversed(stack_cli.SERVERS):
-                if server.NAME not in ran:
-                    server.down(stack)
+    with contextlib.ExitStack() as cleanup:
+        cleanup.enter_context(stack_cli.servers(stack, for_tests=False))
+        try:
+            yield
+        finally:
+            with _undisturbed():
+                cleanup.close()
 
 
 @contextlib.contextmanager

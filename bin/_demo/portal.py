@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from origin_server import Answer, Request, revalidating
+
 from . import samples
-from .origin import Answer
 
 LIMIT = 2_000_000
 """Largest file, in bytes, that the demo archives."""
@@ -68,18 +69,23 @@ def links() -> list[Link]:
     return [link for dataset in DATASETS for link in dataset.links]
 
 
-def answers() -> Mapping[str, Answer]:
-    """What the origin says, by path."""
+def answers() -> Mapping[str, Callable[[Request], Answer]]:
+    """What the origin server does, by path."""
     found = {link.path: link.answer for link in links() if link.path}
-    return found | {_ROUTES_NOW: _file("application/geo+json", samples.geojson("route", 24))}
+    found[_ROUTES_NOW] = _file("application/geo+json", samples.geojson("route", 24))
+    return {path: revalidating(answer) for path, answer in found.items()}
 
 
 def _file(content_type: str, body: bytes) -> Answer:
-    return Answer(content_type, body)
+    return Answer(body, headers={"Content-Type": content_type})
+
+
+def _page(title: str, text: str, status: int = 200) -> Answer:
+    return Answer(samples.page(title, text), status, {"Content-Type": "text/html; charset=utf-8"})
 
 
 def _error(status: int, title: str) -> Answer:
-    return Answer(status=status, body=samples.page(title, "northshire.example"))
+    return _page(title, "northshire.example", status)
 
 
 _CSV, _XLSX = "text/csv; charset=utf-8", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
@@ -125,7 +131,7 @@ DATASETS = (
                 "Bus routes",
                 "GeoJSON",
                 "/transport/routes.geojson",
-                Answer(status=301, location=_ROUTES_NOW),
+                Answer(status=301, headers={"Location": _ROUTES_NOW}),
                 "Moved for good to a new address.",
             ),
         ),
@@ -160,7 +166,7 @@ DATASETS = (
                 "Live sensor feed",
                 "JSON",
                 "/air/live.json",
-                Answer(silent=True),
+                Answer(delay=3600),
                 "A server that takes the request and never answers.",
                 Expected("failing", "unreachable"),
             ),
@@ -225,7 +231,7 @@ DATASETS = (
                 "Conservation areas",
                 "CSV",
                 "/planning/conservation-areas.csv",
-                Answer(body=samples.page("Northshire Council", "Please choose a topic from the menu.")),
+                _page("Northshire Council", "Please choose a topic from the menu."),
                 "A web page where a table was promised.",
                 Expected("not-sure", "soft-404"),
             ),
@@ -248,7 +254,7 @@ DATASETS = (
                 "All tiles",
                 "ZIP",
                 "/photos/all-tiles.zip",
-                Answer("application/zip", announced=4_812_774_400),
+                Answer(headers={"Content-Type": "application/zip", "Content-Length": "4812774400"}),
                 "Larger than what is kept.",
                 Expected("ok", "too-large"),
             ),

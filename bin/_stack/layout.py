@@ -9,7 +9,7 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,6 +100,25 @@ class Stack:
                 say("waiting for another command on %s", self.dir)
                 fcntl.flock(handle, fcntl.LOCK_EX)
             yield
+
+    @contextlib.contextmanager
+    def used(self) -> Iterator[Callable[[], bool]]:
+        """Mark this stack as used for a block of code.
+
+        :returns: a function that ends the mark and says whether no other process uses the stack
+        """
+        self.make()
+        with (self.dir / "run" / "users").open("w") as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH)
+
+            def is_last() -> bool:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return False
+                return True
+
+            yield is_last
 
     # -- what is remembered ------------------------------------------------------------------------------------
 

@@ -115,6 +115,29 @@ def stop(stack: Stack, server: str, how: signal.Signals, seconds: float = 15) ->
     return pid is not None
 
 
+def run_to_its_end(command: Sequence[str], environment: dict[str, str], cwd: Path) -> int:
+    """Run a command in the foreground; a signal that ends this process ends the command instead, and is waited for.
+
+    :returns: its exit code, as a shell gives it
+    """
+    started: list[subprocess.Popen[bytes]] = []
+
+    def forward(number: int, frame: object) -> None:
+        # Ctrl-C reaches the command by itself: the terminal interrupts every process of the foreground.
+        if number != signal.SIGINT:
+            for process in started:
+                process.send_signal(number)
+
+    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        started.append(subprocess.Popen(command, env=environment, cwd=cwd))
+        code = started[0].wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return code if code >= 0 else 128 - code
+
+
 def tail(path: Path, lines: int = 15) -> str:
     try:
         return "\n".join("  " + line for line in path.read_text(errors="replace").splitlines()[-lines:])

@@ -17,7 +17,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from origin_server import Answer, Origin, Request
+from origin_server import Answer, Origin
 
 OK, BROKEN = "ok", "broken"
 
@@ -44,13 +44,8 @@ class World:
         body = body if body is not None else (path * 50).encode()
         url = self.origin.url(path)
         self.bodies[url] = body
-        answer = Answer(body, 200, {"Content-Type": "text/csv"}, **how)
-
-        def say(request: Request) -> Answer:
-            time.sleep(delay)
-            return answer
-
-        return self.origin.answer(path, say)
+        answer = Answer(body, 200, {"Content-Type": "text/csv"}, delay, **how)
+        return self.origin.answer(path, lambda request: answer)
 
     def add(self, count: int, *, per_dataset: int = 4, delay: float = 0, broken_every: int = 10) -> list[str]:
         """Make resources, some of which the origin does not have. Returns their ids."""
