@@ -57,11 +57,10 @@ def take(stack: Stack, pages: Mapping[str, str], folder: Path) -> list[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     wanted = {name: (pages[page], part) for name, (page, part) in PICTURES.items()}
-    here = Path(__file__).resolve()
     done = subprocess.run(
-        [stack.python, here, chromium(), folder.absolute()],
+        [stack.python, "-m", "_demo.pictures", chromium(), folder.absolute()],
         input=json.dumps(wanted),
-        env={**os.environ, "PYTHONPATH": str(here.parents[1])},
+        cwd=Path(__file__).resolve().parents[1],
         text=True,
         capture_output=True,
         timeout=120,
