@@ -163,7 +163,7 @@ def check_many(
     with concurrent.futures.ThreadPoolExecutor(workers, thread_name_prefix="check") as pool:
 
         def feed() -> None:
-            count, trouble = 0, None
+            count, error = 0, None
             try:
                 for link in wanted:
                     slots.acquire()
@@ -172,8 +172,8 @@ def check_many(
                     pool.submit(look, link).add_done_callback(results.put)
                     count += 1
             except Exception as e:  # noqa: BLE001 - raised again in the thread that waits
-                trouble = e
-            results.put(_End(count, trouble))
+                error = e
+            results.put(_End(count, error))
 
         # A thread of its own, because reading may block (a pipe) while results are waiting to be shown.
         threading.Thread(target=feed, name="check-feed", daemon=True).start()
@@ -191,8 +191,8 @@ def check_many(
         finally:
             stop.set()
             slots.release()
-    if end.trouble is not None:
-        raise end.trouble
+    if end.error is not None:
+        raise end.error
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ class _End:
     """The input is over: how many links it had, and what broke it off."""
 
     count: int
-    trouble: Exception | None
+    error: Exception | None
 
 
 def exit_code(results: Iterable[Mapping[str, Any]]) -> int:

@@ -112,7 +112,7 @@ def judge(cause: Cause, detail: str, history: History, rules: Rules, now: dateti
     """Judge one run of a link.
 
     :param cause: what happened
-    :param detail: what happened exactly (a key of ``words.REASONS``)
+    :param detail: what happened exactly (a key of ``reasons.REASONS``)
     :param history: of the same URL
     :param now: when the run ended, aware UTC
     """

@@ -310,7 +310,7 @@ def resolve(host: str, port: int, timeout: float) -> list[Answer]:
     if not found:
         raise ResolverFailed(f"{host}: no answer within {timeout:g} s", own_fault=not _resolver.works(host))
     if isinstance(found[0], Exception):
-        raise _told_apart(host, found[0])
+        raise _lookup_error(host, found[0])
     answers = [x for x in found[0] if x[0] in (socket.AF_INET, socket.AF_INET6)]
     if not answers:
         raise HostNotFound(host)
@@ -353,7 +353,7 @@ def _asker() -> _Asker:
         return _Asker()
 
 
-def _told_apart(host: str, error: Exception) -> Exception:
+def _lookup_error(host: str, error: Exception) -> Exception:
     if isinstance(error, ValueError):  # not ASCII, or with a NUL
         return HostNotFound(host)
     if isinstance(error, socket.gaierror):

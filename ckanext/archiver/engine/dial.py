@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from . import addresses, tls, urls, wire
 from .outcome import Cause, Certificate, Policy
-from .wire import Failure, Patience, Stream, unreachable
+from .wire import Deadline, Failure, Stream, unreachable
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class NoConnection(Failure):
 
 
 @dataclass(frozen=True)
-class Line:
+class Connection:
     """A connection that is ready for a request.
 
     :ivar absolute: the request line names the whole URL, as a proxy wants it (RFC 9112 §3.2.2)
@@ -60,42 +60,42 @@ def guard_of(allowed: tuple[str, ...]) -> addresses.Guard:
     return addresses.Guard(allowed)
 
 
-def dial(target: urls.Target, policy: Policy, patience: Patience) -> Line:
+def dial(target: urls.Target, policy: Policy, deadline: Deadline) -> Connection:
     """Connect, and shake hands for https.
 
     :raises NoConnection: whatever went wrong
     """
     try:
         if target.scheme == "https":
-            return _secured(target, policy, patience)
-        stream = Stream(_open(target, policy, patience), patience)
-        return Line(stream, absolute=bool(policy.proxy), headers=_proxy_headers(policy.proxy))
+            return _secured(target, policy, deadline)
+        stream = Stream(_open(target, policy, deadline), deadline)
+        return Connection(stream, absolute=bool(policy.proxy), headers=_proxy_headers(policy.proxy))
     except NoConnection:
         raise
     except Failure as failure:
         raise NoConnection.of(failure) from failure
 
 
-def _secured(target: urls.Target, policy: Policy, patience: Patience) -> Line:
-    sock = _open(target, policy, patience)
+def _secured(target: urls.Target, policy: Policy, deadline: Deadline) -> Connection:
+    sock = _open(target, policy, deadline)
     try:
-        secured = tls.wrap(sock, tls.context_of(policy), target.host, patience)
+        secured = tls.wrap(sock, tls.context_of(policy), target.host, deadline)
     except ssl.SSLCertVerificationError as error:
         sock.close()
-        raise _refused_certificate(error, target, policy, patience) from error
+        raise _refused_certificate(error, target, policy, deadline) from error
     except BaseException:
         sock.close()
         raise
-    return Line(Stream(secured, patience), tls.certificate(secured))
+    return Connection(Stream(secured, deadline), tls.certificate(secured))
 
 
 def _refused_certificate(
-    error: ssl.SSLCertVerificationError, target: urls.Target, policy: Policy, patience: Patience
+    error: ssl.SSLCertVerificationError, target: urls.Target, policy: Policy, deadline: Deadline
 ) -> Failure:
     """Why, in words of the chain, which is read over a second connection, made as the first was."""
     try:
-        with _open(target, policy, patience) as second:
-            chain = tls.read_chain(second, target.host, patience)
+        with _open(target, policy, deadline) as second:
+            chain = tls.read_chain(second, target.host, deadline)
     except Failure as failure:
         if failure.cause is Cause.OWN_FAULT:
             return failure
@@ -103,23 +103,23 @@ def _refused_certificate(
     return tls.explain(error, chain, target.host)
 
 
-def _open(target: urls.Target, policy: Policy, patience: Patience) -> socket.socket:
+def _open(target: urls.Target, policy: Policy, deadline: Deadline) -> socket.socket:
     """A socket that leads to the target (for http through a proxy: to the proxy).
 
     :raises Failure: there is none
     """
     if policy.proxy:
-        return _by_proxy(target, policy.proxy, patience)
-    return connect(target.host, target.port, policy, patience)
+        return _by_proxy(target, policy.proxy, deadline)
+    return connect(target.host, target.port, policy, deadline)
 
 
-def connect(host: str, port: int, policy: Policy, patience: Patience) -> socket.socket:
+def connect(host: str, port: int, policy: Policy, deadline: Deadline) -> socket.socket:
     """A TCP connection to a judged address.
 
     :raises Failure: there is none
     """
-    limits = patience.limits
-    wait = patience.left(limits.connect_timeout)
+    limits = deadline.limits
+    wait = deadline.remaining(limits.connect_timeout)
     try:
         sock = addresses.create_connection(host, port, guard_of(policy.allowed_addresses), wait)
     except addresses.AddressRefused:
@@ -131,20 +131,20 @@ def connect(host: str, port: int, policy: Policy, patience: Patience) -> socket.
             raise Failure(Cause.OWN_FAULT, "resolver-down") from e
         raise unreachable("dns-failed", host=host) from e
     except OSError as e:
-        raise _not_connected(e, host, port, patience) from e
+        raise _not_connected(e, host, port, deadline) from e
     _network.seen = time.monotonic()
     return sock
 
 
-def _not_connected(error: OSError, host: str, port: int, patience: Patience) -> Failure:
+def _not_connected(error: OSError, host: str, port: int, deadline: Deadline) -> Failure:
     if isinstance(error, TimeoutError) or error.errno == errno.ETIMEDOUT:
-        patience.left(1)
-        return unreachable("connect-timeout", host=host, seconds=f"{patience.limits.connect_timeout:g}")
+        deadline.remaining(1)
+        return unreachable("connect-timeout", host=host, seconds=f"{deadline.limits.connect_timeout:g}")
     if isinstance(error, ConnectionRefusedError):
         return unreachable("refused", host=host)
     if isinstance(error, ConnectionError):
         return unreachable("reset")
-    if error.errno in _NO_IPV6 and _only_ipv6(host, port, patience):
+    if error.errno in _NO_IPV6 and _only_ipv6(host, port, deadline):
         # Visitors may well have IPv6: that we have not must not be told of the link.
         return Failure(Cause.REFUSED_BY_POLICY, "no-ipv6")
     if error.errno in _OUT_OF_SOCKETS:
@@ -156,9 +156,11 @@ def _not_connected(error: OSError, host: str, port: int, patience: Patience) -> 
     return unreachable("no-route", host=host)
 
 
-def _only_ipv6(host: str, port: int, patience: Patience) -> bool:
+def _only_ipv6(host: str, port: int, deadline: Deadline) -> bool:
     try:
-        answers: list[addresses.Answer] = addresses.resolve(host, port, patience.left(patience.limits.connect_timeout))
+        answers: list[addresses.Answer] = addresses.resolve(
+            host, port, deadline.remaining(deadline.limits.connect_timeout)
+        )
     except (addresses.HostNotFound, addresses.ResolverFailed):
         return False
     return all(answer[0] == socket.AF_INET6 for answer in answers)
@@ -179,20 +181,20 @@ _network = _Network()
 # -- the operator's proxy ----------------------------------------------------------------------------------
 
 
-def _by_proxy(target: urls.Target, proxy: str, patience: Patience) -> socket.socket:
+def _by_proxy(target: urls.Target, proxy: str, deadline: Deadline) -> socket.socket:
     """The proxy decides where one may go, so nothing is judged here; its own trouble is our own fault."""
-    _say_once(urls.redact(proxy))
+    _log_proxy_once(urls.redact(proxy))
     parts = urlsplit(proxy)
     if parts.scheme != "http" or not parts.hostname:
         raise Failure(Cause.OWN_FAULT, "proxy-down")
-    wait = patience.left(patience.limits.connect_timeout)
+    wait = deadline.remaining(deadline.limits.connect_timeout)
     try:
         sock = addresses.create_connection(parts.hostname, parts.port or 80, _ANYWHERE, wait)
     except (OSError, addresses.HostNotFound, addresses.ResolverFailed) as e:
         raise Failure(Cause.OWN_FAULT, "proxy-down") from e
     if target.scheme == "https":
         try:
-            _tunnel(Stream(sock, patience), target, proxy)
+            _tunnel(Stream(sock, deadline), target, proxy)
         except BaseException:
             sock.close()
             raise
@@ -200,7 +202,7 @@ def _by_proxy(target: urls.Target, proxy: str, patience: Patience) -> socket.soc
 
 
 @functools.lru_cache(maxsize=8)
-def _say_once(proxy: str) -> None:
+def _log_proxy_once(proxy: str) -> None:
     log.warning("Fetching through %s, which now decides which addresses may be visited", proxy)
 
 
@@ -225,7 +227,7 @@ def _tunnel(stream: Stream, target: urls.Target, proxy: str) -> None:
     except Failure as failure:
         raise Failure(Cause.OWN_FAULT, "proxy-down") from failure
     if not 200 <= status < 300:
-        raise proxy_trouble(status, target.host)
+        raise proxy_failure(status, target.host)
 
 
 def is_of_proxy(head: wire.Head) -> bool:
@@ -235,7 +237,7 @@ def is_of_proxy(head: wire.Head) -> bool:
     return "x-squid-error" in head.every or "error=" in head.get("proxy-status")
 
 
-def proxy_trouble(status: int, host: str) -> Failure:
+def proxy_failure(status: int, host: str) -> Failure:
     """What it means that the proxy itself answers so."""
     if status == 407:
         # It wants another password of its operator.

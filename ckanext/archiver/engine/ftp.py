@@ -14,19 +14,19 @@ from urllib.parse import unquote_to_bytes
 
 from . import addresses, dial, urls
 from .outcome import Cause, Policy
-from .wire import Failure, Patience, Stream, server_error, unreachable
+from .wire import Deadline, Failure, Stream, server_error, unreachable
 
 _GONE = frozenset({"450", "550", "551", "553"})
 _LOGIN = frozenset({"331", "332", "430", "530", "532"})
 
 
 @contextlib.contextmanager
-def session(target: urls.Target, policy: Policy, patience: Patience) -> Iterator[Session]:
+def session(target: urls.Target, policy: Policy, deadline: Deadline) -> Iterator[Session]:
     """A conversation with the server, logged in, for binary files.
 
     :raises Failure: whatever goes wrong in it or in the body of the ``with``
     """
-    talk = Session(target, policy, patience)
+    talk = Session(target, policy, deadline)
     try:
         talk.begin()
         yield talk
@@ -61,11 +61,11 @@ class Session(ftplib.FTP):
     encoding = "latin-1"  # bytes as they are: paths of old servers are in no known encoding
     data: Stream | None = None
 
-    def __init__(self, target: urls.Target, policy: Policy, patience: Patience) -> None:
+    def __init__(self, target: urls.Target, policy: Policy, deadline: Deadline) -> None:
         super().__init__(encoding="latin-1")
         self._target = target
         self._policy = policy
-        self._patience = patience
+        self._deadline = deadline
         raw = target.request_target.partition("?")[0].lstrip("/").partition(";type=")[0]
         self.path = unquote_to_bytes(raw).decode("latin-1")
         if any(char in self.path for char in "\r\n\0"):
@@ -78,11 +78,11 @@ class Session(ftplib.FTP):
 
     def begin(self) -> None:
         """:raises ftplib.Error, Failure: no connection, or no login"""
-        sock = dial.connect(self._target.host, self._target.port, self._policy, self._patience)
+        sock = dial.connect(self._target.host, self._target.port, self._policy, self._deadline)
         self.sock = sock
         self.af = sock.family
         # ftplib reads lines of a file; this one waits no longer than the limits say.
-        self.control = Stream(sock, self._patience)
+        self.control = Stream(sock, self._deadline)
         self.file = _Lines(self.control)  # type: ignore[assignment]  # has the one method used
         self.welcome = self.getresp()
         self.login(self._target.username or "anonymous", self._target.password or "anonymous@")
@@ -99,7 +99,7 @@ class Session(ftplib.FTP):
 
     def retrieve(self) -> Stream:
         """The bytes of the file, to their end."""
-        self.data = Stream(self.transfercmd(f"RETR {self.path}"), self._patience)
+        self.data = Stream(self.transfercmd(f"RETR {self.path}"), self._deadline)
         return self.data
 
     def finish(self, received: int, announced: int | None) -> None:
@@ -129,7 +129,7 @@ class Session(ftplib.FTP):
             raise Failure(Cause.REFUSED_BY_POLICY, "port-refused", port=port)
         if not dial.guard_of(self._policy.allowed_addresses).allows(self._target.host, host):
             raise Failure(Cause.REFUSED_BY_POLICY, "address-refused")
-        wait = self._patience.left(self._patience.limits.connect_timeout)
+        wait = self._deadline.remaining(self._deadline.limits.connect_timeout)
         sock = addresses.create_connection(host, port, addresses.Guard((host,)), wait)
         try:
             self._begin_transfer(cmd)
@@ -171,7 +171,7 @@ class _Lines:
             self._stream.progress(len(data))
             self._buffer += data
             self._read += len(data)
-            most = self._stream.patience.limits.max_header_bytes
+            most = self._stream.deadline.limits.max_header_bytes
             if self._read > most:
                 raise server_error("headers-too-large", limit=most)
         end = self._buffer.find(b"\n", 0, limit) + 1 or limit

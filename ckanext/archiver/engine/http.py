@@ -16,10 +16,10 @@ from typing import Any
 
 from . import filenames, ftp, http_status, ogc, soft_failures, urls, wire
 from .cookies import Cookies
-from .dial import NoConnection, basic, dial, is_of_proxy, proxy_trouble
+from .dial import NoConnection, basic, dial, is_of_proxy, proxy_failure
 from .outcome import Cause, Certificate, FetchRequest, Hop, Limits, Outcome, Policy
 from .store import Sink
-from .wire import Body, Failure, Framing, Head, Patience, Stream
+from .wire import Body, Deadline, Failure, Framing, Head, Stream
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ class _Visit:
         self.limits = limits
         self.policy = policy
         self.spool = spool
-        self.patience = Patience(limits, stop)
+        self.deadline = Deadline(limits, stop)
         self.requests = 0
         self.bodies: list[Body] = []
         self.hints: dict[str, bool] = {}
@@ -174,7 +174,7 @@ class _Visit:
 
     def _head_settles(self, answer: _Answer) -> bool:
         """Whether a body could not tell otherwise."""
-        failure = http_status.trouble(answer.head)
+        failure = http_status.failure_of_status(answer.head)
         if failure:
             raise failure
         kind = answer.head.get("content-type").lower()
@@ -198,7 +198,7 @@ class _Visit:
         """Read the first kilobyte."""
         ranged = _is_from_start(answer.head)
         total = _total(answer.head) if ranged else _announced(answer.head)
-        failure = None if ranged else http_status.trouble(answer.head)
+        failure = None if ranged else http_status.failure_of_status(answer.head)
         if failure:
             raise failure
         codings = _codings(answer)
@@ -222,7 +222,7 @@ class _Visit:
         head = answer.head
         if head.status == 304 and self._conditions():
             return self._ok("ok-not-modified", answer, not_modified=True)
-        failure = http_status.trouble(head)
+        failure = http_status.failure_of_status(head)
         if failure:
             raise failure
         codings = _codings(answer)
@@ -278,7 +278,7 @@ class _Visit:
             raise Failure(Cause.REFUSED_BY_POLICY, "ftp-off")
         sink = Sink(self.spool, self.limits.min_free_bytes)
         try:
-            with ftp.session(target, self.policy, self.patience) as talk:
+            with ftp.session(target, self.policy, self.deadline) as talk:
                 self.requests += 1
                 outcome = self._transferred(target, talk, sink)
             return replace(outcome, temp_path=sink.finish())
@@ -309,7 +309,7 @@ class _Visit:
         return self._ok("ok", answer, first, size=sink.size, sha256=sink.sha256, sha1=sink.sha1)
 
     def _fail_if_soft(self, answer: _Answer, first: bytes, whole: bool) -> None:
-        failure = soft_failures.trouble(first, whole, self.asked_url, answer.target.url, self.request.format)
+        failure = soft_failures.failure_of_body(first, whole, self.asked_url, answer.target.url, self.request.format)
         if failure:
             raise failure
 
@@ -410,11 +410,11 @@ class _Visit:
         trail = self.trail
         trail.close()
         trail.final_url, trail.head, trail.certificate = target.url, None, None
-        line = dial(target, self.policy, self.patience)
-        trail.stream, trail.certificate = line.stream, line.certificate
+        connection = dial(target, self.policy, self.deadline)
+        trail.stream, trail.certificate = connection.stream, connection.certificate
         if self.request.check_only:
-            line.stream.at_once = CHECK_RECEIVE_BYTES
-        place = target.url if line.absolute else target.request_target
+            connection.stream.at_once = CHECK_RECEIVE_BYTES
+        place = target.url if connection.absolute else target.request_target
         fields = {
             "Host": target.host_header,
             "User-Agent": self.policy.user_agent,
@@ -422,17 +422,17 @@ class _Visit:
             "Accept-Encoding": "identity",
             "Connection": "close",
             **extra,
-            **dict(line.headers),
+            **dict(connection.headers),
         }
         text = f"{method} {place} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields.items())
         self.requests += 1
-        line.stream.send(f"{text}\r\n".encode("latin-1"))
-        head, ahead = wire.read_head(line.stream)
-        if line.absolute and is_of_proxy(head):
-            raise proxy_trouble(head.status, target.host)
+        connection.stream.send(f"{text}\r\n".encode("latin-1"))
+        head, ahead = wire.read_head(connection.stream)
+        if connection.absolute and is_of_proxy(head):
+            raise proxy_failure(head.status, target.host)
         trail.head = head
         frame = wire.framing(head, method)
-        body = Body(line.stream, ahead, frame)
+        body = Body(connection.stream, ahead, frame)
         self.bodies.append(body)
         return _Answer(target, head, frame, body)
 
@@ -483,7 +483,7 @@ class _Visit:
             hints=self.hints,
             requests=self.requests,
             bytes_read=sum(body.read for body in self.bodies),
-            seconds=self.patience.spent,
+            seconds=self.deadline.spent,
             **more,
         )
 

@@ -48,7 +48,7 @@ def phrase(status: int) -> str:
         return "not a standard status"
 
 
-def trouble(head: Head) -> Failure | None:
+def failure_of_status(head: Head) -> Failure | None:
     """What is wrong with a final answer, by its head alone; None for one that brings a file."""
     status = head.status
     facts: dict[str, str | int] = {"status": status, "phrase": phrase(status)}

@@ -126,7 +126,7 @@ class Outcome:
     """What happened to one fetch.
 
     :ivar cause: what happened, as a class with one rule
-    :ivar detail: what happened exactly: a key of ``words.REASONS``
+    :ivar detail: what happened exactly: a key of ``reasons.REASONS``
     :ivar facts: the values that fill the sentence of ``detail``
     :ivar http_status: of the last answer, None if there was none
     :ivar final_url: the URL that gave the last answer (credentials redacted)

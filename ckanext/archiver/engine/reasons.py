@@ -100,7 +100,7 @@ REASONS: dict[str, str] = {
     "tls-other": N_("The certificate of {host} cannot be verified ({problem})."),
     # blocked
     "http-blocked": N_("The server does not let the archiver see the file ({status} {phrase}); people may get it."),
-    "http-busy": N_("The server asks for patience ({status} {phrase})."),
+    "http-busy": N_("The server asks for deadline ({status} {phrase})."),
     "challenge": N_("The server wants to see a browser before it shows the file ({status} {phrase})."),
     "ftp-login": N_("The FTP server asks for a login ({status})."),
     "arcgis-login": N_("The ArcGIS server asks for a login (code {code})."),

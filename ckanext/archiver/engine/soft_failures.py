@@ -106,7 +106,7 @@ def looks_like_html(first: bytes) -> bool:
     return _HTML_START.match(first) is not None
 
 
-def trouble(first: bytes, whole: bool, url: str, final_url: str, format: str) -> Failure | None:
+def failure_of_body(first: bytes, whole: bool, url: str, final_url: str, format: str) -> Failure | None:
     """What is wrong with a good answer by the first bytes of its body; None if nothing is.
 
     :param first: the beginning of the body, decoded

@@ -150,7 +150,7 @@ def resource_dir(archive_dir: Directory, resource_id: str) -> Path:
 def keep(temp_path: Path, archive_dir: Directory, resource_id: str, filename: str) -> Path:
     """Move a downloaded file into the archive: whole or not at all, whenever the machine stops.
 
-    :param filename: a plain name, as :func:`names.filename` makes it
+    :param filename: a plain name, as :func:`filenames.filename` makes it
     :raises ValueError: the id or the name could lead elsewhere
     :raises OSError: the disk is full or broken; the temp file is still there
     """
@@ -180,7 +180,7 @@ def place(
     exists.
 
     :param temp_path: the file, or its place in the archive already
-    :param filename: a plain name, as :func:`names.filename` makes it
+    :param filename: a plain name, as :func:`filenames.filename` makes it
     :param time: the time that the file is to have (aware)
     :returns: the file's place
     :raises ValueError: the id or the name could lead elsewhere

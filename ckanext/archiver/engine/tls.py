@@ -19,7 +19,7 @@ from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 from OpenSSL import SSL
 
 from .outcome import Cause, Certificate, Policy
-from .wire import Failure, Patience, Stream, unreachable
+from .wire import Deadline, Failure, Stream, unreachable
 
 log = logging.getLogger(__name__)
 
@@ -76,21 +76,21 @@ def context(verify: bool, ca_bundle: str | None) -> ssl.SSLContext:
     return made
 
 
-def wrap(sock: socket.socket, made: ssl.SSLContext, host: str, patience: Patience) -> ssl.SSLSocket:
+def wrap(sock: socket.socket, made: ssl.SSLContext, host: str, deadline: Deadline) -> ssl.SSLSocket:
     """Shake hands, within the connect timeout (OpenSSL's handshake is under one deadline, not one per read).
 
     :returns: a socket that does not block
     :raises ssl.SSLCertVerificationError: the certificate is not in order (see :func:`explain`)
     :raises Failure: any other trouble
     """
-    sock.settimeout(patience.left(patience.limits.connect_timeout))
+    sock.settimeout(deadline.remaining(deadline.limits.connect_timeout))
     try:
         secured = made.wrap_socket(sock, server_hostname=host)
     except ssl.SSLCertVerificationError:
         raise
     except TimeoutError:
-        patience.left(1)
-        raise unreachable("tls-timeout", seconds=f"{patience.limits.connect_timeout:g}") from None
+        deadline.remaining(1)
+        raise unreachable("tls-timeout", seconds=f"{deadline.limits.connect_timeout:g}") from None
     except ssl.SSLEOFError as e:
         raise unreachable("tls-closed") from e
     except ssl.SSLError as e:
@@ -140,7 +140,7 @@ def described(leaf: x509.Certificate) -> Certificate | None:
 # -- a certificate that was refused -------------------------------------------------------------------------
 
 
-def read_chain(sock: socket.socket, host: str, patience: Patience) -> list[x509.Certificate]:
+def read_chain(sock: socket.socket, host: str, deadline: Deadline) -> list[x509.Certificate]:
     """The certificates the server sends, the leaf first; none if it does not get so far.
 
     The handshake is done in memory and its bytes go through a :class:`Stream`, so all limits hold.
@@ -153,7 +153,7 @@ def read_chain(sock: socket.socket, host: str, patience: Patience) -> list[x509.
     connection.set_connect_state()
     connection.set_tlsext_host_name(host.encode("ascii"))
     try:
-        _shake_hands(connection, Stream(sock, patience))
+        _shake_hands(connection, Stream(sock, deadline))
         chain = connection.get_peer_cert_chain() or []
         return [shown.to_cryptography() for shown in chain]
     except (SSL.Error, Failure, *_UNREADABLE) as e:

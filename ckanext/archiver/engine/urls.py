@@ -184,7 +184,7 @@ class Target:
 
 @dataclass(frozen=True)
 class BadUrl:
-    """A link that cannot or may not be followed: a cause, and a key of ``words.REASONS`` with its facts."""
+    """A link that cannot or may not be followed: a cause, and a key of ``reasons.REASONS`` with its facts."""
 
     cause: Cause
     detail: str

@@ -52,7 +52,7 @@ def server_error(detail: str, /, **facts: str | int) -> Failure:
     return Failure(Cause.SERVER_ERROR, detail, True, **facts)
 
 
-class Patience:
+class Deadline:
     """How long a fetch still waits: the total time, and whether we were told to stop.
 
     The clock is monotonic and nothing a remote sends moves ``ends``.
@@ -69,39 +69,39 @@ class Patience:
         """Seconds since the fetch began."""
         return time.monotonic() - self.started
 
-    def left(self, at_most: float) -> float:
+    def remaining(self, at_most: float) -> float:
         """Seconds that may be waited now, more than 0.
 
         :raises Failure: the total time is over, or we are to stop
         """
         if self.stop is not None and self.stop.is_set():
             raise Failure(Cause.OWN_FAULT, "stopped")
-        left = self.ends - time.monotonic()
-        if left <= 0:
+        remaining = self.ends - time.monotonic()
+        if remaining <= 0:
             raise unreachable("total-timeout", seconds=round(self.limits.total_timeout))
-        return min(left, at_most)
+        return min(remaining, at_most)
 
 
 class Stream:
-    """Bytes from a connected socket that does not block, under ``Patience``, the limits on gaps and the floor on the
+    """Bytes from a connected socket that does not block, under ``Deadline``, the limits on gaps and the floor on the
     rate."""
 
-    def __init__(self, sock: socket.socket, patience: Patience) -> None:
+    def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
         self.sock = sock
-        self.patience = patience
+        self.deadline = deadline
         self.received = 0
         self.at_once = RECEIVE_BYTES
         self._window_ends = 0.0
         self._window_bytes = 0
-        self._left_at = 0.0
+        self._returned_at = 0.0
 
     def send(self, data: bytes) -> None:
         """:raises Failure: the remote took too long or is gone"""
         try:
             self._send_all(memoryview(data))
         except TimeoutError:
-            self.patience.left(1)
-            raise unreachable("first-byte-timeout", seconds=_seconds(self.patience.limits.first_byte_timeout)) from None
+            self.deadline.remaining(1)
+            raise unreachable("first-byte-timeout", seconds=_seconds(self.deadline.limits.first_byte_timeout)) from None
         except ConnectionError:
             # The answer may already be here: servers refuse a request early and close (RFC 9112 §9.5).
             return
@@ -114,8 +114,8 @@ class Stream:
         :raises Failure: they did not come in time, or the connection broke
         """
         # What we do between two calls, as writing to the disk, is none of the remote's fault.
-        self._window_ends += time.monotonic() - self._left_at
-        limits = self.patience.limits
+        self._window_ends += time.monotonic() - self._returned_at
+        limits = self.deadline.limits
         gap, detail = limits.read_timeout, "read-timeout"
         if not self.received:
             gap, detail = limits.first_byte_timeout, "first-byte-timeout"
@@ -123,14 +123,14 @@ class Stream:
         while True:
             now = time.monotonic()
             if now >= gap_ends:
-                self.patience.left(1)
+                self.deadline.remaining(1)
                 raise unreachable(detail, seconds=_seconds(gap))
             data = self._receive_until(min(gap_ends, self._floor_ends(now)), now)
             if data is not None:
                 if not self.received:
                     self._open_window(time.monotonic())
                 self.received += len(data)
-                self._left_at = time.monotonic()
+                self._returned_at = time.monotonic()
                 return data
 
     def progress(self, amount: int) -> None:
@@ -142,9 +142,9 @@ class Stream:
         self.sock.close()
 
     def _send_all(self, data: memoryview) -> None:
-        ends = time.monotonic() + self.patience.limits.first_byte_timeout
+        ends = time.monotonic() + self.deadline.limits.first_byte_timeout
         while data:
-            wait = self.patience.left(ends - time.monotonic())
+            wait = self.deadline.remaining(ends - time.monotonic())
             if wait <= 0:
                 raise TimeoutError
             try:
@@ -153,7 +153,7 @@ class Stream:
                 self._wait(_events(e, select.POLLOUT), wait)
 
     def _receive_until(self, until: float, now: float) -> bytes | None:
-        wait = self.patience.left(until - now)
+        wait = self.deadline.remaining(until - now)
         try:
             # Most times nothing is there yet; but what is already decrypted is not seen by waiting.
             if isinstance(self.sock, ssl.SSLSocket) or self._wait(select.POLLIN, wait):
@@ -166,17 +166,17 @@ class Stream:
 
     def _wait(self, events: int, seconds: float) -> bool:
         """Until the socket is ready, so long at most, or until it is time to look whether to stop."""
-        if self.patience.stop is not None:
+        if self.deadline.stop is not None:
             seconds = min(seconds, STOP_POLL_SECONDS)
         return addresses.wait_for(self.sock, events, seconds)
 
     def _open_window(self, now: float) -> None:
-        self._window_ends = now + self.patience.limits.floor_seconds
+        self._window_ends = now + self.deadline.limits.floor_seconds
         self._window_bytes = 0
 
     def _floor_ends(self, now: float) -> float:
         """When the present window of the floor ends; an old window is judged and the next one opened."""
-        limits = self.patience.limits
+        limits = self.deadline.limits
         if not self.received or not limits.floor_rate:
             return float("inf")
         if now >= self._window_ends:
@@ -240,12 +240,12 @@ def read_head(stream: Stream) -> tuple[Head, bytes]:
 
     :raises Failure: no HTTP, more than the limits allow, or the connection ended
     """
-    budget = stream.patience.limits.max_header_bytes
+    budget = stream.deadline.limits.max_header_bytes
     data = b""
     while True:
         raw, data = _read_until_blank_line(stream, data, budget)
         budget -= len(raw)
-        head = _parse_head(raw, stream.patience.limits)
+        head = _parse_head(raw, stream.deadline.limits)
         # 101 is final and nobody asked for it; the status rules deal with it.
         if not 100 <= head.status < 200 or head.status == 101:
             return head, data
@@ -259,7 +259,7 @@ def _read_until_blank_line(stream: Stream, data: bytes, budget: int) -> tuple[by
         if end and end.end() <= budget:
             return bytes(buffer[: end.start()]), bytes(buffer[end.end() :])
         if end or len(buffer) > budget:
-            raise server_error("headers-too-large", limit=stream.patience.limits.max_header_bytes)
+            raise server_error("headers-too-large", limit=stream.deadline.limits.max_header_bytes)
         if buffer and not b"HTTP/1.".startswith(buffer[:7]):
             raise server_error("not-http")
         searched = len(buffer)
@@ -398,7 +398,7 @@ class Body:
             yield data
 
     def _chunks(self) -> Iterator[bytes]:
-        chunks = Dechunker(self._stream.patience.limits.max_header_bytes)
+        chunks = Dechunker(self._stream.deadline.limits.max_header_bytes)
         data = self._ahead
         while True:
             content = chunks.feed(data)
@@ -417,7 +417,7 @@ class Body:
         """Read over them. The content is complete without, so a stream that ends in them is forgiven."""
         buffer = bytearray(rest)
         seen = 0
-        limits = self._stream.patience.limits
+        limits = self._stream.deadline.limits
         while True:
             at = buffer.find(b"\n")
             if at >= 0:

@@ -367,7 +367,7 @@ def proxy() -> Iterator[Proxy]:
 
 
 def test_proxy_for_http(fetch: Fetch, proxy: Proxy, origin: HostileOrigin, caplog: pytest.LogCaptureFixture) -> None:
-    dial._say_once.cache_clear()
+    dial._log_proxy_once.cache_clear()
     with caplog.at_level(logging.WARNING):
         outcome = fetch("http://inside.example:{http}/plain/x", policy={"proxy": proxy.url, "allowed_addresses": ()})
     assert outcome.cause is Cause.OK, outcome

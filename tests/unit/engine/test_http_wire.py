@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from ckanext.archiver.engine import http_status, wire
 from ckanext.archiver.engine.outcome import Cause, Limits
-from ckanext.archiver.engine.wire import Body, Failure, Head, Patience, Stream
+from ckanext.archiver.engine.wire import Body, Deadline, Failure, Head, Stream
 
 QUICK = Limits(first_byte_timeout=2, read_timeout=2, total_timeout=4, floor_rate=0)
 
@@ -48,7 +48,7 @@ def said(data: bytes, limits: Limits = QUICK, pieces: int = 0) -> tuple[Head, by
     thread = threading.Thread(target=talk)
     thread.start()
     try:
-        stream = Stream(ours, Patience(limits))
+        stream = Stream(ours, Deadline(limits))
         head, ahead = wire.read_head(stream)
         frame = wire.framing(head, "GET")
         return head, b"".join(wire.decoded(iter(Body(stream, ahead, frame)), frame.codings))
@@ -136,14 +136,14 @@ def test_a_silent_stream_ends_in_time() -> None:
     ours, theirs = ends()
     begun = time.monotonic()
     with ours, theirs, pytest.raises(Failure, match="first-byte-timeout"):
-        Stream(ours, Patience(Limits(first_byte_timeout=0.2))).receive()
+        Stream(ours, Deadline(Limits(first_byte_timeout=0.2))).receive()
     assert 0.19 <= time.monotonic() - begun < 1
 
 
 def test_the_total_time_is_over_however_much_comes() -> None:
     ours, theirs = ends()
     theirs.setblocking(False)
-    stream = Stream(ours, Patience(Limits(total_timeout=0.3)))
+    stream = Stream(ours, Deadline(Limits(total_timeout=0.3)))
     begun = time.monotonic()
 
     def chatter() -> None:
@@ -168,7 +168,7 @@ def test_a_stop_is_seen_while_the_remote(work: Callable[[Stream], Any]) -> None:
     timer.start()
     begun = time.monotonic()
     with ours, theirs, pytest.raises(Failure, match="stopped") as raised:
-        work(Stream(ours, Patience(Limits(), stop)))
+        work(Stream(ours, Deadline(Limits(), stop)))
     assert raised.value.cause is Cause.OWN_FAULT
     assert time.monotonic() - begun < 1
     timer.join()
@@ -186,7 +186,7 @@ def test_a_request_that_does_not_fit_at_once_is_sent_whole() -> None:
     thread = threading.Thread(target=listen)
     thread.start()
     with ours:
-        Stream(ours, Patience(QUICK)).send(request)
+        Stream(ours, Deadline(QUICK)).send(request)
     thread.join(10)
     theirs.close()
     assert heard == request
@@ -196,14 +196,14 @@ def test_who_does_not_take_the_request_is_not_waited_for_for_ever() -> None:
     ours, theirs = ends()
     begun = time.monotonic()
     with ours, theirs, pytest.raises(Failure, match="first-byte-timeout"):
-        Stream(ours, Patience(Limits(first_byte_timeout=0.2))).send(b"x" * 10_000_000)
+        Stream(ours, Deadline(Limits(first_byte_timeout=0.2))).send(b"x" * 10_000_000)
     assert 0.19 <= time.monotonic() - begun < 1
 
 
 def test_what_we_do_between_two_pieces_is_none_of_the_remotes_fault() -> None:
     """A disk that stalls does not make the link slow."""
     ours, theirs = ends()
-    stream = Stream(ours, Patience(Limits(floor_rate=5, floor_seconds=1)))
+    stream = Stream(ours, Deadline(Limits(floor_rate=5, floor_seconds=1)))
     with ours, theirs:
         for _ in range(2):
             theirs.sendall(b"x" * 10)
@@ -217,7 +217,7 @@ def test_an_early_refusal_is_heard_although_the_request_is_not_taken() -> None:
     theirs.sendall(b"HTTP/1.1 403 Forbidden\r\n\r\n")
     theirs.close()
     with ours:
-        stream = Stream(ours, Patience(QUICK))
+        stream = Stream(ours, Deadline(QUICK))
         stream.send(b"GET / HTTP/1.1\r\n\r\n")
         assert wire.read_head(stream)[0].status == 403
 
@@ -269,7 +269,7 @@ def test_retry_after_of_any_text(value: str) -> None:
 def test_every_status_has_one_meaning(status: int) -> None:
     """The table of statuses, as the specification has it."""
     blocked = {401, 402, 403, 406, 407, 418, 423, 429, 451, 999}
-    failure = http_status.trouble(Head(status))
+    failure = http_status.failure_of_status(Head(status))
     if status in (200, 201, 203):
         assert failure is None
         return
@@ -287,6 +287,6 @@ def test_every_status_has_one_meaning(status: int) -> None:
 
 
 def test_503_with_a_date_to_come_back_is_blocked() -> None:
-    found = http_status.trouble(Head(503, {"retry-after": ["9"]}))
+    found = http_status.failure_of_status(Head(503, {"retry-after": ["9"]}))
     assert found is not None
     assert found.cause is Cause.BLOCKED

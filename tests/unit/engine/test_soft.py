@@ -15,7 +15,7 @@ URL = "http://data.example/files/data.csv"
 
 
 def detail(first: bytes, format: str = "", url: str = URL, final_url: str = URL, whole: bool = True) -> str | None:
-    failure = soft_failures.trouble(first, whole, url, final_url, format)
+    failure = soft_failures.failure_of_body(first, whole, url, final_url, format)
     assert failure is None or reasons.reason(failure.detail, failure.facts)
     return failure.detail if failure else None
 
@@ -173,7 +173,7 @@ def test_arcgis(text: bytes, expected: str | None) -> None:
 
 
 def test_words_of_the_remote_are_short_and_visible() -> None:
-    failure = soft_failures.trouble(
+    failure = soft_failures.failure_of_body(
         b"<ServiceException>a\x00b\n\n" + b"c" * 5_000 + b"</ServiceException>", True, URL, URL, ""
     )
     assert failure is not None
@@ -203,7 +203,7 @@ def test_words_of_the_remote_are_short_and_visible() -> None:
 )
 def test_no_body_takes_long_to_judge(first: bytes) -> None:
     begun = time.thread_time()
-    soft_failures.trouble(first[:16_384], False, URL, URL, "")
+    soft_failures.failure_of_body(first[:16_384], False, URL, URL, "")
     assert time.thread_time() - begun < 0.2
 
 

@@ -185,7 +185,7 @@ def test_low_water_mark(tmp_path: Path) -> None:
         (errno.EROFS, "disk-broken"),
     ],
 )
-def test_troubles_of_the_disk_are_ours(number: int, detail: str) -> None:
+def test_a_failing_disk_is_our_own_fault(number: int, detail: str) -> None:
     failure = store.disk_failure(OSError(number, os.strerror(number)))
     assert (failure.cause, failure.detail) == (Cause.OWN_FAULT, detail)
 
