@@ -1,4 +1,4 @@
-"""Open a connection to where a target points: through the guard, or through the operator's own proxy."""
+"""Connect to the server of a target: through the guard, or through the operator's own proxy."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 from . import addresses, tls, urls, wire
+from .failure import Failure, unreachable
 from .outcome import Cause, Certificate, Policy
-from .wire import Deadline, Failure, Stream, unreachable
+from .stream import Deadline, Stream
 
 log = logging.getLogger(__name__)
 
 NETWORK_MEMORY = 900.0
-"""Seconds for which one connection that was made shows that our own network works."""
+"""Seconds for which one successful connection proves that our own network works."""
 
 _ANYWHERE = addresses.Guard(("0.0.0.0/0", "::/0"))
-"""For the proxy alone: the operator named it."""
+"""For the connection to the proxy only: the operator configured it."""
 
 _OUT_OF_SOCKETS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
-# EADDRNOTAVAIL is what a machine says on which IPv6 is switched off; of IPv4 it means that no port is free.
+# EADDRNOTAVAIL is the error on a machine with IPv6 switched off; for IPv4 it means that no port is free.
 _NO_IPV6 = {errno.ENETUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 _OWN_FIREWALL = {errno.EACCES, errno.EPERM, errno.ENETDOWN}
 
 
 class NoConnection(Failure):
-    """A failure before the server was asked anything."""
+    """A failure before a request was sent."""
 
     @classmethod
     def of(cls, failure: Failure) -> NoConnection:
@@ -44,7 +45,7 @@ class NoConnection(Failure):
 class Connection:
     """A connection that is ready for a request.
 
-    :ivar absolute: the request line names the whole URL, as a proxy wants it (RFC 9112 §3.2.2)
+    :ivar absolute: the request line must have the whole URL, as a proxy requires (RFC 9112 §3.2.2)
     :ivar headers: for the proxy
     """
 
@@ -56,14 +57,14 @@ class Connection:
 
 @functools.lru_cache(maxsize=64)
 def guard_of(allowed: tuple[str, ...]) -> addresses.Guard:
-    """The guard of an allow-list; made once, since a fetch is shorter than reading a long list."""
+    """The guard of an allow-list; cached, since reading a long list takes longer than a fetch."""
     return addresses.Guard(allowed)
 
 
 def dial(target: urls.Target, policy: Policy, deadline: Deadline) -> Connection:
-    """Connect, and shake hands for https.
+    """Connect, with TLS for https.
 
-    :raises NoConnection: whatever went wrong
+    :raises NoConnection: for every failure
     """
     try:
         if target.scheme == "https":
@@ -92,7 +93,7 @@ def _secured(target: urls.Target, policy: Policy, deadline: Deadline) -> Connect
 def _refused_certificate(
     error: ssl.SSLCertVerificationError, target: urls.Target, policy: Policy, deadline: Deadline
 ) -> Failure:
-    """Why, in words of the chain, which is read over a second connection, made as the first was."""
+    """The reason, from the server's chain, which is read over a second connection, made like the first."""
     try:
         with _open(target, policy, deadline) as second:
             chain = tls.read_chain(second, target.host, deadline)
@@ -104,9 +105,9 @@ def _refused_certificate(
 
 
 def _open(target: urls.Target, policy: Policy, deadline: Deadline) -> socket.socket:
-    """A socket that leads to the target (for http through a proxy: to the proxy).
+    """A socket connected to the target (for http through a proxy: to the proxy).
 
-    :raises Failure: there is none
+    :raises Failure: no connection was made
     """
     if policy.proxy:
         return _by_proxy(target, policy.proxy, deadline)
@@ -116,7 +117,7 @@ def _open(target: urls.Target, policy: Policy, deadline: Deadline) -> socket.soc
 def connect(host: str, port: int, policy: Policy, deadline: Deadline) -> socket.socket:
     """A TCP connection to a judged address.
 
-    :raises Failure: there is none
+    :raises Failure: no connection was made
     """
     limits = deadline.limits
     wait = deadline.remaining(limits.connect_timeout)
@@ -145,7 +146,7 @@ def _not_connected(error: OSError, host: str, port: int, deadline: Deadline) -> 
     if isinstance(error, ConnectionError):
         return unreachable("reset")
     if error.errno in _NO_IPV6 and _only_ipv6(host, port, deadline):
-        # Visitors may well have IPv6: that we have not must not be told of the link.
+        # Users may well have IPv6: that this machine has none must not be held against the link.
         return Failure(Cause.REFUSED_BY_POLICY, "no-ipv6")
     if error.errno in _OUT_OF_SOCKETS:
         return Failure(Cause.OWN_FAULT, "out-of-sockets")
@@ -167,7 +168,7 @@ def _only_ipv6(host: str, port: int, deadline: Deadline) -> bool:
 
 
 class _Network:
-    """When a connection was last made in this process: shows whose fault "network is unreachable" is."""
+    """When a connection was last made in this process: shows which side causes "network is unreachable"."""
 
     seen = float("-inf")
 
@@ -182,7 +183,9 @@ _network = _Network()
 
 
 def _by_proxy(target: urls.Target, proxy: str, deadline: Deadline) -> socket.socket:
-    """The proxy decides where one may go, so nothing is judged here; its own trouble is our own fault."""
+    """A socket through the proxy. The proxy decides which addresses are allowed, so no address is judged here; its own
+    failures are our own fault.
+    """
     _log_proxy_once(urls.redact(proxy))
     parts = urlsplit(proxy)
     if parts.scheme != "http" or not parts.hostname:
@@ -203,7 +206,7 @@ def _by_proxy(target: urls.Target, proxy: str, deadline: Deadline) -> socket.soc
 
 @functools.lru_cache(maxsize=8)
 def _log_proxy_once(proxy: str) -> None:
-    log.warning("Fetching through %s, which now decides which addresses may be visited", proxy)
+    log.warning("Fetching through %s, which now decides which addresses may be requested", proxy)
 
 
 def _proxy_headers(proxy: str | None) -> tuple[tuple[str, str], ...]:
@@ -214,9 +217,9 @@ def _proxy_headers(proxy: str | None) -> tuple[tuple[str, str], ...]:
 
 
 def _tunnel(stream: Stream, target: urls.Target, proxy: str) -> None:
-    """Have the proxy connect (RFC 9110 §9.3.6). What it refuses is for its operator to say, not for the link.
+    """Have the proxy connect (RFC 9110 §9.3.6). Its refusal is a decision of its operator, not a fault of the link.
 
-    :raises Failure: it did not
+    :raises Failure: the proxy did not connect
     """
     host = f"[{target.host}]" if ":" in target.host else target.host
     lines = [f"CONNECT {host}:{target.port} HTTP/1.1", f"Host: {host}:{target.port}"]
@@ -231,16 +234,16 @@ def _tunnel(stream: Stream, target: urls.Target, proxy: str) -> None:
 
 
 def is_of_proxy(head: wire.Head) -> bool:
-    """Whether an answer that came through a proxy is the proxy's own: some say so (Squid; RFC 9209 §2)."""
+    """Whether a response through a proxy is the proxy's own: some mark theirs (Squid; RFC 9209 §2)."""
     if head.status not in (403, 502, 503, 504):
         return head.status == 407
     return "x-squid-error" in head.every or "error=" in head.get("proxy-status")
 
 
 def proxy_failure(status: int, host: str) -> Failure:
-    """What it means that the proxy itself answers so."""
+    """The failure for a response of the proxy itself."""
     if status == 407:
-        # It wants another password of its operator.
+        # The proxy does not accept the operator's credentials.
         return Failure(Cause.OWN_FAULT, "proxy-down")
     if 400 <= status < 500:
         return Failure(Cause.REFUSED_BY_POLICY, "proxy-refused")

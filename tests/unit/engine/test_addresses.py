@@ -476,7 +476,7 @@ def test_names_are_looked_up_by_the_same_threads(network: Network) -> None:
 def test_no_more_threads_are_kept_than_are_of_use(
     network: Network, monkeypatch: pytest.MonkeyPatch, wait_until: Callable[..., None]
 ) -> None:
-    monkeypatch.setattr(addresses, "MAX_IDLE_ASKERS", 0)
+    monkeypatch.setattr(addresses, "MAX_IDLE_THREADS", 0)
     addresses._idle.clear()
     before = askers()
     network.names["a.example"] = [PUBLIC]
