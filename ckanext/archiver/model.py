@@ -364,7 +364,8 @@ class ArchiverWorker(tk.BaseModel):
 
 
 class ArchiverState(tk.BaseModel):
-    """Small facts about the whole: the last round, verdicts that are held, rates."""
+    """Facts about the whole portal, one a key: the current and the last round, when a chore was last done, how often
+    subscribers failed."""
 
     __tablename__ = "archiver_state"
 

@@ -53,6 +53,7 @@ def wanted(count: int, host: str = "h{}.example") -> list[str]:
     run("DELETE FROM archiver_request")
     for resource_id in ids:
         enqueue.put_resource(resource_id, Queue.BULK, "round")
+        model.Session.commit()
     return ids
 
 
@@ -250,6 +251,7 @@ def test_an_archival_that_is_locked_delays_only_who_writes_it(seen: Mapping[str,
     worker_thread(*ids).result(20)
     for resource_id in ids:
         enqueue.put_resource(resource_id, Queue.BULK, "round")
+        model.Session.commit()
     with somebody() as do:
         do("SELECT 1 FROM archival WHERE resource_id = :id FOR UPDATE", id=ids[0])
         threads = [worker_thread(id_) for id_ in ids]
@@ -316,8 +318,8 @@ def take_in_hand(ids: list[str]) -> None:
     [
         (take_in_hand, False),
         (claims.unsend, False),
-        (lambda ids: recovery.say_goodbye("dead"), True),
-        (lambda ids: recovery.return_forgotten("dead"), True),
+        (lambda ids: recovery.deregister("dead"), True),
+        (lambda ids: recovery.release_forgotten_leases("dead"), True),
     ],
     ids=["take_in_hand", "unsend", "say_goodbye", "return_forgotten"],
 )
@@ -431,7 +433,7 @@ def test_what_was_claimed_with_a_write_is_let_go_when_its_end_fails(
         worker_thread(first, second).result(20)
     assert archived() == {first}
     assert not leases.busy()
-    assert recovery.return_forgotten(leases.worker_id()) == 1
+    assert recovery.release_forgotten_leases(leases.worker_id()) == 1
     assert request(second).lease_token is None
 
 
@@ -522,7 +524,7 @@ def test_a_database_that_is_away_loses_no_resource_of_a_message(
     monkeypatch.setattr(archiving_run, "_turns", Unsteady)
     consumer.archive_resources(ids, Queue.BULK)
     # What was seen and not written is looked at again once it is given back.
-    assert recovery.return_forgotten(leases.worker_id()) == len(ids) - len(archived())
+    assert recovery.release_forgotten_leases(leases.worker_id()) == len(ids) - len(archived())
     consumer.archive_resources(ids, Queue.BULK)
     assert archived() == set(ids)
 

@@ -164,6 +164,7 @@ def archive_package(package_id: str, queue: str = "") -> int:
     ]
     for resource_id in ids:
         enqueue.put_resource(resource_id, queue or Queue.PRIORITY, Reason.COMMAND)
+    model.Session.commit()
     return sum(archive_resource(resource_id, at_once=True) is not None for resource_id in ids)
 
 

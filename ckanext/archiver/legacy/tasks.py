@@ -36,6 +36,7 @@ def update_resource_now(resource_id: str, queue: str = "bulk") -> str | None:
     if not enqueue.put_resource(resource_id, queue, Reason.CALLED):
         log.error("Resource not found: %s", resource_id)
         return None
+    model.Session.commit()
     _take_the_name([resource_id], queue)
     result = archiving.archive_resource(resource_id, worker_id=DIRECT, at_once=True)
     if result is None:
