@@ -10,15 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy as sa
 from ckan import model
 
 from ckanext.archiver import archiving, config, errors
-from ckanext.archiver.archiving import record
+from ckanext.archiver.archiving import decide, transaction
 from ckanext.archiver.engine import http, reasons, store, urls
 from ckanext.archiver.engine.outcome import Cause, FetchRequest, Outcome
 from ckanext.archiver.interfaces import IPipe
-from ckanext.archiver.queue import enqueue
 from ckanext.archiver.queue.types import DIRECT, Queue, Reason
 
 log = logging.getLogger("ckanext.archiver.tasks")
@@ -33,13 +31,13 @@ def update_resource_now(resource_id: str, queue: str = "bulk") -> str | None:
     :returns: JSON of what was found (``size``, ``hash``, ``cache_filepath``, ``mimetype``, ``request_type``,
         ``url_redirected_to``, …), None when there is no copy
     """
-    if not enqueue.put_resource(resource_id, queue, Reason.CALLED):
+    # A request never waits under a name that no worker reads; subscribers hear the caller's.
+    read_queue = queue if queue in tuple(Queue) else Queue.BULK
+    if not transaction.request_all([resource_id], read_queue, Reason.CALLED):
         log.error("Resource not found: %s", resource_id)
         return None
-    _take_the_name([resource_id], queue)
-    result = archiving.archive_resource(resource_id, worker_id=DIRECT, at_once=True)
+    result = archiving.archive_resource(resource_id, at_once=True, notice_queue=queue)
     if result is None:
-        _leave_to_workers([resource_id])
         return None
     outcome, archival = result.outcome, result.archival
     if outcome.cause is not Cause.OK:
@@ -68,30 +66,7 @@ def update_package_now(package_id: str, queue: str = "bulk") -> None:
     if package is None:
         log.error("Package not found: %s", package_id)
         return
-    ids = [resource.id for resource in package.resources]
-    _take_the_name(ids, queue)
     archiving.archive_package(package.id, queue)
-    _leave_to_workers(ids)
-
-
-def _take_the_name(resource_ids: list[str], queue: str) -> None:
-    """Subscribers hear the name of the queue that a caller gave, also where an edit has put the request before, and
-    also when it is a name that workers do not read."""
-    if queue not in tuple(Queue):
-        _rename(resource_ids, queue, "lease_token IS NULL")
-
-
-def _leave_to_workers(resource_ids: list[str]) -> None:
-    """What could not be done now must not wait under a name that workers do not read."""
-    _rename(resource_ids, Queue.BULK, "NOT queue = ANY(:read)")
-
-
-def _rename(resource_ids: list[str], queue: str, condition: str) -> None:
-    model.Session.execute(
-        sa.text(f"UPDATE archiver_request SET queue = :queue WHERE resource_id = ANY(:ids) AND {condition}"),  # noqa: S608 - constants
-        {"ids": resource_ids, "queue": queue, "read": list(Queue)},
-    )
-    model.Session.commit()
 
 
 # -- telling other extensions ------------------------------------------------------------------------------
@@ -195,7 +170,7 @@ def archive_resource(
         path = store.keep(Path(result["saved_file"]), archive_dir, resource["id"], name)
     except (OSError, ValueError) as e:
         raise errors.ArchiveError(f"The file cannot be saved: {e}") from e
-    url = record.cache_url(resource.get("package_id", ""), resource["id"], path.name)
+    url = decide.cache_url(transaction.options(), resource.get("package_id", ""), resource["id"], path.name)
     return {"cache_filepath": str(path), "cache_url": url}
 
 
