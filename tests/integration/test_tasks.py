@@ -94,7 +94,7 @@ def test_the_datasets_notice_that_a_worker_delivers_later_has_the_callers_name_t
     subscriber.reset()
     assert tasks.update_resource(one["id"], name)
     assert [call[:2] for call in subscriber.calls] == [["archived", name]]
-    assert notices.deliver_left() == 1
+    assert notices.deliver_abandoned() == 1
     assert [call[:2] for call in subscriber.calls] == [["archived", name], ["package-archived", name]]
     assert subscriber.calls[1][2]["package_id"] == one["package_id"]
 

@@ -13,16 +13,16 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from ckan import model
 
 from ckanext.archiver import archiving, config
 from ckanext.archiver.archiving import run as one_run
-from ckanext.archiver.archiving import shutdown, transaction
+from ckanext.archiver.archiving import transaction
 from ckanext.archiver.archiving.types import ClaimedRequest, Link, Step, StepResult
 from ckanext.archiver.engine.outcome import Cause, Outcome
-from ckanext.archiver.queue import claims, enqueue, hosts, leases, recovery
+from ckanext.archiver.queue import claims, hosts, leases, recovery
 from ckanext.archiver.queue.group_commit import Contended
-from ckanext.archiver.queue.types import Queue
+from ckanext.archiver.queue.sql import transaction as in_transaction
+from ckanext.archiver.queue.types import Queue, Reason
 from ckanext.archiver.worker import consumer
 from steps import (
     DOWN,
@@ -65,7 +65,7 @@ def one_at_a_time(ckan_config: dict[str, Any]) -> None:
 
 @pytest.fixture(autouse=True)
 def nothing_in_hand(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(leases, "_in_flight", set())  # other tests claim and leave it at that
+    monkeypatch.setattr(leases.current(), "_in_flight", set())  # other tests claim and leave it at that
     yield
     assert not leases.busy(), "a token was never discarded"
 
@@ -178,8 +178,7 @@ def test_a_host_that_is_locked_delays_only_who_goes_there(seen: Mapping[str, Out
 def test_an_archival_that_is_locked_delays_only_who_writes_it(seen: Mapping[str, Outcome]) -> None:
     ids = wanted(6)
     worker_thread(*ids).result(20)
-    for resource_id in ids:
-        enqueue.put_resource(resource_id, Queue.BULK, "round")
+    transaction.request_all(ids, Queue.BULK, Reason.ROUND)
     with other_transaction() as do:
         do("SELECT 1 FROM archival WHERE resource_id = :id FOR UPDATE", id=ids[0])
         threads = [worker_thread(id_) for id_ in ids]
@@ -224,7 +223,7 @@ def test_a_worker_that_waits_for_an_edit_can_be_stopped(
     seen: Mapping[str, Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Within the 15 seconds that are left when it is told to."""
-    monkeypatch.setattr(shutdown, "requested", threading.Event())
+    monkeypatch.setattr(leases.current(), "stopping", threading.Event())
     locked, free = wanted(2)
     with other_transaction() as do:
         do(LOCK_REQUEST, id=locked)
@@ -236,20 +235,20 @@ def test_a_worker_that_waits_for_an_edit_can_be_stopped(
     assert archived() == set()
 
 
-def take_in_hand(ids: list[str]) -> None:
-    claims.take_in_hand(ids)
-    model.Session.commit()
+def committed(work: Callable[[list[str]], Any], ids: list[str]) -> None:
+    with in_transaction():
+        work(ids)
 
 
 @pytest.mark.parametrize(
     ("work", "of_the_dead"),
     [
-        (take_in_hand, False),
+        (claims.take_in_hand, False),
         (claims.unsend, False),
-        (lambda ids: recovery.say_goodbye("dead"), True),
-        (lambda ids: recovery.return_forgotten("dead"), True),
+        (lambda ids: recovery.deregister("dead"), True),
+        (lambda ids: recovery.release_forgotten_leases("dead"), True),
     ],
-    ids=["take_in_hand", "unsend", "say_goodbye", "return_forgotten"],
+    ids=["take_in_hand", "unsend", "deregister", "release_forgotten_leases"],
 )
 def test_who_keeps_house_does_not_wait_for_an_edit(work: Callable[[list[str]], Any], of_the_dead: bool) -> None:
     ids = wanted(3)
@@ -262,7 +261,7 @@ def test_who_keeps_house_does_not_wait_for_an_edit(work: Callable[[list[str]], A
     before = {id_: request(id_) for id_ in ids}
     with other_transaction() as do:
         do(LOCK_REQUEST, id=ids[1])
-        in_thread(lambda: work(ids)).result(10)
+        in_thread(lambda: committed(work, ids)).result(10)
     assert [request(id_) != before[id_] for id_ in ids] == [True, False, True]
 
 

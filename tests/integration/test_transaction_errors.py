@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 from ckanext.archiver import archiving
-from ckanext.archiver.archiving import record, shutdown, transaction
+from ckanext.archiver.archiving import record, transaction
 from ckanext.archiver.archiving import run as one_run
 from ckanext.archiver.archiving.types import ClaimedRequest, Link, Run, Step, StepResult
 from ckanext.archiver.engine import store
@@ -56,7 +56,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, Outcome]:
 
 @pytest.fixture(autouse=True)
 def nothing_in_hand(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(leases, "_in_flight", set())  # other tests claim and leave it at that
+    monkeypatch.setattr(leases.current(), "_in_flight", set())  # other tests claim and leave it at that
     yield
     assert not leases.busy(), "a token was never discarded"
 
@@ -140,7 +140,7 @@ def test_what_was_claimed_with_a_write_is_let_go_when_its_end_fails(
         worker_thread(first, second).result(20)
     assert archived() == {first}
     assert not leases.busy()
-    assert recovery.return_forgotten(leases.worker_id()) == 1
+    assert recovery.release_forgotten_leases(leases.worker_id()) == 1
     assert request(second).lease_token is None
 
 
@@ -231,7 +231,7 @@ def test_a_database_that_is_away_loses_no_resource_of_a_message(
     monkeypatch.setattr(transaction, "_group", Unsteady)
     consumer.archive_resources(ids, Queue.BULK)
     # What was seen and not written is looked at again once it is given back.
-    assert recovery.return_forgotten(leases.worker_id()) == len(ids) - len(archived())
+    assert recovery.release_forgotten_leases(leases.worker_id()) == len(ids) - len(archived())
     consumer.archive_resources(ids, Queue.BULK)
     assert archived() == set(ids)
 
@@ -244,7 +244,9 @@ def test_a_message_ends_quietly_where_the_database_is_away_at_the_end(
     def away(ids: list[str]) -> None:
         raise sa.exc.OperationalError("", {}, Exception("the database is away"))
 
-    monkeypatch.setattr(shutdown.requested, "is_set", lambda: True)
+    stopping = threading.Event()
+    stopping.set()
+    monkeypatch.setattr(leases.current(), "stopping", stopping)
     monkeypatch.setattr(claims, "unsend", away)
     consumer.archive_resources(ids, Queue.BULK)
 

@@ -13,14 +13,23 @@ from ckan import model
 
 from ckanext.archiver import config
 from ckanext.archiver.archiving import run as one_run
-from ckanext.archiver.archiving import shutdown, transaction
-from ckanext.archiver.archiving.shutdown import stop, stopping
+from ckanext.archiver.archiving import transaction
 from ckanext.archiver.archiving.types import ClaimedRequest, Delivery, Result, Run
 from ckanext.archiver.errors import DATABASE_AWAY
 from ckanext.archiver.queue import leases, notices
 from ckanext.archiver.queue.types import DIRECT, Queue, Reason
 
 __all__ = ["Result", "archive_package", "archive_resource", "archive_resources", "stop", "stopping"]
+
+
+def stop() -> None:
+    """Have the transfers of this process end soon; their requests go back to the table."""
+    leases.current().stopping.set()
+
+
+def stopping(seconds: float) -> bool:
+    """Wait for the stop, at most so many seconds; True once it was requested."""
+    return leases.current().stopping.wait(seconds)
 
 
 def archive_resource(
@@ -55,10 +64,10 @@ def archive_resources(
     run: Run | None = None
     others = tuple(resource_ids)[1:]
     try:
-        while run is not None or (resource_ids and not shutdown.requested.is_set()):
+        while run is not None or (resource_ids and not stopping(0)):
             delivery = None
             # Subscribers hear of a run before the next request is claimed: they may take any time.
-            if resource_ids and not shutdown.requested.is_set() and (run is None or not notices.wanted()):
+            if resource_ids and not stopping(0) and (run is None or not notices.wanted()):
                 delivery = Delivery(resource_ids.popleft(), queue, worker_id, at_once, notice_queue, others)
                 others = ()
             try:

@@ -8,10 +8,11 @@ from datetime import datetime
 from pathlib import Path
 
 from ckanext.archiver import config
-from ckanext.archiver.archiving import record, shutdown, uploads
+from ckanext.archiver.archiving import record, uploads
 from ckanext.archiver.archiving.types import ClaimedRequest, Link, Run
 from ckanext.archiver.engine import http, store
 from ckanext.archiver.engine.outcome import Cause, FetchRequest, Outcome
+from ckanext.archiver.queue import leases
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ def fetch(request: ClaimedRequest, link: Link) -> Outcome:
         except OSError as e:
             log.warning("The archive directory cannot be used: %s", e)
             return Outcome(Cause.OWN_FAULT, "disk-broken", url=link.url)
-    limits, stop = config.limits(), shutdown.requested
+    limits, stop = config.limits(), leases.current().stopping
     if link.is_upload:
         return uploads.fetch(link.resource_id, link.url, spool, limits, check_only=check_only, stop=stop)
     wanted = FetchRequest(

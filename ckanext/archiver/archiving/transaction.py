@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from ckan import model
 
 from ckanext.archiver import config, indexing
-from ckanext.archiver.archiving import record, shutdown
+from ckanext.archiver.archiving import record
 from ckanext.archiver.archiving import run as one_run
 from ckanext.archiver.archiving.decide import decide, decide_poisoned, is_unchanged, may_be_outage, observe
 from ckanext.archiver.archiving.types import ClaimedRequest, Delivery, Options, Result, Run, Step, StepResult
@@ -120,7 +120,7 @@ def retry_while_locked(work: Callable[[], T]) -> T:
             return work()
         except sa.exc.OperationalError as e:
             model.Session.rollback()
-            if getattr(e.orig, "pgcode", "") not in _LOCKED or shutdown.requested.is_set():
+            if getattr(e.orig, "pgcode", "") not in _LOCKED or leases.current().stopping.is_set():
                 raise
 
 
