@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import math
 import os
 import re
@@ -30,7 +31,25 @@ T = TypeVar("T")
 
 OVERRIDE_KINDS = ("dataset", "organization", "host", "format")
 
-BROKERS = ("redis", "rediss", "redis+socket", "sentinel", "amqp", "amqps", "pyamqp")
+BROKERS = (
+    *("redis", "rediss", "valkey", "valkeys", "unix", "redis+socket", "sentinel"),
+    *("amqp", "amqps", "pyamqp"),
+)
+
+_NUMBER, _SWITCH, _WORD, _OBJECT = (
+    ((int, float), "a number"),
+    (bool, "true or false"),
+    (str, "a text"),
+    (dict, "an object"),
+)
+BROKER_OPTIONS: Mapping[str, tuple[Any, str]] = {
+    **dict.fromkeys(("socket_timeout", "socket_connect_timeout", "health_check_interval"), _NUMBER),
+    **dict.fromkeys(("visibility_timeout", "max_connections", "min_other_sentinels"), _NUMBER),
+    **dict.fromkeys(("socket_keepalive", "retry_on_timeout"), _SWITCH),
+    **dict.fromkeys(("master_name", "global_keyprefix", "client_name", "login_method"), _WORD),
+    **dict.fromkeys(("sentinel_kwargs", "socket_keepalive_options", "ssl"), _OBJECT),
+}
+"""What ``broker_transport_options`` may have: those of kombu's options that cannot break the queue."""
 
 # Beyond these a number is a typing error, and nothing that it is given to could hold it: neither a socket's timeout,
 # nor a time span of the database, nor a column.
@@ -396,6 +415,25 @@ def broker_url() -> str:
     return url
 
 
+@_option
+def broker_transport_options() -> dict[str, Any]:
+    """kombu's options for the broker, beside those in its URL. A bad value is not shown: it may hold a password."""
+    name = f"{PREFIX}broker_transport_options"
+    try:
+        options = json.loads(_text("broker_transport_options") or "{}")
+    except ValueError as e:
+        raise ConfigError(f'{name} must be a JSON object like {{"master_name": "mymaster"}}: {e}.') from e
+    if not isinstance(options, dict):
+        raise ConfigError(f'{name} must be a JSON object like {{"master_name": "mymaster"}}.')
+    for key, value in options.items():
+        if key not in BROKER_OPTIONS:
+            raise ConfigError(f"{name} may have {', '.join(sorted(BROKER_OPTIONS))}, not {key!r}.")
+        types, what = BROKER_OPTIONS[key]
+        if not isinstance(value, types) or (what == "a number" and (isinstance(value, bool) or value < 0)):
+            raise ConfigError(f"{name}: {key} must be {what}.")
+    return options
+
+
 def _brokers() -> Iterator[tuple[str, str]]:
     """(where it is told, URL) of every broker that is told, best first."""
     yield f"{PREFIX}broker_url", _text("broker_url")
@@ -473,6 +511,7 @@ CHECKS: tuple[Callable[[], Any], ...] = (
     breaker_failures,
     poison_deaths,
     broker_url,
+    broker_transport_options,
 )
 
 

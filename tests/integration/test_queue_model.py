@@ -133,7 +133,7 @@ class Queue(RuleBasedStateMachine):
     def lose(self) -> None:
         connect_to_redis().flushdb()
         lost = [r for r in self.rows.values() if r.claim is None and self.now < r.sent_until <= self.now + SENT - 10]
-        assert recovery.find_lost_messages() == len(lost)
+        assert recovery.forget_lost_messages() == len(lost)
         for row in lost:
             row.sent_until = 0
 
@@ -203,7 +203,7 @@ class Queue(RuleBasedStateMachine):
     def expire(self) -> None:
         """Another worker takes what dead ones hold, and what any holds for too long."""
         gone = [row for row in self.rows.values() if row.claim is not None and self._is_expired(row, row.claim)]
-        assert recovery.take_from_the_dead() == len(gone)
+        assert recovery.release_leases_of_the_dead() == len(gone)
         for row in gone:
             row.release(deaths=row.deaths + 1)
         for worker in WORKERS:

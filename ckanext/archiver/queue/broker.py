@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from kombu import Connection
-from kombu.exceptions import KombuError
+from kombu.common import maybe_declare
 
 from ckanext.archiver import config
 from ckanext.archiver.errors import BrokerError
+from ckanext.archiver.queue import engines
 from ckanext.archiver.queue.celery_app import app
 
 log = logging.getLogger(__name__)
@@ -36,14 +37,11 @@ _down_until = 0.0
 
 
 def connect(timeout: float = TIMEOUT) -> Connection:
-    """A connection for sending that fails after ``timeout`` seconds instead of trying for ever."""
-    options: dict[str, Any] = {"max_retries": 0, "interval_start": 0, "interval_step": 0, "interval_max": 0}
-    url = config.broker_url()
-    if url.startswith(("redis", "sentinel")):
-        options.update(socket_timeout=timeout, socket_connect_timeout=timeout, retry_on_timeout=False)
-    else:
-        options.update(read_timeout=timeout, write_timeout=timeout)
-    return Connection(url, connect_timeout=timeout, transport_options=options)
+    """A connection for sending that fails after ``timeout`` seconds instead of trying for ever.
+
+    :raises ConfigError: for a URL or options that cannot be used
+    """
+    return engines.current().connect(timeout)
 
 
 def _batch(producer: Any) -> Any:
@@ -59,14 +57,34 @@ def send(connection: Connection, resource_ids: Sequence[str], queue: str, *, per
     :raises BrokerError: when the broker does not take them
     """
     try:
-        producer = app.amqp.Producer(connection.default_channel, auto_declare=False)
-        with producer, _batch(producer):
+        with _publisher(connection, queue) as (producer, expect):
             for ids in _chunks(resource_ids, per_message):
                 task, first = (TASK, ids[0]) if per_message == 1 else (TASK_FOR_MANY, ids)
+                expect()
                 app.send_task(task, (first, queue), queue=queue, producer=producer, retry=False)
-    except (KombuError, OSError, *connection.connection_errors, *connection.channel_errors) as e:
-        raise BrokerError(f"The broker does not answer: {e}") from e
+    except engines.errors(connection) as e:
+        raise engines.failure(e) from e
     return len(resource_ids)
+
+
+@contextlib.contextmanager
+def _publisher(connection: Connection, queue: str) -> Iterator[tuple[Any, Callable[[], None]]]:
+    """A producer whose messages are with the broker at the end, and what to call before each."""
+    if connection.transport.driver_type == "amqp":
+        # A queue that no worker has declared yet would lose them.
+        maybe_declare(app.amqp.queues[queue], connection.default_channel)
+        confirms = engines.Confirms(connection)
+        with confirms.channel, app.amqp.Producer(confirms.channel, auto_declare=False) as producer:
+            yield producer, confirms.expect
+            confirms.wait()
+    else:
+        producer = app.amqp.Producer(connection.default_channel, auto_declare=False)
+        with producer, _batch(producer):
+            yield producer, _no_confirm
+
+
+def _no_confirm() -> None:
+    """Redis answers each command itself."""
 
 
 def _chunks(resource_ids: Sequence[str], per_message: int) -> Iterator[Sequence[str]]:
@@ -145,5 +163,5 @@ def queue_length(connection: Connection, queue: str) -> int:
     """
     try:
         return int(app.amqp.queues[queue].bind(connection.default_channel).queue_declare().message_count)
-    except (KombuError, OSError, *connection.connection_errors, *connection.channel_errors) as e:
-        raise BrokerError(f"The broker does not answer: {e}") from e
+    except engines.errors(connection) as e:
+        raise engines.failure(e) from e

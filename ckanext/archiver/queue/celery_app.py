@@ -6,22 +6,18 @@ import importlib
 import importlib.metadata
 import logging
 import os
-from typing import Any
+from typing import Any, ClassVar
 
 from celery import Celery
 from celery.loaders.app import AppLoader
 from celery.worker.consumer import Consumer
 from kombu import Exchange, Queue
-from kombu.transport import TRANSPORT_ALIASES
 
 from ckanext.archiver import ckan_context, config
 from ckanext.archiver.errors import ConfigError
-from ckanext.archiver.queue import types
+from ckanext.archiver.queue import engines, types
 
 log = logging.getLogger(__name__)
-
-# By the name that URLs have, so that the log shows the usual name, and a failover URL uses it too.
-TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), "ckanext.archiver.queue.redis_transport:Transport"))
 
 
 def settings() -> dict[str, Any]:
@@ -30,8 +26,10 @@ def settings() -> dict[str, Any]:
     :raises ConfigError: for a bad option
     """
     lease = config.lease_seconds()
+    engine = engines.current()
     return {
-        "broker_url": config.broker_url(),
+        "broker_url": engine.url,
+        "broker_use_ssl": engine.ssl or False,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         # A message may wait in a busy worker as long as a task may run; a copy that is sent again does nothing.
@@ -41,9 +39,17 @@ def settings() -> dict[str, Any]:
             # Each thread acknowledges its own messages. kombu opens 10 connections at most, and an acknowledgement that
             # finds none free is lost: its message counts as delivered for ever, and the worker takes one fewer.
             "max_connections": 1_000,
+            **engine.options,
         },
         "include": ["ckanext.archiver.tasks"],
-        "task_queues": [Queue(name.value, Exchange(name.value), routing_key=name.value) for name in types.Queue],
+        "task_queues": [
+            # Quorum queues: RabbitMQ 4 mirrors no others. Elsewhere the argument is ignored.
+            Queue(name.value, Exchange(name.value), routing_key=name.value, queue_arguments={"x-queue-type": "quorum"})
+            for name in types.Queue
+        ],
+        # RabbitMQ 4 refuses queues that are neither durable nor exclusive, which Celery before 5.7 makes for these.
+        "control_queue_exclusive": True,
+        "event_queue_exclusive": True,
         "task_default_queue": types.Queue.PRIORITY.value,
         "task_default_exchange": types.Queue.PRIORITY.value,
         "task_default_routing_key": types.Queue.PRIORITY.value,
@@ -84,6 +90,12 @@ class PatientConsumer(Consumer):
 
     Celery's own consumer ends the worker process then.
     """
+
+    class Blueprint(Consumer.Blueprint):
+        """Celery's, without the 28 queues that it declares beside quorum queues for messages with a delay: ours have
+        none."""
+
+        default_steps: ClassVar = [step for step in Consumer.Blueprint.default_steps if "DelayedDelivery" not in step]
 
     _ticking: Any = None
 

@@ -19,7 +19,7 @@ from celery.concurrency.prefork import TaskPool as PreforkPool
 from ckan import model
 
 from ckanext.archiver import archiving
-from ckanext.archiver.queue import leases
+from ckanext.archiver.queue import engines, leases
 from ckanext.archiver.queue.celery_app import app
 from ckanext.archiver.queue.types import Queue
 from ckanext.archiver.worker import background, database
@@ -50,6 +50,7 @@ stops them, or when the parent is dead."""
 @signals.worker_init.connect
 def _prepare(sender: Any = None, **kwargs: Any) -> None:
     global _lifeline
+    _refuse_unusable_broker()
     for name in QUIET_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
     _lifeline = os.pipe()
@@ -62,6 +63,12 @@ def _prepare(sender: Any = None, **kwargs: Any) -> None:
     # threads wait, and the processes of a pool keep sharing them.
     gc.collect()
     gc.freeze()
+
+
+def _refuse_unusable_broker() -> None:
+    """End the process where the broker can never be used: the worker would try for ever."""
+    if why := engines.refusal():
+        raise SystemExit(why)
 
 
 @signals.worker_ready.connect
@@ -142,6 +149,7 @@ def run(queue: str, concurrency: int | None, pool: str) -> int:
         return run_all(concurrency, pool)
     if queue == Queue.BULK:
         _yield_processor()
+    _refuse_unusable_broker()
     number = concurrency or DEFAULT_CONCURRENCY[pool]
     arguments = [
         "worker",
