@@ -19,15 +19,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-TESTS = ROOT / "tests" / "unit" / "engine"
-sys.path[:0] = [str(ROOT), str(TESTS)]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
+from ckanext.archiver.engine import urls  # noqa: E402
 from odd_urls import BAD, GOOD, JOINED, REDACTED  # noqa: E402 - the path is set above
 from url_invariants import check  # noqa: E402
 
-from ckanext.archiver.engine import urls  # noqa: E402
-
-FOUND = TESTS / "found_urls.jsonl"
+FOUND = ROOT / "tests" / "unit" / "engine" / "found_urls.jsonl"
 TOO_SLOW = 0.25
 """Seconds for one string; a pause of the machine is ruled out by a second try."""
 
@@ -77,7 +75,7 @@ def a_character(chance: random.Random) -> str:
     return chr(chance.randrange(0x3000) if way < 0.85 else chance.randrange(0x110000))
 
 
-def trouble(text: str) -> str:
+def defect_of(text: str) -> str:
     """What is wrong with how a string is read; "" for nothing."""
     try:
         start = time.perf_counter()
@@ -118,9 +116,9 @@ def main() -> int:
         if number % 1000 == 0 and time.monotonic() - start > options.seconds:
             break
         text = a_string(chance)
-        kind = trouble(text)
+        kind = defect_of(text)
         if kind:
-            found.add(json.dumps(shortest(text, trouble)))
+            found.add(json.dumps(shortest(text, defect_of)))
         result = urls.normalise(text) if not kind else None
         counts[kind or (result.detail if isinstance(result, urls.BadUrl) else "link")] += 1
     seconds = time.monotonic() - start

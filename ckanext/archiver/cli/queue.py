@@ -16,7 +16,7 @@ from ckan import model
 from ckanext.archiver import monitoring
 from ckanext.archiver.engine import urls
 from ckanext.archiver.errors import BrokerError
-from ckanext.archiver.queue import dispatch, enqueue, rounds
+from ckanext.archiver.queue import dispatch, rounds, sql
 from ckanext.archiver.queue.types import Queue, Reason
 
 NAMES = [queue.value for queue in Queue]
@@ -109,7 +109,7 @@ class _Selected:
         if states:
             self.conditions.append(" OR ".join(_STATES[name] for name in states))
         if host is not None:
-            self.conditions.append(f"{enqueue.HOST_SQL} = ANY(:hosts)")
+            self.conditions.append(f"{sql.HOST_OF_URL} = ANY(:hosts)")
             self.params["hosts"] = _spellings(host)
         if since is not None:
             self.conditions.append("greatest(r.created, r.last_modified, r.metadata_modified) >= :since")
@@ -217,10 +217,10 @@ def _count(number: int, noun: str) -> str:
 
 def _dispatch(queue: str) -> None:
     """Dispatch at once instead of waiting for a worker's dispatcher, so that the broker's queue shows the requests."""
-    seen = dispatch.worker_seen(queue)
+    seen = dispatch.has_worker(queue)
     try:
         dispatch.tick(fill=not seen)
-        trouble = monitoring.broker_trouble()
+        trouble = monitoring.broker_error()
     except BrokerError as e:
         trouble = str(e)
     if trouble:
