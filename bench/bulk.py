@@ -1,4 +1,4 @@
-"""How much of a bare download loop the whole pipeline reaches, with small files on hosts that answer at once."""
+"""The whole pipeline compared with a bare download loop: small files on hosts that answer at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many slow answers one process waits for side by side."""
+"""How many slow answers one process waits for in parallel."""
 
 from __future__ import annotations
 

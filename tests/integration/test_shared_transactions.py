@@ -595,8 +595,8 @@ def test_the_end_of_a_request_waits_for_an_edit(end: str, monkeypatch: pytest.Mo
     )
     monkeypatch.setattr(claims, "_OURS_WAITING", sa.text(claims._STILL_OURS % (0.1, "")))
     tries: list[Any] = []
-    real = getattr(archiving, end)
-    monkeypatch.setattr(archiving, end, lambda *args: (tries.append(args), real(*args)))
+    real = getattr(archiving_run, end)
+    monkeypatch.setattr(archiving_run, end, lambda *args: (tries.append(args), real(*args)))
     with somebody() as do:
         do(LOCK_REQUEST, id=only)
         ends = in_thread(lambda: archiving_run._look_at(job))
