@@ -69,9 +69,9 @@ class Hurries(p.SingletonPlugin):
         signals.worker_init.connect(self._hurry, weak=False)
 
     def _hurry(self, **kwargs: Any) -> None:
-        from ckanext.archiver.archiving import run as archiving_run
+        from ckanext.archiver.archiving import transaction
         from ckanext.archiver.worker import run
 
-        archiving_run.SUSPECT_SECONDS = 0.2
+        transaction.SUSPECT_SECONDS = 0.2
         dispatch.BUSY_SECONDS = 1
         run.STOP_SECONDS = 3
