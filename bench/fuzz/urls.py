@@ -19,15 +19,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-TESTS = ROOT / "tests" / "unit" / "engine"
-sys.path[:0] = [str(ROOT), str(TESTS)]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
+from ckanext.archiver.engine import urls  # noqa: E402
 from odd_urls import BAD, GOOD, JOINED, REDACTED  # noqa: E402 - the path is set above
 from url_invariants import check  # noqa: E402
 
-from ckanext.archiver.engine import urls  # noqa: E402
-
-FOUND = TESTS / "found_urls.jsonl"
+FOUND = ROOT / "tests" / "unit" / "engine" / "found_urls.jsonl"
 TOO_SLOW = 0.25
 """Seconds for one string; a pause of the machine is ruled out by a second try."""
 

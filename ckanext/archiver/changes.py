@@ -1,6 +1,7 @@
-"""Which edits are worth an archival.
+"""Which edits request an archival.
 
-The rule in words (``enqueue.put_changed`` asks the database in one statement, since what was last archived is there):
+The rule in words (``enqueue.put_changed`` is the same rule as one SQL statement, since the database knows what was
+last archived):
 
 * a new resource: yes;
 * a resource whose URL is not the one that was last archived: yes;
@@ -23,7 +24,8 @@ log = logging.getLogger(__name__)
 
 
 def on_change(entity: Any, operation: str | None) -> None:
-    """React to a saved object, inside the transaction that saves it: called thousands of times, so it is cheap."""
+    """React to a saved object, in the transaction that saves it. A harvest calls this thousands of times, so it is
+    cheap."""
     if isinstance(entity, model.Resource):
         _on_resource(entity, operation)
     elif isinstance(entity, model.Package) and operation != model.DomainObjectOperation.new:
@@ -35,7 +37,7 @@ def _on_resource(resource: Any, operation: str | None) -> None:
         enqueue.purge_resource(model.Session, resource.id)
     elif resource.state == model.State.DELETED:
         enqueue.cancel_resource(model.Session, resource.id)
-        # The dataset may be without its only broken link now.
+        # The dataset may have lost its only broken link.
         indexing.note_facet(resource.package_id)
     elif config.archive_on_change():
         enqueue.put_changed(

@@ -1,4 +1,4 @@
-"""CKAN around a Celery task: the application context, and database sessions that do not outlive it."""
+"""CKAN around a Celery task: the application context, and a database session that ends with the task."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _flask_app: Flask | None = None
 
 
 def use(flask_app: Flask) -> None:
-    """Remember the application of the CKAN that is loaded."""
+    """Use the application of a CKAN that is loaded already."""
     global _flask_app
     _flask_app = flask_app
 
 
 def ensure_ckan(ini_path: str | None) -> None:
-    """Load CKAN, unless it is.
+    """Load CKAN, unless it is loaded.
 
     :param ini_path: its configuration file
     :raises ConfigError: when CKAN is not loaded and no file was named
@@ -32,6 +32,7 @@ def ensure_ckan(ini_path: str | None) -> None:
         return
     if not ini_path:
         raise ConfigError("Set CKAN_INI to the path of CKAN's configuration file.")
+    # Not above: both load the whole web application, which a process with a loaded CKAN need not do again.
     from ckan.cli import load_config
     from ckan.config.middleware import make_app
 
@@ -42,7 +43,7 @@ def ensure_ckan(ini_path: str | None) -> None:
 def ckan_context() -> Iterator[None]:
     """An application and request context, for code that calls actions or makes URLs.
 
-    In a web request, a command or a test there is one already.
+    A web request, a command and a test have one already.
     """
     if has_app_context() or _flask_app is None:
         yield
@@ -52,13 +53,13 @@ def ckan_context() -> Iterator[None]:
 
 
 class ArchiverTask(Task):
-    """Base of our tasks: each runs on a database session of its own (threads would inherit a stale one)."""
+    """Base of the tasks: each runs on a database session of its own (a thread would inherit a stale one)."""
 
     abstract = True
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.request.called_directly:
-            # A synchronous call from other code, or a test: the session is the caller's.
+            # A synchronous call of other code, or of a test: the session is the caller's.
             return self.run(*args, **kwargs)
         model.Session.remove()
         try:

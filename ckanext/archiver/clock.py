@@ -1,4 +1,4 @@
-"""The time: aware UTC inside, naive UTC where old columns demand it."""
+"""The time: aware UTC in code, naive UTC in the old columns."""
 
 from __future__ import annotations
 

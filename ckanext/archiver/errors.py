@@ -4,7 +4,7 @@
 
     ArchiverError
     ├── ConfigError            an option has a bad value; the text names the option
-    ├── BrokerError            the broker cannot be reached
+    ├── BrokerError            the broker cannot be reached, or does not answer in time
     └── DownloadException      (kept for code that imported it from ``tasks``)
         ├── DownloadError
         ├── ArchiveError
@@ -21,8 +21,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-DATABASE_AWAY = (sa.exc.OperationalError, sa.exc.InterfaceError)
-"""What SQLAlchemy raises when the database does not answer."""
+DATABASE_AWAY = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
+"""What SQLAlchemy raises when the database does not answer, or no connection to it gets free in time."""
 
 
 class ArchiverError(Exception):
@@ -34,7 +34,7 @@ class ConfigError(ArchiverError):
 
 
 class BrokerError(ArchiverError):
-    """The broker cannot be reached."""
+    """The broker cannot be reached, or does not answer in time."""
 
 
 class DownloadException(ArchiverError):
@@ -46,7 +46,7 @@ class DownloadException(ArchiverError):
 
 
 class DownloadError(DownloadException):
-    """The server did not give the file."""
+    """The server did not return the file."""
 
 
 class ArchiveError(DownloadException):
@@ -54,11 +54,11 @@ class ArchiveError(DownloadException):
 
 
 class ChooseNotToDownload(DownloadException):
-    """The file is larger than we keep."""
+    """The file is larger than ``max_content_length``."""
 
 
 class NotChanged(DownloadException):
-    """The file is the one we have."""
+    """The file has not changed since the last archival."""
 
 
 class LinkCheckerError(DownloadException):
@@ -70,11 +70,11 @@ class LinkInvalidError(LinkCheckerError):
 
 
 class LinkHeadRequestError(LinkCheckerError):
-    """The server did not answer properly."""
+    """The server answered with an error, or not at all."""
 
 
 class LinkHeadMethodNotSupported(LinkCheckerError):
-    """The server does not answer HEAD requests."""
+    """The server does not support HEAD requests."""
 
 
 class CkanError(DownloadException):

@@ -1,7 +1,9 @@
-"""Keeps the facet of the search index true: what a dataset's links say, and what the index has, are two columns.
+"""Keeps the facet in the search index up to date: the value of a dataset's links and the value that the index has are
+two columns.
 
-A dataset is indexed again only when they differ, so a round over a portal where nothing changed indexes nothing,
-and a worker or Solr that dies in between is made up for later.
+A dataset is indexed again only when the two differ, so a round in which no verdict changed indexes nothing, and
+nothing is lost when a worker or Solr dies in between. Indexing opens its own transactions: none is open while Solr
+works.
 """
 
 from __future__ import annotations
@@ -22,14 +24,15 @@ log = logging.getLogger(__name__)
 
 LOCK = 0x6172_6369  # "arci"
 
-MOST_FAILURES = 5
-"""Datasets of a batch that may fail on their own; when more do, it is the index that fails."""
+MAX_FAILURES = 5
+"""Datasets of a batch that may fail by themselves; when more fail, the index itself is taken to be away."""
 
 BATCH, SMALL_BATCH = 50, 5
+"""Datasets of a batch; the small one while this worker archives."""
 
 FAILED_SECONDS = 3600
 _failed: dict[str, float] = {}
-"""Datasets that the index did not take → when to try again (``time.monotonic``)."""
+"""Datasets that could not be indexed → when to try again (``time.monotonic``)."""
 
 _NOTE = sa.text("""
     INSERT INTO archiver_dataset AS d (package_id, facet)
@@ -45,12 +48,12 @@ _NOTE = sa.text("""
 
 
 def note_facet(*package_ids: str) -> None:
-    """Note what the links of datasets say now, in the caller's transaction."""
+    """Write the facet values of datasets as their links are now, in the caller's transaction."""
     model.Session.connection().execute(_NOTE, {"ids": list(package_ids)})
 
 
 def indexes_itself() -> bool:
-    """Whether ckanext-qa is there: it indexes what it hears of, after it has done its own work."""
+    """Whether ckanext-qa is loaded: it indexes each dataset of an event itself, after its own work."""
     return p.plugin_loaded("qa")
 
 
@@ -60,14 +63,15 @@ def refresh_dataset(package_id: str) -> None:
 
 
 def refresh_left() -> int:
-    """Index a batch of the datasets whose facet changed, if no other worker is at it: a small one while this worker
-    archives, which needs the processor as well.
+    """Index a batch of the datasets whose facet changed, unless another worker is indexing.
+
+    The batch is small while this worker archives, which needs the processor as well.
 
     :returns: how many were indexed
     """
     limit = SMALL_BATCH if leases.busy() else BATCH
-    # A connection of its own that has the lock and no transaction: indexing takes long, and a dead worker's lock goes
-    # with its connection.
+    # The lock has a connection of its own, without a transaction: indexing takes long, and the lock of a worker that
+    # dies ends with its connection.
     with model.meta.engine.connect() as connection:
         with connection.begin():
             has_lock = connection.execute(sa.text("SELECT pg_try_advisory_lock(:lock)"), {"lock": LOCK}).scalar()
@@ -89,7 +93,7 @@ def _skipped() -> list[str]:
 
 _STALE = "SELECT package_id, facet, indexed_facet FROM archiver_dataset WHERE facet IS DISTINCT FROM indexed_facet "
 
-# When somebody else indexed it meanwhile, which of us was last is not known: then it is indexed once more.
+# If another process indexed the dataset at the same time, it is not known which was last: it is indexed once more.
 _INDEXED = """
     UPDATE archiver_dataset SET
         indexed_facet = CASE WHEN indexed_facet IS NOT DISTINCT FROM :before THEN CAST(:facet AS text) END
@@ -102,7 +106,7 @@ def _refresh(which: str, params: dict[str, object]) -> int:
     model.Session.commit()
     indexed = list(stale) if indexes_itself() else _index(list(stale))
     for package_id in indexed:
-        # With the value that was read before indexing: a newer one stays stale and comes again.
+        # The value that was read before indexing: a newer one leaves the row stale, and it is indexed again.
         row = stale[package_id]
         model.Session.connection().execute(
             sa.text(_INDEXED), {"facet": row.facet, "before": row.indexed_facet, "id": package_id}
@@ -114,7 +118,7 @@ def _refresh(which: str, params: dict[str, object]) -> int:
 def _index(package_ids: list[str]) -> list[str]:
     """Index datasets, with one commit at the end.
 
-    :returns: those that the index has; a dataset that it does not take is left alone for some time
+    :returns: those that were indexed; a dataset that cannot be is skipped for ``FAILED_SECONDS``
     """
     if not package_ids:
         return []
@@ -124,14 +128,14 @@ def _index(package_ids: list[str]) -> list[str]:
             error = _index_one(package_id)
             if error:
                 failed[package_id] = error
-            if len(failed) == len(package_ids) or len(failed) > MOST_FAILURES:
-                # The index itself is away.
-                log.warning("The search index takes no datasets: %s. They stay noted.", error)
+            if len(failed) == len(package_ids) or len(failed) > MAX_FAILURES:
+                # The index itself is down.
+                log.warning("The search index does not accept datasets: %s. They stay marked as stale.", error)
                 return []
         try:
             ckan_search.commit()
         except (ckan_search.SearchError, OSError) as e:
-            log.warning("The search index does not commit: %s. The datasets stay noted.", e)
+            log.warning("The search index does not commit: %s. The datasets stay marked as stale.", e)
             return []
     for package_id, error in failed.items():
         log.warning("Dataset %s cannot be indexed, trying again in an hour: %s", package_id, error)
@@ -140,11 +144,14 @@ def _index(package_ids: list[str]) -> list[str]:
 
 
 def _index_one(package_id: str) -> str:
-    """Index a dataset; returns why it cannot be, empty when it was."""
+    """Index a dataset.
+
+    :returns: why it cannot be indexed; empty when it was
+    """
     try:
         ckan_search.rebuild(package_ids=[package_id])
     except tk.ObjectNotFound:
-        log.info("Dataset %s is gone; there is nothing to index", package_id)
+        log.info("Dataset %s no longer exists; nothing to index", package_id)
     except Exception as e:  # noqa: BLE001 - indexing runs hooks of all plugins; one dataset must not stop the others
         model.Session.rollback()
         return f"{type(e).__name__}: {e}"

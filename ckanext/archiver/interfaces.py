@@ -1,4 +1,4 @@
-"""The interface by which other extensions hear about archivals."""
+"""The interface through which other extensions subscribe to archivals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 
 class IPipe(p.Interface):
-    """Hear about data that passes along the pipe, at least once each.
+    """Receive the events of archivals, each at least once.
 
     Implement it with ``p.implements(IPipe, inherit=True)``. The operations:
 
@@ -21,21 +21,21 @@ class IPipe(p.Interface):
     ``package-archived``
         All requests of a dataset are done: ``package_id``, ``queue``, ``cache_filepath`` (None).
 
-    After a crash the same event may come twice: make what you do with it idempotent.
+    After a crash the same event may be delivered twice: handlers must be idempotent.
     """
 
     def receive_data(self, operation: str, queue: str, **params: Any) -> None:
         """Called for each event.
 
-        :param operation: what happened
-        :param queue: "priority" or "bulk": how urgent work that follows from it is
+        :param operation: "archived" or "package-archived"
+        :param queue: "priority" or "bulk": the urgency of any follow-up work
         :param params: depends on the operation
         """
 
     @classmethod
     def send_data(cls, operation: str, queue: str, **params: Any) -> int:
-        """Tell every subscriber. One that raises is logged with its plugin's name and does not keep the others
-        from hearing.
+        """Deliver an event to every subscriber. One that raises is logged with its plugin's name; the others still
+        receive the event.
 
         :returns: how many subscribers raised
         """
@@ -45,7 +45,7 @@ class IPipe(p.Interface):
                 observer.receive_data(operation, queue, **params)
             except Exception:
                 failed += 1
-                # It may have left the session in a failed transaction, in which nobody can work.
+                # It may have left the session in a failed transaction, in which no further statement works.
                 model.Session.rollback()
                 log.exception(
                     "Plugin %s failed on %s of %s",

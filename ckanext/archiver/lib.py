@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from ckan import model
-
 from ckanext.archiver.queue import enqueue
+from ckanext.archiver.queue.sql import transaction
 from ckanext.archiver.queue.types import Queue, Reason
 
 log = logging.getLogger(__name__)
@@ -19,8 +18,9 @@ def create_archiver_resource_task(resource: Any, queue: str) -> None:
     :param resource: a model object
     :param queue: "priority" or "bulk"
     """
-    queue = _one_that_is_read(queue)
-    enqueue.put_resource(resource.id, queue, Reason.CALLED)
+    queue = _known_queue(queue)
+    with transaction():
+        enqueue.put_resource(resource.id, queue, Reason.CALLED)
     log.debug("Archival of resource %s requested on queue %s", resource.id, queue)
 
 
@@ -30,13 +30,13 @@ def create_archiver_package_task(package: Any, queue: str) -> None:
     :param package: a model object
     :param queue: "priority" or "bulk"
     """
-    queue = _one_that_is_read(queue)
-    enqueue.put_selection("p.id = :id", {"id": package.id}, queue, Reason.CALLED)
-    model.Session.commit()
+    queue = _known_queue(queue)
+    with transaction():
+        enqueue.put_selection("p.id = :id", {"id": package.id}, queue, Reason.CALLED)
     log.debug("Archival of dataset %s requested on queue %s", package.id, queue)
 
 
-def _one_that_is_read(queue: str) -> str:
+def _known_queue(queue: str) -> str:
     if queue in tuple(Queue):
         return queue
     log.warning("No worker reads a queue %s; the archival is requested on queue %s", queue, Queue.BULK)

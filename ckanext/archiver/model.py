@@ -55,7 +55,7 @@ class Status:
 
     @classmethod
     def is_status_broken(cls, status_id: int | None) -> bool | None:
-        """True for the statuses of a link that does not work, False where it does, None where nobody can say."""
+        """True for the statuses of a link that does not work, False where it does, None where it is not known."""
         if status_id is None or status_id >= 20:
             return None
         return status_id >= 10
@@ -71,7 +71,7 @@ def _new_id() -> str:
 
 
 class Archival(tk.BaseModel):
-    """What is known of one resource's link, and its cached copy. One row per resource."""
+    """One resource's link and its cached copy. One row per resource."""
 
     __tablename__ = "archival"
 
@@ -79,7 +79,7 @@ class Archival(tk.BaseModel):
     package_id = sa.Column(sa.UnicodeText, nullable=False, index=True)
     resource_id = sa.Column(sa.UnicodeText, nullable=False)
     resource_timestamp = sa.Column(sa.DateTime)
-    """``last_modified`` of the resource when it was archived; tells a re-uploaded file."""
+    """``last_modified`` of the resource when it was archived; differs once a file was uploaded again."""
 
     status_id = sa.Column(sa.Integer)
     is_broken = sa.Column(sa.Boolean)
@@ -112,11 +112,11 @@ class Archival(tk.BaseModel):
     http_status = sa.Column(sa.Integer)
     sha256 = sa.Column(sa.UnicodeText)
     failing_since = sa.Column(sa.DateTime)
-    """First failed check of the failures in a row that are going on now; empty while the link works."""
+    """The first of the current failures in a row; empty while the link works."""
     broken_since = sa.Column(sa.DateTime)
     checked_at = sa.Column(sa.DateTime)
     changed_at = sa.Column(sa.DateTime)
-    """When the bytes were last seen to differ from the ones before."""
+    """When the bytes last differed from the ones before."""
     cached_at = sa.Column(sa.DateTime)
     """When the cached copy was saved."""
     next_check_at = sa.Column(sa.DateTime)
@@ -134,7 +134,7 @@ class Archival(tk.BaseModel):
 
     @classmethod
     def get_for_resource(cls, resource_id: str) -> Archival | None:
-        """The archival of a resource, None where it was never looked at."""
+        """The archival of a resource, None where it was never checked."""
         return Session.query(cls).filter(cls.resource_id == resource_id).first()
 
     @classmethod
@@ -161,7 +161,7 @@ class Archival(tk.BaseModel):
 
     @property
     def status(self) -> str | None:
-        """The status text; None for an id of a fork, which must not cost a page."""
+        """The status text; None for an id that a fork added, so that no page fails on it."""
         return Status._by_id.get(self.status_id)
 
     def as_dict(self) -> dict[str, Any]:
@@ -187,7 +187,7 @@ VERDICT_WEIGHT = {Verdict.OK: 0, Verdict.NOT_SURE: 1, Verdict.FAILING: 2, Verdic
 
 
 def aggregate_archivals_for_a_dataset(archivals: Iterable[Archival]) -> dict[str, Any]:
-    """The state of a dataset: that of its worst link.
+    """The state of a dataset, which is that of its worst link.
 
     :returns: ``status_id``, ``status``, ``reason``, ``is_broken`` (True if any link is broken, else None if
         anything is unknown, else False) and ``verdict``. All None for a dataset without archivals.
@@ -215,7 +215,7 @@ def _weight(archival: Archival) -> tuple[int, int]:
 
 
 class ArchivalCheck(tk.BaseModel):
-    """One look at one link: the history. Rows are only added, and removed when they are old."""
+    """The history: one check of one link. Rows are only added, and removed once they are old."""
 
     __tablename__ = "archival_check"
 
@@ -240,7 +240,7 @@ def _moment(**kwargs: Any) -> sa.Column:
 
 
 class ArchiverRequest(tk.BaseModel):
-    """What is wanted: the truth about the queue. One row per resource; the broker only carries ids."""
+    """The queue itself, one row per resource; the broker only carries ids."""
 
     __tablename__ = "archiver_request"
 
@@ -250,24 +250,24 @@ class ArchiverRequest(tk.BaseModel):
     host = sa.Column(sa.UnicodeText, nullable=False)
     """Lower-case host name of the URL; empty for uploads and for URLs without one."""
     reason = sa.Column(sa.UnicodeText, nullable=False)
-    """Why it is wanted: "changed", "command", "round" or "api"."""
+    """Why it was put: a value of ``queue.types.Reason``, whose members are documented there."""
     requested_at = _moment(nullable=False, server_default=sa.func.now())
     not_before = _moment(nullable=False, server_default=sa.func.now())
     attempts = sa.Column(sa.Integer, nullable=False, server_default="0")
-    """Failed tries of the run that is going on."""
+    """Failed tries since the request was put."""
     holds = sa.Column(sa.Integer, nullable=False, server_default="0")
-    """Times it was put off by a fault of our own."""
+    """Times it was held because of a fault of our own."""
     deaths = sa.Column(sa.Integer, nullable=False, server_default="0")
-    """Workers that died while they held it."""
+    """Workers that died while they held its lease."""
     again = sa.Column(sa.Boolean, nullable=False, server_default=sa.false())
-    """Requested once more while a worker had it."""
+    """Requested once more while a worker held its lease."""
     sent_until = _moment()
-    """Until when a message in the broker is believed to exist."""
+    """Until when the broker is assumed to hold a message for it."""
     lease_token = sa.Column(sa.UnicodeText)
     leased_by = sa.Column(sa.UnicodeText)
     leased_until = _moment()
     held = sa.Column(sa.UnicodeText)
-    """Why the last run took no verdict (a detail, or "outage"); empty when it did not come to that."""
+    """Why the last run took no verdict (a detail, or "outage"); empty when it was not held."""
 
     __table_args__ = (
         # The dispatcher's question: the next due request of a host.
@@ -286,7 +286,7 @@ class ArchiverRequest(tk.BaseModel):
 
 
 class ArchiverHost(tk.BaseModel):
-    """What is known of a host: when it may be asked again, and whether it answers at all."""
+    """A host: when it may be asked again, and whether it answers at all."""
 
     __tablename__ = "archiver_host"
 
@@ -295,25 +295,25 @@ class ArchiverHost(tk.BaseModel):
     network_failures = sa.Column(sa.Integer, nullable=False, server_default="0")
     """Network failures in a row."""
     open_until = _moment()
-    """The breaker: no request goes to the host before this."""
+    """The breaker: no request goes to the host before this time."""
     opened = sa.Column(sa.Integer, nullable=False, server_default="0")
-    """How often in a row the breaker opened; doubles the pause."""
+    """How often in a row the breaker opened; each time doubles the pause."""
     failing_since = _moment()
     hints = sa.Column(JSONB, nullable=False, server_default="{}")
     last_checked_at = _moment()
     last_failed = sa.Column(sa.Boolean, nullable=False, server_default=sa.false())
-    """The last visit failed in a way that our own network could have caused."""
+    """The last request failed in a way that our own network could have caused."""
 
     bulk_at = _moment()
-    """When the dispatcher looks at it next for the queue bulk; empty while nothing waits there."""
+    """When the dispatcher considers it next for the queue bulk; empty while nothing waits there."""
     failed_port = sa.Column(sa.Integer)
-    """The port that did not answer, when the host did not last: another may."""
+    """The port of the last network failure: another port may answer."""
 
     __table_args__ = (sa.Index("archiver_host_bulk_idx", "bulk_at", postgresql_where=sa.text("bulk_at IS NOT NULL")),)
 
 
 class ArchiverNotice(tk.BaseModel):
-    """An event other extensions must still hear about. Written with the archival, deleted when delivered."""
+    """An event that subscribers must still hear. Written with the archival, deleted when delivered."""
 
     __tablename__ = "archiver_notice"
 
@@ -329,13 +329,13 @@ class ArchiverNotice(tk.BaseModel):
     leased_by = sa.Column(sa.UnicodeText)
     leased_until = _moment()
     attempts = sa.Column(sa.Integer, nullable=False, server_default="0")
-    """Times it was taken up again after somebody who took it did not deliver it."""
+    """Times it was taken again because the worker that held it did not deliver it."""
 
     __table_args__ = (sa.Index("archiver_notice_lease_idx", "lease_token"),)
 
 
 class ArchiverDataset(tk.BaseModel):
-    """The facet value of a dataset, and the one the search index has."""
+    """The facet value of a dataset, and the one that the search index has."""
 
     __tablename__ = "archiver_dataset"
 
@@ -351,7 +351,7 @@ class ArchiverDataset(tk.BaseModel):
 
 
 class ArchiverWorker(tk.BaseModel):
-    """A worker that is alive, or was."""
+    """A worker that is alive, or was until lately."""
 
     __tablename__ = "archiver_worker"
 
@@ -364,7 +364,8 @@ class ArchiverWorker(tk.BaseModel):
 
 
 class ArchiverState(tk.BaseModel):
-    """Small facts about the whole: the last round, verdicts that are held, rates."""
+    """Single facts: the round that is going on and the last one ("round"), how often subscribers raised
+    ("subscriber_failures"), when a periodic chore last ran on any worker ("turn:…")."""
 
     __tablename__ = "archiver_state"
 
@@ -394,9 +395,9 @@ def init_tables(engine: Any) -> None:
 
 
 def look_at_tables() -> None:
-    """Read nothing, from every table and column.
+    """Select every column of every table, without rows.
 
-    :raises sqlalchemy.exc.ProgrammingError: for what a database lacks that was not migrated
+    :raises sqlalchemy.exc.ProgrammingError: a table or column is missing: the database was not migrated
     """
     for table in TABLES:
         Session.execute(sa.select(*table.columns).limit(0))

@@ -1,8 +1,8 @@
 """The state of the queues, the round, the hosts, the workers and the disk, for people and for monitoring.
 
-:func:`collect` is what ``ckan archiver status --json`` prints and what the action ``archiver_status_show`` returns.
-:func:`prometheus` is the same in Prometheus' text format. There are two ways to it, and neither is open to everybody:
-``ckan archiver status --prometheus`` in a cron job that writes a file for the textfile collector of node_exporter, and
+``ckan archiver status --json`` prints what :func:`collect` returns, and the action ``archiver_status_show`` returns it.
+:func:`prometheus` is the same in Prometheus' text format. Two ways lead to it, and neither is public: ``ckan archiver
+status --prometheus`` in a cron job that writes a file for the textfile collector of node_exporter, and
 ``/archiver/metrics``, for sysadmins only (Prometheus sends the API token of one in the header ``Authorization``).
 """
 
@@ -12,28 +12,27 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy as sa
 from ckan import model
 
 from ckanext.archiver import clock, config
 from ckanext.archiver.engine import store
 from ckanext.archiver.errors import BrokerError
-from ckanext.archiver.queue import broker, hosts, rounds
+from ckanext.archiver.queue import broker, hosts, rounds, sql
 from ckanext.archiver.queue.types import Queue
 
 Status = dict[str, Any]
 
 RATE_MINUTES = 10
-"""The rate is that of the checks within so many minutes."""
+"""Minutes over which the rate of checks is measured."""
 
 HOSTS_SHOWN = 20
 
 BROKER_SECONDS = 2
-"""How long the broker may take to answer."""
+"""Seconds that the broker may take to answer."""
 
 
 def collect() -> Status:
-    """Everything, as plain data. Times are ISO 8601 with an offset, durations seconds, sizes bytes.
+    """The whole state, as plain data. Times are ISO 8601 with an offset, durations seconds, sizes bytes.
 
     At 1,000,000 resources it takes about a second, since it counts them.
     """
@@ -67,12 +66,12 @@ def collect() -> Status:
     return status
 
 
-def _rows(sql: str, **params: Any) -> list[Mapping[str, Any]]:
-    return list(model.Session.connection().execute(sa.text(sql), params).mappings())
+def _rows(statement: str, **params: Any) -> list[Mapping[str, Any]]:
+    return list(sql.run(statement, **params).mappings())
 
 
-def _number(sql: str, **params: Any) -> int:
-    return int(model.Session.connection().execute(sa.text(sql), params).scalar() or 0)
+def _number(statement: str, **params: Any) -> int:
+    return int(sql.run(statement, **params).scalar() or 0)
 
 
 def _iso(moment: Any) -> str | None:
@@ -80,7 +79,7 @@ def _iso(moment: Any) -> str | None:
 
 
 def _queues() -> dict[str, Status]:
-    found = {
+    rows = {
         row["queue"]: row
         for row in _rows("""
         SELECT queue, count(*) FILTER (WHERE lease_token IS NULL) AS waiting,
@@ -92,10 +91,10 @@ def _queues() -> dict[str, Status]:
     }
     return {
         queue: {
-            "waiting": found[queue]["waiting"] if queue in found else 0,
-            "running": found[queue]["running"] if queue in found else 0,
-            "in_broker": found[queue]["sent"] if queue in found else 0,
-            "oldest_wait_seconds": round(float(found[queue]["oldest"] or 0), 1) if queue in found else 0.0,
+            "waiting": rows[queue]["waiting"] if queue in rows else 0,
+            "running": rows[queue]["running"] if queue in rows else 0,
+            "in_broker": rows[queue]["sent"] if queue in rows else 0,
+            "oldest_wait_seconds": round(float(rows[queue]["oldest"] or 0), 1) if queue in rows else 0.0,
         }
         for queue in Queue
     }
@@ -114,14 +113,14 @@ def _rate() -> float:
 
 
 def eta() -> int | None:
-    """Seconds until the queue ``bulk`` is empty, None when nobody knows."""
-    found = _eta(_queues()[Queue.BULK], _rate())
+    """Seconds until the queue ``bulk`` is empty, None when that cannot be estimated."""
+    seconds = _eta(_queues()[Queue.BULK], _rate())
     model.Session.rollback()
-    return found
+    return seconds
 
 
 def _eta(bulk: Status, rate: float) -> int | None:
-    """Seconds until the round is done: as long as the rate lasts, and no less than its largest host needs."""
+    """Seconds until the round is done at the present rate, and no fewer than its largest host needs."""
     left = bulk["waiting"] + bulk["running"]
     if not left:
         return 0
@@ -165,10 +164,10 @@ def _paused() -> Status:
 
 def _workers() -> list[Status]:
     alive = _rows(
-        """
-        SELECT hostname, pid, queues, started_at, seen_at FROM archiver_worker
-        WHERE seen_at > now() - :dead * interval '1 second' ORDER BY hostname, pid
-        """,
+        f"""
+        SELECT hostname, pid, queues, started_at, seen_at FROM archiver_worker w
+        WHERE {sql.WORKER_IS_ALIVE} ORDER BY hostname, pid
+        """,  # noqa: S608 - constants only
         dead=config.worker_dead_seconds(),
     )
     return [
@@ -184,11 +183,11 @@ def _workers() -> list[Status]:
 
 
 def _broker() -> Status:
-    trouble = broker_trouble()
-    return {"answers": trouble is None, "error": trouble}
+    error = broker_error()
+    return {"answers": error is None, "error": error}
 
 
-def broker_trouble() -> str | None:
+def broker_error() -> str | None:
     """Why the broker cannot be used, None when it answers."""
     connection = broker.connect(timeout=BROKER_SECONDS)
     try:
@@ -206,6 +205,8 @@ def _held() -> Status:
     return {
         "count": sum(row["number"] for row in reasons),
         "reasons": {row["held"]: row["number"] for row in reasons},
+        "outage_suspected": outage.is_outage,
+        # The name of the releases before 3.0; removed in 3.1.
         "guard": outage.is_outage,
         "hosts_seen": outage.seen,
         "hosts_failed": outage.failed,
@@ -232,10 +233,10 @@ def _disk() -> Status:
     archive_dir = config.archive_dir()
     if archive_dir is None:
         return {"free_bytes": None, "enough": True}
-    # The archive directory is made when it is first needed; what is there of it must be a directory.
-    there = next(path for path in (Path(archive_dir), *Path(archive_dir).parents) if path.exists())
-    if not there.is_dir():
-        return {"free_bytes": None, "enough": False, "error": f"{there} is not a directory"}
+    # The archive directory is made when it is first needed; the part of its path that exists must be a directory.
+    existing = next(path for path in (Path(archive_dir), *Path(archive_dir).parents) if path.exists())
+    if not existing.is_dir():
+        return {"free_bytes": None, "enough": False, "error": f"{existing} is not a directory"}
     try:
         free = store.free_bytes(archive_dir)
     except OSError as e:
@@ -271,14 +272,14 @@ def _size(number: int | None) -> str:
 
 
 def alarms(status: Status) -> Iterator[str]:
-    """What somebody should do something about."""
+    """The conditions that an operator should act on."""
     for queue in status["queues_without_worker"]:
         waiting = status["queues"][queue]["waiting"]
         yield f"NO WORKER reads queue {queue} ({waiting:,} wait). Start one: ckan archiver worker --queue {queue}"
     if not status["broker"]["answers"]:
         yield f"NO BROKER: {status['broker']['error']}"
     held = status["held"]
-    if held["guard"]:
+    if held["outage_suspected"]:
         yield (
             f"VERDICTS ARE HELD: {held['hosts_failed']} of {held['hosts_seen']} hosts fail at once. "
             "Is our own network or name server down?"
@@ -312,25 +313,25 @@ def lines(status: Status) -> Iterator[str]:
     yield f"{'set aside':9} {status['set_aside']:,} resources that killed their workers"
     if status["subscriber_failures"]:
         times = status["subscriber_failures"]
-        yield f"{'plugins':9} failed {times:,} times on what they heard; the workers' logs say which"
+        yield f"{'plugins':9} failed {times:,} times on notices; the workers' logs say which"
     links = ", ".join(f"{verdict} {number:,}" for verdict, number in sorted(status["links"].items()))
-    yield f"{'links':9} {links or 'none looked at yet'}"
+    yield f"{'links':9} {links or 'none checked yet'}"
     disk = status["disk"]
     yield f"{'disk':9} {_size(disk['used_bytes'])} in {disk['copies']:,} copies, {_size(disk['free_bytes'])} free"
 
 
-def _round(found: Status) -> str:
-    last = found.get("last")
+def _round(round_: Status) -> str:
+    last = round_.get("last")
     finished = f"last finished {last['finished_at']} ({last['checks']:,} checks)" if last else "none finished yet"
-    if "started_at" not in found:
+    if "started_at" not in round_:
         return f"none is going on; {finished}"
-    eta = found["eta_seconds"]
-    left = "nobody knows how much longer" if eta is None else f"about {duration(eta)} left"
-    return f"began {found['started_at']}, {left}; {finished}"
+    eta = round_["eta_seconds"]
+    left = "time left unknown" if eta is None else f"about {duration(eta)} left"
+    return f"began {round_['started_at']}, {left}; {finished}"
 
 
 def _names(workers: list[Status]) -> str:
-    names = [f"{one['hostname']} pid {one['pid']} ({', '.join(one['queues'])})" for one in workers]
+    names = [f"{worker['hostname']} pid {worker['pid']} ({', '.join(worker['queues'])})" for worker in workers]
     return "; ".join(names) or "none"
 
 
@@ -338,22 +339,23 @@ def _names(workers: list[Status]) -> str:
 
 _HELP = {
     "archiver_waiting": "Requests that wait, by queue.",
-    "archiver_running": "Requests that a worker has, by queue.",
+    "archiver_running": "Requests that a worker holds, by queue.",
     "archiver_oldest_wait_seconds": "Age of the oldest waiting request, by queue.",
     "archiver_broker_up": "1 when the broker answers.",
     "archiver_workers": "Workers that are alive, by queue.",
-    "archiver_rate_per_second": f"Links looked at per second, over {RATE_MINUTES} minutes.",
-    "archiver_round_eta_seconds": "Seconds until the round is done; NaN when nobody knows.",
-    "archiver_hosts_paused": "Hosts that are not visited for the time being.",
+    "archiver_rate_per_second": f"Links checked per second, over {RATE_MINUTES} minutes.",
+    "archiver_round_eta_seconds": "Seconds until the round is done; NaN when that cannot be estimated.",
+    "archiver_hosts_paused": "Hosts that get no requests for the time being.",
     "archiver_held": "Verdicts that are held for a fault of our own.",
-    "archiver_guard": "1 while so many hosts fail that the fault must be ours.",
+    "archiver_outage_suspected": "1 while so many hosts fail at once that the fault must be ours.",
+    "archiver_guard": "The old name of archiver_outage_suspected; removed in 3.1.",
     "archiver_set_aside": "Resources that killed their workers.",
     "archiver_links": "Links by verdict.",
     "archiver_copies_bytes": "Size of all cached copies.",
     "archiver_disk_free_bytes": "Free space on the archive's disk.",
-    "archiver_notices_waiting": "Events that other plugins have not heard yet.",
-    "archiver_subscriber_failures": "How often another plugin failed on an event that it heard.",
-    "archiver_datasets_to_index": "Datasets whose facet changed and that the search index does not have yet.",
+    "archiver_notices_waiting": "Notices to other plugins that are not delivered yet.",
+    "archiver_subscriber_failures": "How often another plugin failed on a notice.",
+    "archiver_datasets_to_index": "Datasets whose facet value is newer than the search index.",
 }
 
 
@@ -375,7 +377,8 @@ def prometheus(status: Status) -> str:
         "archiver_round_eta_seconds": [({}, "NaN" if eta is None else eta)],
         "archiver_hosts_paused": [({}, status["hosts_paused"]["count"])],
         "archiver_held": [({}, status["held"]["count"])],
-        "archiver_guard": [({}, int(status["held"]["guard"]))],
+        "archiver_outage_suspected": [({}, int(status["held"]["outage_suspected"]))],
+        "archiver_guard": [({}, int(status["held"]["outage_suspected"]))],
         "archiver_set_aside": [({}, status["set_aside"])],
         "archiver_links": [({"verdict": verdict}, number) for verdict, number in sorted(status["links"].items())],
         "archiver_copies_bytes": [({}, status["disk"]["used_bytes"])],
@@ -385,10 +388,10 @@ def prometheus(status: Status) -> str:
         "archiver_datasets_to_index": [({}, status["datasets_to_index"])],
     }
     text = []
-    for name, found in samples.items():
+    for name, values in samples.items():
         text += [f"# HELP {name} {_HELP[name]}", f"# TYPE {name} gauge"]
-        for labels, value in found:
-            label = ",".join(f'{key}="{word}"' for key, word in labels.items())
+        for labels, value in values:
+            label = ",".join(f'{key}="{text_}"' for key, text_ in labels.items())
             text.append(f"{name}{{{label}}} {value}" if label else f"{name} {value}")
     return "\n".join(text) + "\n"
 

@@ -1,4 +1,4 @@
-"""When a link is looked at next: pure rules."""
+"""When a link is checked next: pure rules."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ def next_check(
     retry_after: int | None = None,
     jitter: float | None = None,
 ) -> datetime | None:
-    """The time of the next regular look, None when there are no regular rounds.
+    """The time of the next regular check, None when there are no regular rounds.
 
     :param recheck: "adaptive", "weekly" or "off"
     :param stable_since: when the bytes last changed
     :param broken_since: when the link was found broken
     :param retry_after: seconds the server asked us to stay away
-    :param jitter: -1 to 1, where within ±10 %; random when it is not given, so that what was checked together
-        does not come back together
+    :param jitter: -1 to 1: the position within ±10 %; random when it is not given, so that links that were checked
+        together are not due together again
     """
     if recheck == "off":
         return None
     pause = WEEK if recheck == "weekly" else _adaptive(verdict, now, stable_since, broken_since)
     spread = random.uniform(-1, 1) if jitter is None else jitter  # noqa: S311 - not a secret
-    # The weekly round comes later, never sooner: a line in a crontab that requests everything each week is first.
+    # The weekly round is later, never sooner: a crontab line that requests everything each week goes first.
     pause *= 1 + JITTER * (abs(spread) if recheck == "weekly" else spread)
     return now + max(pause, timedelta(seconds=retry_after or 0))
 
@@ -48,7 +48,7 @@ def _adaptive(
     if verdict is Verdict.FAILING:
         return HALF_DAY
     if verdict is Verdict.BROKEN:
-        # What has been dead for long is looked at less often, at least once a week.
+        # The longer a link has been broken, the less often it is checked, but at least once a week.
         return min(max((now - (broken_since or now)) / 8, HALF_DAY), WEEK)
     if verdict is Verdict.NOT_SURE:
         return WEEK

@@ -1,7 +1,7 @@
 """The Celery tasks, and the names other people's code imports from here.
 
-Called by a worker, a task does what its request asks for. Called directly, as other extensions and tests do,
-``update_resource(id)`` does the whole archival at once and returns what it found as JSON.
+Run by a worker, a task archives a resource for which there is a request. Called directly, as other extensions and tests
+do, ``update_resource(id)`` does the whole archival at once and returns the result as JSON.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ __all__ = [
 
 @app.task(base=ArchiverTask, bind=True, name="archiver.update_resource")
 def update_resource(self: ArchiverTask, resource_id: str, queue: str = "bulk") -> str | None:
-    """Archive one resource. See the module's text for what is returned when it is called directly."""
+    """Archive one resource. Called directly, it returns JSON (see ``legacy.tasks.update_resource_now``)."""
     if self.request.called_directly:
         return update_resource_now(resource_id, queue)
     consumer.archive_resource(resource_id, queue)
@@ -71,13 +71,13 @@ def update_resource(self: ArchiverTask, resource_id: str, queue: str = "bulk") -
 
 @app.task(base=ArchiverTask, name="archiver.update_resources")
 def update_resources(resource_ids: list[str], queue: str = "bulk") -> None:
-    """Archive resources that share a message: what the dispatcher sends when many are due."""
+    """Archive resources that share a message, as the dispatcher sends them when many are due."""
     consumer.archive_resources(resource_ids, queue)
 
 
 @app.task(base=ArchiverTask, bind=True, name="archiver.update_package")
 def update_package(self: ArchiverTask, package_id: str, queue: str = "bulk") -> None:
-    """Archive all resources of a dataset; by a worker, each as a request of its own."""
+    """Archive all resources of a dataset. A worker puts a request for each; a direct call archives them at once."""
     if self.request.called_directly:
         update_package_now(package_id, queue)
     else:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import example_portal
 import pytest
+
+import example_portal
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed (dev-requirements.txt)")
 

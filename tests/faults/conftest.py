@@ -17,14 +17,14 @@ import ckan.plugins.toolkit as tk
 import pytest
 import sqlalchemy as sa
 from ckan import model
-from faults import listeners
-from faults.world import World
 from sqlalchemy.pool import NullPool
 
+import listeners
 from _stack import postgres
 from _stack.layout import Stack
 from _stack.process import running, stop, wait_until
 from origin_server import Origin
+from world import World
 
 SETTINGS = {
     "ckan.plugins": "archiver archiver_hears archiver_hurries",
@@ -60,7 +60,7 @@ def plugins_for_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         "archiver_hurries = listeners:Hurries\n"
     )
     heard = tmp_path / "heard.jsonl"
-    monkeypatch.setenv("PYTHONPATH", f"{folder.parent}:{Path(__file__).parent}")
+    monkeypatch.setenv("PYTHONPATH", f"{folder.parent}:{Path(listeners.__file__).parent}")
     monkeypatch.setenv(listeners.FILE, str(heard))
     return heard
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import redis
 from ckan import model
-from faults.world import World, check_invariants
+
+from world import World, check_invariants
 
 
 @pytest.mark.timeout(150)

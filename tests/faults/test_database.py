@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from faults.world import World, check_invariants
+
+from world import World, check_invariants
 
 
 @pytest.mark.timeout(150)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults.world import World, check_invariants
+
+from world import World, check_invariants
 
 
 def test_below_the_low_water_mark_nothing_is_judged(

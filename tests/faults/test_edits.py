@@ -8,7 +8,8 @@ from typing import Any
 
 import ckan.plugins.toolkit as tk
 from ckan import model
-from faults.world import OK, World, check_invariants
+
+from world import OK, World, check_invariants
 
 
 def _edit(resource_id: str, url: str) -> None:

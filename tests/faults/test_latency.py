@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from ckan import model
-from faults.world import World
 
 from origin_server import Answer, Request
+from world import World
 
 EDITS = 100
 BACKLOG = 100_000

@@ -7,9 +7,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from faults.world import World, check_invariants
-
 from ckanext.archiver.queue import broker
+from world import World, check_invariants
 
 
 def test_messages_come_five_times_to_two_workers_with_a_dispatcher_each(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from faults.world import World, check_invariants
+from world import World, check_invariants
 
 
 def test_a_subscriber_that_fails_keeps_nobody_from_hearing(world: World, start: Callable[..., Any]) -> None:

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from faults.world import BROKEN, World, check_invariants
 
 from _stack.process import birth
 from origin_server import Answer, Request
+from world import BROKEN, World, check_invariants
 
 
 def children(pid: int) -> list[int]:

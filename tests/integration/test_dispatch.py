@@ -220,10 +220,10 @@ def test_forgotten_hosts_are_found() -> None:
     run("UPDATE archiver_host SET bulk_at = NULL")
     dispatch.tick()
     assert sent() == {}
-    assert dispatch.find_lost_hosts() == 2
+    assert dispatch.wake_forgotten_hosts() == 2
     dispatch.tick()
     assert sent() == {"h.example": 1, "i.example": 1}
-    assert dispatch.find_lost_hosts() == 0
+    assert dispatch.wake_forgotten_hosts() == 0
 
 
 def test_requests_put_while_the_dispatcher_clears_their_host_are_not_forgotten() -> None:
@@ -257,8 +257,8 @@ def test_requests_put_while_the_dispatcher_clears_their_host_are_not_forgotten()
     thread = threading.Thread(target=somebody_puts)
     thread.start()
     assert putting.wait(10)
-    params = {"hosts": ["h.example"], "budgets": [1], "laters": [found[0].later], "free": [False], "busy": 5}
-    connection.execute(sa.text(dispatch._NEXT_LOOK), params)
+    params = {"hosts": ["h.example"], "budgets": [1], "next_looks": [found[0].next_look], "free": [False], "busy": 5}
+    connection.execute(sa.text(dispatch._SET_NEXT_LOOK), params)
     model.Session.commit()
     thread.join(10)
 

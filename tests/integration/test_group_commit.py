@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ckanext.archiver.queue.group_commit import CONTENDED, MOST, Contended, Group
+from ckanext.archiver.queue.group_commit import CONTENDED, MAX_ITEMS, Contended, Group
 
 
 class Gathering:
@@ -49,8 +49,8 @@ def test_who_comes_meanwhile_shares_the_next_one() -> None:
 def test_a_group_has_a_limit() -> None:
     gathering = Gathering()
     group = Group(gathering.together, gathering.by_itself)
-    do_all(group, gathering, MOST + 10)
-    assert [len(items) for items in gathering.groups] == [1, MOST, 9]
+    do_all(group, gathering, MAX_ITEMS + 10)
+    assert [len(items) for items in gathering.groups] == [1, MAX_ITEMS, 9]
 
 
 def test_what_cannot_be_done_together_is_done_alone() -> None:

@@ -19,6 +19,7 @@ from ckan import model as core
 from click.testing import CliRunner, Result
 
 from ckanext.archiver import maintenance
+from ckanext.archiver.cli import maintenance as cli_maintenance
 from ckanext.archiver.cli.maintenance import maintenance_commands
 from ckanext.archiver.model import Archival
 
@@ -325,7 +326,7 @@ def test_a_terminal_sees_how_far_the_look_is(archive: Path, monkeypatch: pytest.
     copy_of(archive, archival(resource(), "/somewhere/a.csv"))
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    with maintenance._looking() as looked_at:
+    with cli_maintenance._looking() as looked_at:
         list(maintenance.orphans(archive, looked_at))
     assert re.search("Looking.*1/1", terminal.getvalue())
 

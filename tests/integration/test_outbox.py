@@ -36,24 +36,31 @@ def claim(resource_id: str, queue: str = "") -> claims.Claim | None:
 
 def test_a_second_request_changes_nothing_but_the_urgency(resource_id: str) -> None:
     enqueue.put_resource(resource_id, "bulk", "round")
+    model.Session.commit()
     before = row()
     enqueue.put_resource(resource_id, "bulk", "command")
+    model.Session.commit()
     assert row() == before
     enqueue.put_resource(resource_id, "priority", "changed")
+    model.Session.commit()
     assert (row()["queue"], row()["reason"]) == ("priority", "changed")
     enqueue.put_resource(resource_id, "bulk", "round")
+    model.Session.commit()
     assert row()["queue"] == "priority", "never less urgent"
 
 
 def test_the_message_of_the_queue_it_left_comes_to_nothing(resource_id: str) -> None:
     enqueue.put_resource(resource_id, "bulk", "round")
+    model.Session.commit()
     enqueue.put_resource(resource_id, "priority", "changed")
+    model.Session.commit()
     assert claim(resource_id, "bulk") is None
     assert claim(resource_id, "priority") is not None
 
 
 def test_the_same_message_five_times_takes_one(resource_id: str) -> None:
     enqueue.put_resource(resource_id, "priority", "changed")
+    model.Session.commit()
     taken: list[Any] = []
     barrier = threading.Barrier(5)
 
@@ -73,10 +80,12 @@ def test_the_same_message_five_times_takes_one(resource_id: str) -> None:
 
 def test_what_is_requested_while_it_runs_runs_once_more(resource_id: str) -> None:
     enqueue.put_resource(resource_id, "bulk", "round")
+    model.Session.commit()
     first = claim(resource_id)
     assert first is not None
     for _ in range(3):
         enqueue.put_resource(resource_id, "priority", "changed")
+        model.Session.commit()
     assert claim(resource_id) is None, "not while the first has it"
     assert claims.finish([first])
     model.Session.commit()
@@ -89,6 +98,7 @@ def test_what_is_requested_while_it_runs_runs_once_more(resource_id: str) -> Non
 
 def test_a_lost_lease_finishes_nothing(resource_id: str) -> None:
     enqueue.put_resource(resource_id, "bulk", "round")
+    model.Session.commit()
     first = claim(resource_id)
     assert first is not None
     run("UPDATE archiver_request SET leased_until = now() - interval '1 second'")
@@ -103,16 +113,19 @@ def test_a_lost_lease_finishes_nothing(resource_id: str) -> None:
 
 def test_given_back_it_waits_unless_it_was_requested_meanwhile(resource_id: str) -> None:
     enqueue.put_resource(resource_id, "bulk", "round")
+    model.Session.commit()
     first = claim(resource_id)
     assert first is not None
     claims.defer([claims.Deferral(first, 3600, attempts=1)])
     model.Session.commit()
     assert claim(resource_id) is None
     enqueue.put_resource(resource_id, "priority", "changed")
+    model.Session.commit()
     again = claim(resource_id)
     assert again is not None, "an edit does not wait for a retry's time"
     assert again.attempts == 0
     enqueue.put_resource(resource_id, "priority", "changed")
+    model.Session.commit()
     claims.defer([claims.Deferral(again, 3600, attempts=1)])
     model.Session.commit()
     assert claim(resource_id) is not None
@@ -135,12 +148,14 @@ def test_given_back_it_waits_unless_it_was_requested_meanwhile(resource_id: str)
 def test_hosts_of_urls(resource_id: str, url: str, host: str) -> None:
     run("UPDATE resource SET url = :url", url=url)
     enqueue.put_resource(resource_id, "bulk", "command")
+    model.Session.commit()
     assert row()["host"] == host
 
 
 def test_an_upload_has_no_host(resource_id: str) -> None:
     run("UPDATE resource SET url_type = 'upload', url = 'http://h.example/dataset/x'")
     enqueue.put_resource(resource_id, "bulk", "command")
+    model.Session.commit()
     assert row()["host"] == ""
 
 

@@ -10,6 +10,7 @@ from ckan import model
 from ckan.tests import factories
 
 from ckanext.archiver.queue import enqueue, rounds
+from ckanext.archiver.queue.sql import transaction
 from rows import run
 
 pytestmark = pytest.mark.usefixtures("clean_site")
@@ -78,6 +79,7 @@ def test_the_round_and_a_command_and_an_edit_make_one_request() -> None:
     assert enqueue.put_selection("true", {}, "bulk", "command") == 0
     again()
     enqueue.put_resource(id_, "priority", "changed")
+    model.Session.commit()
     assert rounds.put_due() == 0
     assert requests() == {(id_, "priority", "changed")}
 
@@ -96,7 +98,8 @@ def test_of_many_workers_one_has_its_turn() -> None:
 
     def worker() -> None:
         barrier.wait(10)
-        turns.append(rounds.my_turn("x", 60))
+        with transaction():
+            turns.append(rounds.is_my_turn("x", 60))
         model.Session.remove()
 
     threads = [threading.Thread(target=worker) for _ in range(8)]
@@ -106,7 +109,7 @@ def test_of_many_workers_one_has_its_turn() -> None:
         thread.join(30)
     assert sorted(turns) == [False] * 7 + [True]
     run("UPDATE archiver_state SET updated_at = now() - interval '61 seconds'")
-    assert rounds.my_turn("x", 60)
+    assert rounds.is_my_turn("x", 60)
 
 
 def test_a_selection_that_fails_leaves_a_clean_connection() -> None:

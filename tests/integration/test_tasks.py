@@ -19,7 +19,7 @@ from ckan.tests import factories
 
 from ckanext.archiver import config, lib, tasks
 from ckanext.archiver.model import Archival
-from ckanext.archiver.queue import broker
+from ckanext.archiver.queue import broker, notices
 from ckanext.archiver.queue.celery_app import app, import_other_tasks, settings
 from origin_server import Answer, Origin, Request
 
@@ -72,6 +72,31 @@ def test_subscribers_hear_the_name_of_the_queue_that_a_caller_gave(origin: Origi
     ]
     assert "package_id" not in subscriber.calls[0][2]
     assert subscriber.calls[2][2]["package_id"] == dataset["id"]
+
+
+@pytest.mark.ckan_config("ckan.plugins", "archiver testipipe")
+def test_subscribers_hear_the_callers_queue_also_where_an_edit_has_put_the_request(origin: Origin) -> None:
+    one = resource(origin.serve("/stops.csv", CSV))
+    assert queues() == {"priority"}
+    subscriber = p.get_plugin("testipipe")
+    subscriber.reset()
+    assert tasks.update_resource(one["id"], "queue1")
+    assert {call[1] for call in subscriber.calls} == {"queue1"}
+
+
+@pytest.mark.ckan_config("ckan.plugins", "archiver testipipe")
+@pytest.mark.parametrize("name", ["queue1", "bulk", "priority"])
+def test_the_datasets_notice_that_a_worker_delivers_later_has_the_callers_name_too(origin: Origin, name: str) -> None:
+    one = resource(origin.serve("/stops.csv", CSV))
+    model.Session.execute(sa.text("DELETE FROM archiver_request"))
+    model.Session.commit()
+    subscriber = p.get_plugin("testipipe")
+    subscriber.reset()
+    assert tasks.update_resource(one["id"], name)
+    assert [call[:2] for call in subscriber.calls] == [["archived", name]]
+    assert notices.deliver_abandoned() == 1
+    assert [call[:2] for call in subscriber.calls] == [["archived", name], ["package-archived", name]]
+    assert subscriber.calls[1][2]["package_id"] == one["package_id"]
 
 
 @pytest.mark.ckan_config("ckanext-archiver.min_free_bytes", 10**17)

@@ -179,6 +179,7 @@ def test_a_url_that_changes_twice_is_one_request(dataset: Dict, origin: Origin) 
 def test_an_edit_brings_forward_what_waits_for_the_round(dataset: Dict, origin: Origin) -> None:
     resource_id = dataset["resources"][0]["id"]
     enqueue.put_resource(resource_id, "bulk", "round")
+    model.Session.commit()
     assert wanted() == {resource_id: "bulk"}
 
     _resource_patch(dataset, origin.url("/new.csv"))
@@ -299,6 +300,7 @@ def test_nothing_is_requested_where_the_operator_switched_it_off(origin: Origin)
 def test_deleting_withdraws_also_where_edits_request_nothing(origin: Origin) -> None:
     made = factories.Dataset(resources=[{"url": origin.url("/a.csv")}])
     enqueue.put_resource(made["resources"][0]["id"], "bulk", "command")
+    model.Session.commit()
 
     act("package_delete", {"id": made["id"]})
 
@@ -413,7 +415,7 @@ def test_a_purged_dataset_loses_its_archivals_and_a_worker_removes_the_copies(da
     assert model.Session.query(Archival).count() == 0
     assert {notice.operation for notice in model.Session.query(ArchiverNotice)} == {"purged"}
     assert all(copy.is_file() for copy in copies), "a web process removes no files: the purge might roll back"
-    notices.deliver_left()
+    notices.deliver_abandoned()
     assert not any(copy.parent.exists() for copy in copies)
     assert model.Session.query(ArchiverNotice).count() == 0
 

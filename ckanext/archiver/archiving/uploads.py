@@ -1,7 +1,7 @@
-"""Files that CKAN itself has: read from its storage, so the address guard needs no exception.
+"""Uploads: files that CKAN itself stores. They are read from its storage, so the address guard needs no exception.
 
-Only where a plugin of the portal keeps them in a way of its own (object storage, before CKAN 2.12) the file is asked
-for at the portal's own address, which then is the one exception.
+Only where a plugin stores uploads in its own way (object storage, before CKAN 2.12) is the file requested from the
+portal's own URL, which is then the one exception.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ def fetch(
 ) -> Outcome:
     """Copy an uploaded file into the spool.
 
-    :param stop: once set, a file that is asked for over HTTP is given up
-    :returns: OK, TOO_LARGE, GONE when CKAN has lost the file, BLOCKED when it is where nobody lets us look, or
-        OWN_FAULT when the storage or disk fails
+    :param stop: once set, a download over HTTP is abandoned
+    :returns: OK, TOO_LARGE, GONE when the file is missing from the storage, BLOCKED when a plugin stores it and the
+        portal does not return it to anonymous users, or OWN_FAULT when the storage or disk fails
     """
     facts = {"filename": filename}
     sink = store.Sink(None if check_only else spool)
     try:
         with _open(resource_id) as stream:
             return _copy(stream, filename, sink, limits)
-    except _Elsewhere:
+    except _StoredByPlugin:
         return _by_url(resource_id, filename, spool, limits, check_only, stop)
     except FileNotFoundError:
         return Outcome(Cause.GONE, "upload-missing", facts, url=filename)
@@ -62,15 +62,16 @@ def fetch(
         sink.discard()
 
 
-class _Elsewhere(Exception):
-    """A plugin keeps the uploads, and only it knows where."""
+class _StoredByPlugin(Exception):
+    """A plugin stores the uploads, and only it knows where."""
 
 
 @contextlib.contextmanager
 def _open(resource_id: str) -> Iterator[Any]:
-    """The bytes of an upload, wherever this CKAN keeps them.
+    """The content of an upload as a stream, wherever this CKAN stores it.
 
-    :raises FileNotFoundError: when there is no such file
+    :raises FileNotFoundError: there is no such file
+    :raises _StoredByPlugin: see there
     """
     upload = uploader.get_resource_uploader({"id": resource_id, "url_type": "upload"})
     storage = getattr(upload, "storage", None)
@@ -83,11 +84,15 @@ def _open(resource_id: str) -> Iterator[Any]:
 
 
 def _path(upload: Any, resource_id: str) -> Path:
-    """:raises _Elsewhere: what the uploader has is not a file on this machine"""
+    """The path of an upload.
+
+    :raises _StoredByPlugin: the uploader's path is not a file on this machine
+    :raises OSError: there is no storage, or it is empty
+    """
     if not isinstance(upload, uploader.ResourceUpload):
         path = Path(str(upload.get_path(resource_id))) if hasattr(upload, "get_path") else None
         if path is None or not path.is_file():
-            raise _Elsewhere
+            raise _StoredByPlugin
         return path
     if upload.storage_path is None:
         raise OSError("ckan.storage_path is not set")
@@ -98,22 +103,29 @@ def _path(upload: Any, resource_id: str) -> Path:
 
 
 def _fail_if_empty(directory: str) -> None:
-    """A storage without any file is most likely not mounted: that must not be told of each of its files."""
+    """A storage without any file is most likely not mounted, which must not make each of its files missing.
+
+    :raises OSError: the storage is empty
+    """
     if not os.path.isdir(directory) or not os.listdir(directory):
         raise OSError(f"the storage {directory} is empty")
 
 
 @contextlib.contextmanager
 def _streamed(storage: Any, location: str) -> Iterator[Any]:
-    """A file of CKAN 2.12's storages."""
-    import file_keeper
+    """A file of CKAN 2.12's file storages, as a stream.
+
+    :raises FileNotFoundError: there is no such file
+    :raises OSError: the storage fails
+    """
+    import file_keeper  # CKAN 2.12 has it, 2.11 has not
     from file_keeper.default.adapters.fs import FsStorage
 
     data = file_keeper.FileData(file_keeper.Location(location))
     try:
         chunks = storage.stream(data)
         try:
-            # A file on disk is its own stream; as an iterator it would give lines, as long as they may be.
+            # A file on disk is a stream already; iterated, it would yield lines of any length.
             yield chunks if hasattr(chunks, "read") else _Chunks(chunks)
         finally:
             if hasattr(chunks, "close"):
@@ -138,7 +150,7 @@ class _Chunks:
 
 def _copy(stream: IO[bytes], filename: str, sink: store.Sink, limits: Limits) -> Outcome:
     head = b""
-    sink.write(b"")  # an empty file is a file too
+    sink.write(b"")  # an empty upload is a file too
     while chunk := stream.read(CHUNK):
         if sink.size + len(chunk) > limits.max_content_length:
             facts = {"limit": limits.max_content_length}
@@ -161,7 +173,7 @@ def _copy(stream: IO[bytes], filename: str, sink: store.Sink, limits: Limits) ->
     )
 
 
-# -- kept by a plugin --------------------------------------------------------------------------------------
+# -- stored by a plugin --------------------------------------------------------------------------------------
 
 
 def _by_url(
@@ -172,11 +184,12 @@ def _by_url(
     check_only: bool,
     stop: threading.Event | None,
 ) -> Outcome:
-    """Ask the portal itself, as anybody may. What it does not give (a private dataset's file) may well be there."""
+    """Request the file from the portal, as an anonymous user. A file that it does not return (of a private dataset) may
+    well exist."""
     policy = config.policy()
     site = config.site_url_internally()
     policy = replace(policy, allowed_addresses=(*policy.allowed_addresses, urls.host_of(site)))
-    # With a format, a page that asks for a login is not taken for the file.
+    # With a format, a log-in page is not taken for the file.
     format_ = filename.rpartition(".")[2]
     request = FetchRequest(_download_url(site, resource_id, filename), format_, check_only=check_only)
     found = http.fetch(request, limits=limits, policy=policy, spool=spool, stop=stop)
@@ -184,7 +197,7 @@ def _by_url(
         return replace(found, url=filename)
     if found.cause not in (Cause.OK, Cause.TOO_LARGE):
         return Outcome(Cause.BLOCKED, "upload-elsewhere", {"filename": filename}, url=filename)
-    # How the portal gives it is no news about the file: neither the address nor redirects of the storage.
+    # How the portal serves it says nothing about the file: neither the URL nor the storage's redirects are kept.
     return Outcome(
         found.cause,
         "ok-upload" if found.cause is Cause.OK else found.detail,
@@ -204,6 +217,6 @@ def _by_url(
 
 def _download_url(site: str, resource_id: str, filename: str) -> str:
     package_id = model.Session.query(model.Resource.package_id).filter_by(id=resource_id).scalar()
-    # No transaction stays open while we wait for an answer.
+    # No transaction stays open while the request waits for its response.
     model.Session.rollback()
     return f"{site}/dataset/{package_id}/resource/{resource_id}/download/{quote(filename)}"

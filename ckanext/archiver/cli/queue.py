@@ -15,7 +15,7 @@ from ckan import model
 from ckanext.archiver import monitoring as status_
 from ckanext.archiver.engine import urls
 from ckanext.archiver.errors import BrokerError
-from ckanext.archiver.queue import dispatch, enqueue, rounds
+from ckanext.archiver.queue import dispatch, rounds, sql
 from ckanext.archiver.queue.types import Queue, Reason
 
 QUEUE = click.option(
@@ -81,7 +81,7 @@ def update(
     if states:
         where.append(" OR ".join(_STATES[name] for name in states))
     if host is not None:
-        where.append(f"{enqueue.HOST_SQL} = ANY(:hosts)")
+        where.append(f"{sql.HOST_OF_URL} = ANY(:hosts)")
         params["hosts"] = _spellings(host)
     if since is not None:
         where.append("greatest(r.created, r.last_modified, r.metadata_modified) >= :since")
@@ -206,10 +206,10 @@ def _count(number: int, what: str) -> str:
 
 def _dispatch(queue: str) -> None:
     """Start at once instead of waiting for a worker's dispatcher, so that the queue can be looked at."""
-    seen = dispatch.worker_seen(queue)
+    seen = dispatch.has_worker(queue)
     try:
         dispatch.tick(fill=not seen)
-        trouble = status_.broker_trouble()
+        trouble = status_.broker_error()
     except BrokerError as e:
         trouble = str(e)
     if trouble:

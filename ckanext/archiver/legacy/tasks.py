@@ -1,4 +1,4 @@
-"""What older code calls in ``tasks``: thin functions over the engine and the use cases."""
+"""The functions of releases 2.x that other code calls in ``tasks``: thin wrappers of the engine and the use cases."""
 
 from __future__ import annotations
 
@@ -10,15 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy as sa
 from ckan import model
 
 from ckanext.archiver import archiving, config, errors
-from ckanext.archiver.archiving import record
+from ckanext.archiver.archiving import decide, transaction
 from ckanext.archiver.engine import http, reasons, store, urls
 from ckanext.archiver.engine.outcome import Cause, FetchRequest, Outcome
 from ckanext.archiver.interfaces import IPipe
-from ckanext.archiver.queue import enqueue
 from ckanext.archiver.queue.types import DIRECT, Queue, Reason
 
 log = logging.getLogger("ckanext.archiver.tasks")
@@ -28,18 +26,19 @@ log = logging.getLogger("ckanext.archiver.tasks")
 
 
 def update_resource_now(resource_id: str, queue: str = "bulk") -> str | None:
-    """Archive one resource now, whatever its host's turn.
+    """Archive one resource now, without waiting for its host's turn.
 
-    :returns: JSON of what was found (``size``, ``hash``, ``cache_filepath``, ``mimetype``, ``request_type``,
+    :param queue: the name that subscribers hear; also one that no worker reads
+    :returns: JSON of the result (``size``, ``hash``, ``cache_filepath``, ``mimetype``, ``request_type``,
         ``url_redirected_to``, …), None when there is no copy
     """
-    if not enqueue.put_resource(resource_id, queue, Reason.CALLED):
+    # A request never waits under a name that no worker reads; subscribers hear the caller's.
+    read_queue = queue if queue in tuple(Queue) else Queue.BULK
+    if not transaction.request_all([resource_id], read_queue, Reason.CALLED):
         log.error("Resource not found: %s", resource_id)
         return None
-    _take_the_name([resource_id], queue)
-    result = archiving.archive_resource(resource_id, worker_id=DIRECT, at_once=True)
+    result = archiving.archive_resource(resource_id, at_once=True, notice_queue=queue)
     if result is None:
-        _leave_to_workers([resource_id])
         return None
     outcome, archival = result.outcome, result.archival
     if outcome.cause is not Cause.OK:
@@ -60,54 +59,32 @@ def update_resource_now(resource_id: str, queue: str = "bulk") -> str | None:
 
 
 def update_package_now(package_id: str, queue: str = "bulk") -> None:
-    """Archive every resource of a dataset now, then tell other extensions.
+    """Archive every resource of a dataset now, then notify subscribers.
 
     :param package_id: name or id
+    :param queue: the name that subscribers hear; also one that no worker reads
     """
     package = model.Package.get(package_id)
     if package is None:
         log.error("Package not found: %s", package_id)
         return
-    ids = [resource.id for resource in package.resources]
-    _take_the_name(ids, queue)
     archiving.archive_package(package.id, queue)
-    _leave_to_workers(ids)
 
 
-def _take_the_name(resource_ids: list[str], queue: str) -> None:
-    """Subscribers hear the name of the queue that a caller gave, also where an edit has put the request before, and
-    also when it is a name that workers do not read."""
-    if queue not in tuple(Queue):
-        _rename(resource_ids, queue, "lease_token IS NULL")
-
-
-def _leave_to_workers(resource_ids: list[str]) -> None:
-    """What could not be done now must not wait under a name that workers do not read."""
-    _rename(resource_ids, Queue.BULK, "NOT queue = ANY(:read)")
-
-
-def _rename(resource_ids: list[str], queue: str, condition: str) -> None:
-    model.Session.execute(
-        sa.text(f"UPDATE archiver_request SET queue = :queue WHERE resource_id = ANY(:ids) AND {condition}"),  # noqa: S608 - constants
-        {"ids": resource_ids, "queue": queue, "read": list(Queue)},
-    )
-    model.Session.commit()
-
-
-# -- telling other extensions ------------------------------------------------------------------------------
+# -- notifying other extensions ----------------------------------------------------------------------------
 
 
 def notify_resource(resource: dict[str, Any], queue: str, cache_filepath: str | None) -> None:
-    """Tell other extensions that a resource was archived."""
+    """Notify subscribers that a resource was archived."""
     IPipe.send_data("archived", queue, resource_id=resource["id"], cache_filepath=cache_filepath)
 
 
 def notify_package(package: dict[str, Any], queue: str, cache_filepath: str | None = None) -> None:
-    """Tell other extensions that a dataset was archived."""
+    """Notify subscribers that a dataset was archived."""
     IPipe.send_data("package-archived", queue, package_id=package["id"], cache_filepath=cache_filepath)
 
 
-# -- looking at links --------------------------------------------------------------------------------------
+# -- fetching links ----------------------------------------------------------------------------------------
 
 
 def tidy_url(url: str) -> str:
@@ -126,9 +103,9 @@ def link_checker(context: str, data: str) -> str:
 
     :param context: JSON, not used
     :param data: JSON with ``url`` and maybe ``url_timeout`` (seconds)
-    :returns: JSON of the answer's headers, with lower-case names
+    :returns: JSON of the response's headers, with lower-case names
     :raises LinkInvalidError: the URL cannot be requested
-    :raises LinkHeadRequestError: the server did not answer well
+    :raises LinkHeadRequestError: the server answered with an error, or not at all
     """
     params = json.loads(data)
     limits = replace(config.limits(), first_byte_timeout=float(params.get("url_timeout") or 30))
@@ -147,12 +124,12 @@ def download(
 ) -> dict[str, Any]:
     """Download a resource's file to a temporary one, which the caller removes.
 
-    :param url_timeout: seconds to wait for the answer
+    :param url_timeout: seconds to wait for the first byte
     :param max_content_length: bytes, or "default" for the option
     :returns: ``mimetype``, ``size``, ``hash``, ``headers``, ``saved_file``, ``url_redirected_to``, ``request_type``
     :raises LinkInvalidError: the URL cannot be requested
     :raises ChooseNotToDownload: the file is too large
-    :raises DownloadError: the server did not give it
+    :raises DownloadError: the server did not return the file
     """
     limits = replace(config.limits(), first_byte_timeout=float(url_timeout))
     if max_content_length != "default":
@@ -181,7 +158,7 @@ def archive_resource(
     result: dict[str, Any] | None = None,
     url_timeout: float = 30,
 ) -> dict[str, Any]:
-    """Put a file that ``download`` gave into the archive.
+    """Move a file that ``download`` fetched into the archive.
 
     :returns: ``cache_filepath`` and ``cache_url``
     :raises ArchiveError: there is no archive, or the file cannot be saved
@@ -195,7 +172,7 @@ def archive_resource(
         path = store.keep(Path(result["saved_file"]), archive_dir, resource["id"], name)
     except (OSError, ValueError) as e:
         raise errors.ArchiveError(f"The file cannot be saved: {e}") from e
-    url = record.cache_url(resource.get("package_id", ""), resource["id"], path.name)
+    url = decide.cache_url(transaction.options(), resource.get("package_id", ""), resource["id"], path.name)
     return {"cache_filepath": str(path), "cache_url": url}
 
 
@@ -217,16 +194,16 @@ API_REQUESTS = (("WMS", "1.3"), ("WMS", "1.1.1"), ("WFS", "2.0"))
 
 
 def api_request(context: Any, resource: dict[str, Any]) -> dict[str, Any] | None:
-    """Ask an address as map services are asked for what they can do.
+    """Send the GetCapabilities requests of map services to an address.
 
-    :returns: what :func:`download` gives for the first question that is answered well, with the ``request_type``
-        "WMS 1.3", "WMS 1.1.1" or "WFS 2.0"; None when none is
+    :returns: the result of :func:`download` for the first request that succeeds, with the ``request_type``
+        "WMS 1.3", "WMS 1.1.1" or "WFS 2.0"; None when none succeeds
     """
     address = resource["url"].partition("?")[0]
     for service, version in API_REQUESTS:
-        question = f"{address}?service={service}&request=GetCapabilities&version={version}"
+        url = f"{address}?service={service}&request=GetCapabilities&version={version}"
         try:
-            found = download(context, {**resource, "url": question})
+            found = download(context, {**resource, "url": url})
         except errors.DownloadException as e:
             log.info("Resource %s is no %s %s: %s", resource.get("id"), service, version, e)
         else:
@@ -238,6 +215,6 @@ _API_ERROR = re.compile(r"<(?:\w+:)?(?:ServiceExceptionReport|ExceptionReport)\b
 
 
 def response_is_an_api_error(response_body: str | bytes) -> bool:
-    """Whether the beginning of an answer is a map service's way to say that it failed, whatever its status."""
+    """Whether the beginning of a response is an OGC exception report, whatever its status."""
     first = response_body[:250]
     return bool(_API_ERROR.search(first.decode("utf-8", "replace") if isinstance(first, bytes) else first))

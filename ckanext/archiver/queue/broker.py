@@ -1,4 +1,4 @@
-"""Messages to the broker: ids only. Losing one costs nothing but time, since the table is the truth."""
+"""Messages to the broker: ids only. A lost message costs nothing but time, since the table is the truth."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ TASK = "archiver.update_resource"
 TASK_FOR_MANY = "archiver.update_resources"
 
 TIMEOUT = 0.5
-"""Seconds that a person who edits may have to wait for a broker that does not answer."""
+"""Seconds that an edit waits for a broker that does not answer."""
 
 PAUSE = 30
-"""Seconds for which a broker that did not answer is not asked again by this process."""
+"""Seconds for which this process does not try a broker again that did not answer."""
 
 _lock = threading.Lock()
 _connection: Connection | None = None
@@ -36,7 +36,7 @@ _down_until = 0.0
 
 
 def connect(timeout: float = TIMEOUT) -> Connection:
-    """A connection for sending that gives up after ``timeout`` seconds instead of trying for ever."""
+    """A connection for sending that fails after ``timeout`` seconds instead of trying for ever."""
     options: dict[str, Any] = {"max_retries": 0, "interval_start": 0, "interval_step": 0, "interval_max": 0}
     url = config.broker_url()
     if url.startswith(("redis", "sentinel")):
@@ -47,39 +47,39 @@ def connect(timeout: float = TIMEOUT) -> Connection:
 
 
 def _batch(producer: Any) -> Any:
-    """Many messages in one go, where kombu can (since 5.7, with Redis)."""
+    """Sends many messages in one trip, where kombu can (since 5.7, with Redis)."""
     return producer.batch() if hasattr(producer, "batch") else contextlib.nullcontext()
 
 
-def send(connection: Connection, resource_ids: Sequence[str], queue: str, *, together: int = 1) -> int:
-    """Put messages for resources on a queue.
+def send(connection: Connection, resource_ids: Sequence[str], queue: str, *, per_message: int = 1) -> int:
+    """Send messages for resources to a queue.
 
-    :param together: how many resources share a message, about
+    :param per_message: how many resources share a message, about
     :returns: how many resources
     :raises BrokerError: when the broker does not take them
     """
     try:
         producer = app.amqp.Producer(connection.default_channel, auto_declare=False)
         with producer, _batch(producer):
-            for ids in _lots(resource_ids, together):
-                task, first = (TASK, ids[0]) if together == 1 else (TASK_FOR_MANY, ids)
+            for ids in _chunks(resource_ids, per_message):
+                task, first = (TASK, ids[0]) if per_message == 1 else (TASK_FOR_MANY, ids)
                 app.send_task(task, (first, queue), queue=queue, producer=producer, retry=False)
     except (KombuError, OSError, *connection.connection_errors, *connection.channel_errors) as e:
         raise BrokerError(f"The broker does not answer: {e}") from e
     return len(resource_ids)
 
 
-def _lots(resource_ids: Sequence[str], together: int) -> Iterator[Sequence[str]]:
-    """Of uneven size, so that threads that begin at the same time do not all come for their next message together."""
+def _chunks(resource_ids: Sequence[str], per_message: int) -> Iterator[Sequence[str]]:
+    """Of uneven size, so that threads that begin at the same time do not all fetch their next message together."""
     begin = 0
     while begin < len(resource_ids):
-        size = random.randint(max(1, together * 2 // 3), together * 4 // 3)  # noqa: S311 - not for security
+        size = random.randint(max(1, per_message * 2 // 3), per_message * 4 // 3)  # noqa: S311 - not for security
         yield resource_ids[begin : begin + size]
         begin += size
 
 
-def send_quickly(resource_ids: Sequence[str], queue: str) -> None:
-    """Send from a web process. A broker that is down costs an editor half a second once, and never the edit."""
+def send_at_once(resource_ids: Sequence[str], queue: str) -> None:
+    """Send from a web process. A broker that is down delays an edit by half a second once, and never fails it."""
     global _connection, _down_until
     with _lock:
         if time.monotonic() < _down_until:
@@ -90,7 +90,7 @@ def send_quickly(resource_ids: Sequence[str], queue: str) -> None:
             send(_connection, resource_ids, queue)
         except BrokerError as e:
             _down_until = time.monotonic() + PAUSE
-            log.warning("%s. Archivals are kept in the database and start when it is back.", e)
+            log.warning("%s. The requests are in the database and are sent when it is back.", e)
             _discard()
 
 
@@ -101,15 +101,15 @@ def _discard() -> None:
         _connection = None
 
 
-# -- for who sends all the time ----------------------------------------------------------------------------
+# -- a connection that lasts, one a thread -----------------------------------------------------------------
 
 _kept = threading.local()
 
 
 def on_kept_connection(work: Callable[[Connection], T]) -> T:
-    """Do something with a connection of this thread's own that lasts.
+    """Do some work with this thread's lasting connection.
 
-    One that was closed meanwhile, as when the broker was restarted, is made anew once.
+    A connection that was closed since its last use, as when the broker was restarted, is replaced once.
 
     :raises BrokerError: the broker does not answer
     """

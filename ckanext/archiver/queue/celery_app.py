@@ -20,9 +20,7 @@ from ckanext.archiver.queue import types
 
 log = logging.getLogger(__name__)
 
-QUEUE_NAMES = tuple(str(queue) for queue in types.Queue)
-
-# By the name that URLs have, so that it stands in the log as ever, and holds for the broker that another stands in for.
+# By the name that URLs have, so that the log shows the usual name, and a failover URL uses it too.
 TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), "ckanext.archiver.queue.redis_transport:Transport"))
 
 
@@ -40,16 +38,16 @@ def settings() -> dict[str, Any]:
         "broker_transport_options": {
             "visibility_timeout": 2 * lease,
             "socket_keepalive": True,
-            # Each thread acknowledges its own messages. kombu makes 10 at most, and an acknowledgement for which there
-            # is none is lost: its message counts as under way for ever, and so many fewer are taken.
+            # Each thread acknowledges its own messages. kombu opens 10 connections at most, and an acknowledgement that
+            # finds none free is lost: its message counts as delivered for ever, and the worker takes one fewer.
             "max_connections": 1_000,
         },
         "include": ["ckanext.archiver.tasks"],
-        "task_queues": [Queue(name, Exchange(name), routing_key=name) for name in QUEUE_NAMES],
+        "task_queues": [Queue(name.value, Exchange(name.value), routing_key=name.value) for name in types.Queue],
         "task_default_queue": types.Queue.PRIORITY.value,
         "task_default_exchange": types.Queue.PRIORITY.value,
         "task_default_routing_key": types.Queue.PRIORITY.value,
-        # A typing error in a queue name is an error, not a queue that nobody reads.
+        # A typing error in a queue name is an error, not a queue that no worker reads.
         "task_create_missing_queues": False,
         "task_serializer": "json",
         "accept_content": ["json"],
@@ -67,15 +65,15 @@ def settings() -> dict[str, Any]:
 def import_other_tasks() -> None:
     """Import the task modules of other extensions: what their ``ckan.celery_task`` entry points list.
 
-    Those that cannot be imported (they were written for another CKAN) are left out: they must keep neither a worker
-    from starting nor an edit from being saved.
+    A module that cannot be imported (it was written for another CKAN) is skipped: it must keep neither a worker from
+    starting nor an edit from being saved.
     """
     for entry in importlib.metadata.entry_points(group="ckan.celery_task"):
         try:
             for module in entry.load()():
                 importlib.import_module(module)
         except Exception as e:  # noqa: BLE001 - other people's code
-            log.warning("Tasks of %s are left out: %s: %s", entry.value, type(e).__name__, e)
+            log.warning("Tasks of %s are skipped: %s: %s", entry.value, type(e).__name__, e)
 
 
 WAKE_SECONDS = 0.05
@@ -84,7 +82,7 @@ WAKE_SECONDS = 0.05
 class PatientConsumer(Consumer):
     """Waits for a broker that answers with errors (its memory is full, it is read-only) as for one that is away.
 
-    Celery's own ends the worker process then.
+    Celery's own consumer ends the worker process then.
     """
 
     _ticking: Any = None
@@ -97,8 +95,8 @@ class PatientConsumer(Consumer):
         )
 
     def register_with_event_loop(self, hub: Any) -> None:
-        """Keep the loop going. kombu before 5.7 does not notice when a thread is done with a message: it would ask
-        the broker for another only when some timer of Celery's fires, seconds later."""
+        """Keep the event loop turning. kombu before 5.7 does not notice when a thread is done with a message: it would
+        ask the broker for another only when a timer of Celery's fires, seconds later."""
         super().register_with_event_loop(hub)
         if self._ticking is not None:
             self._ticking.cancel()
@@ -106,11 +104,11 @@ class PatientConsumer(Consumer):
 
 
 def _nothing() -> None:
-    """Waking up is all."""
+    """The wake-up itself is the purpose."""
 
 
 class CkanLoader(AppLoader):
-    """Loads CKAN from ``CKAN_INI`` where nobody has yet (the ``celery`` command), then makes the settings."""
+    """Loads CKAN from ``CKAN_INI`` where it is not loaded yet (the ``celery`` command), then makes the settings."""
 
     def read_configuration(self, env: str = "CELERY_CONFIG_MODULE") -> dict[str, Any]:
         try:
@@ -120,7 +118,7 @@ class CkanLoader(AppLoader):
             raise SystemExit(str(e)) from e
 
     def on_worker_init(self) -> None:
-        """Workers do other extensions' tasks too; who only sends messages does not need them."""
+        """Workers run other extensions' tasks too. Producers do not need them."""
         import_other_tasks()
 
 

@@ -1,7 +1,7 @@
-"""Claiming requests, finishing them and giving them back.
+"""Claiming requests, finishing them and deferring them.
 
 A worker claims a request by a lease and presents its token with everything it writes back: a worker whose lease ran
-out writes nothing. All times are the database's, so that a wrong clock on a worker cannot hurt.
+out writes nothing. All times are the database's, so that a wrong clock on a worker does no harm.
 """
 
 from __future__ import annotations
@@ -15,15 +15,18 @@ import sqlalchemy as sa
 from ckan import model
 
 from ckanext.archiver import config
-from ckanext.archiver.queue import leases
+from ckanext.archiver.queue import leases, sql
 from ckanext.archiver.queue.group_commit import CONTENDED, Contended
 
-# -- claiming and giving back ------------------------------------------------------------------------------
+# -- claiming, finishing, deferring ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A request that this worker holds, until its lease runs out."""
+    """A request that this worker holds until its lease runs out.
+
+    :ivar at_once: a caller waits for the result: neither the host's interval nor a retry delays it
+    """
 
     resource_id: str
     package_id: str
@@ -40,9 +43,9 @@ class Claim:
 
 @dataclass(frozen=True)
 class Message:
-    """What came by the broker: a resource to claim.
+    """A message of the broker: a resource to claim.
 
-    :ivar queue: the queue it came by; a message of a queue the request has left does nothing. Empty for any
+    :ivar queue: the queue that delivered it; a message of a queue that the request has left does nothing. Empty for any
     """
 
     resource_id: str
@@ -74,12 +77,12 @@ _LOCKED_NOW = sa.text(f"SELECT m.token FROM {_CLAIMABLE}")  # noqa: S608 - const
 def claim(
     messages: Sequence[Message], worker_id: str, *, at_once: bool = False, wait: bool = True
 ) -> list[Claim | None | Contended]:
-    """Take requests, in the caller's transaction. The same message delivered twice takes nothing the second time.
+    """Claim requests, in the caller's transaction. The same message delivered twice claims nothing the second time.
 
-    :param at_once: also when the request is to wait
-    :param wait: wait for other transactions (an edit) that have a request locked; else ``CONTENDED`` stands for it
+    :param at_once: also a request that is not due yet
+    :param wait: wait for other transactions (an edit) that have a request locked; else the result is ``CONTENDED``
     :returns: for each message its claim, or None where there is nothing to do: no request, not due, or another worker
-        has it. The caller drops the token of each claim (``leases.discard``) when it is done
+        holds it. The caller discards the token of each claim (``leases.discard``) when it is done
     """
     tokens = [leases.issue() for _ in messages]
     claims: dict[str, Claim | None | Contended] = {}
@@ -97,11 +100,11 @@ def claim(
         )
         claims.update({row["token"]: Claim(worker_id=worker_id, at_once=at_once, **row) for row in taken.mappings()})
         if not wait and len(claims) < len(messages):
-            # What could be claimed and was not is locked; what was claimed just now cannot be any more.
+            # What could be claimed and was not is locked; what was claimed just now is no longer claimable.
             locked = connection.execute(_LOCKED_NOW, params).scalars().all()
             claims.update(dict.fromkeys(locked, CONTENDED))
     except BaseException:
-        # What was claimed is undone with the caller's transaction.
+        # The claims are undone with the caller's transaction.
         claims.clear()
         raise
     finally:
@@ -113,9 +116,9 @@ def claim(
 
 _MINE = """unnest(CAST(:ids AS text[]), CAST(:tokens AS text[])) AS mine (resource_id, token)
     WHERE q.resource_id = mine.resource_id AND q.lease_token = mine.token"""
-# With the locks, of two workers that finish a dataset's last two resources one sees that it was the last: they are a
-# statement of their own, so that what follows sees what the other has committed. In one order, so that workers with
-# several datasets do not wait for each other.
+# Because of the locks, one of two workers that finish a dataset's last two resources sees that it was the last. They
+# are a statement of their own, so that the next one sees what the other worker has committed, and are taken in one
+# order, so that workers with several datasets never wait in a circle.
 _FINISH = sa.text(f"""
     SELECT pg_advisory_xact_lock(hashtext('archiver'), key)
     FROM (SELECT DISTINCT hashtext(id) AS key FROM unnest(CAST(:packages AS text[])) AS id ORDER BY key) AS keys;
@@ -130,17 +133,16 @@ _FINISH = sa.text(f"""
 """)  # noqa: S608 - constants only
 _RUN_AGAIN = sa.text(f"""
     UPDATE archiver_request q SET
-        lease_token = NULL, leased_by = NULL, leased_until = NULL, sent_until = NULL, again = false,
-        attempts = 0, holds = 0, deaths = 0, held = NULL, not_before = now()
+        {sql.RELEASE_LEASE}, attempts = 0, holds = 0, deaths = 0, held = NULL, not_before = now()
     FROM {_MINE} RETURNING mine.token
 """)  # noqa: S608 - constants only
 
 
 def finish(claims: Sequence[Claim]) -> dict[str, bool]:
-    """Take requests off the table, in the caller's transaction; one that was put again meanwhile stays.
+    """Delete requests that are done, in the caller's transaction; one that was put again since its claim stays.
 
-    :returns: the tokens of those that were still ours, and whether no open request of the dataset is left. For any
-        other the caller must roll back and write nothing
+    :returns: the tokens of the requests that were still ours, and whether no open request of the dataset is left. Where
+        one is missing, the caller must roll back and write nothing
     """
     connection = model.Session.connection()
     params = {"ids": [claim.resource_id for claim in claims], "tokens": [claim.token for claim in claims]}
@@ -153,9 +155,9 @@ def finish(claims: Sequence[Claim]) -> dict[str, bool]:
 
 @dataclass(frozen=True)
 class Deferral:
-    """A request that is given back for later.
+    """A claimed request that goes back to the table for later.
 
-    :ivar delay: seconds until it may be taken again; an edit made meanwhile makes it due at once
+    :ivar delay: seconds until it may be claimed again; an edit since the claim makes it due at once
     :ivar attempts: failed tries so far, None to leave the number as it is
     :ivar held: why no verdict was taken, where the fault is our own: a detail, or "outage"
     """
@@ -166,40 +168,40 @@ class Deferral:
     held: str = ""
 
 
-_DEFER = sa.text("""
+_DEFER = sa.text(f"""
     UPDATE archiver_request q SET
-        lease_token = NULL, leased_by = NULL, leased_until = NULL, sent_until = NULL, again = false,
-        attempts = CASE WHEN again THEN 0 ELSE coalesce(back.attempts, q.attempts) END,
-        holds = CASE WHEN again THEN 0 WHEN back.held = '' THEN holds ELSE holds + 1 END,
-        held = nullif(back.held, ''),
-        not_before = CASE WHEN again THEN now() ELSE now() + back.delay * interval '1 second' END
-    FROM json_to_recordset(CAST(:back AS json))
-        AS back (resource_id text, token text, delay float8, attempts int, held text)
-    WHERE q.resource_id = back.resource_id AND q.lease_token = back.token
-    RETURNING back.token
-""")
+        {sql.RELEASE_LEASE},
+        attempts = CASE WHEN again THEN 0 ELSE coalesce(d.attempts, q.attempts) END,
+        holds = CASE WHEN again THEN 0 WHEN d.held = '' THEN holds ELSE holds + 1 END,
+        held = nullif(d.held, ''),
+        not_before = CASE WHEN again THEN now() ELSE now() + d.delay * interval '1 second' END
+    FROM json_to_recordset(CAST(:deferrals AS json))
+        AS d (resource_id text, token text, delay float8, attempts int, held text)
+    WHERE q.resource_id = d.resource_id AND q.lease_token = d.token
+    RETURNING d.token
+""")  # noqa: S608 - constants only
 
 
-def defer(returns: Sequence[Deferral]) -> set[str]:
-    """Deferral requests for later, in the caller's transaction.
+def defer(deferrals: Sequence[Deferral]) -> set[str]:
+    """Release claimed requests for later, in the caller's transaction.
 
-    :returns: the tokens of those that were still ours
+    :returns: the tokens of the requests that were still ours
     """
-    back = [
+    rows = [
         {
-            "resource_id": one.claim.resource_id,
-            "token": one.claim.token,
-            "delay": one.delay,
-            "attempts": one.attempts,
-            "held": one.held,
+            "resource_id": deferral.claim.resource_id,
+            "token": deferral.claim.token,
+            "delay": deferral.delay,
+            "attempts": deferral.attempts,
+            "held": deferral.held,
         }
-        for one in returns
+        for deferral in deferrals
     ]
     connection = model.Session.connection()
-    return set(connection.execute(_DEFER, {"back": json.dumps(back)}).scalars())
+    return set(connection.execute(_DEFER, {"deferrals": json.dumps(rows)}).scalars())
 
 
-# How long to wait for locks is said in the same trip: what it costs is mostly waiting for the answer.
+# The lock timeout goes with the statement, which saves a trip to the database.
 _STILL_OURS = """
     SET LOCAL lock_timeout = '%ss';
     SELECT q.lease_token AS token, now() AS now, coalesce(r.url, '') AS url, coalesce(r.url_type, '') AS url_type,
@@ -210,7 +212,7 @@ _STILL_OURS = """
     WHERE q.resource_id = ANY(:ids) AND q.lease_token = ANY(:tokens) ORDER BY q.resource_id FOR UPDATE OF q %s
 """
 LONG_WAIT, SHORT_WAIT = 5, 1
-"""Seconds for which a transaction waits for a lock, and for which one does in which others have a part."""
+"""Seconds that a transaction of one thread waits for a lock, and that one which threads share does."""
 
 _OURS_WAITING = sa.text(_STILL_OURS % (LONG_WAIT, ""))
 _OURS_FREE = sa.text(_STILL_OURS % (SHORT_WAIT, "SKIP LOCKED"))
@@ -218,9 +220,9 @@ _OURS_FREE = sa.text(_STILL_OURS % (SHORT_WAIT, "SKIP LOCKED"))
 
 @dataclass(frozen=True)
 class CurrentResource:
-    """What a claimed resource is by now; empty where it is gone.
+    """A claimed resource as it is now; empty where it is gone.
 
-    :ivar now: by the database's clock, which all workers share (aware, UTC)
+    :ivar now: the time by the database's clock, which all workers share (aware, UTC)
     """
 
     now: datetime
@@ -230,10 +232,12 @@ class CurrentResource:
 
 
 def still_ours(claims: Sequence[Claim], *, wait: bool = True) -> dict[str, CurrentResource]:
-    """Which requests are still ours, by token. Locks their rows until the transaction ends, and says how long it may
-    wait for locks, so it comes first, with no claims as well.
+    """The resources of the requests that are still ours, by token.
 
-    :param wait: wait for other transactions (an edit) that have a row locked; else it is left out
+    Locks the requests until the transaction ends, and sets the transaction's lock timeout: so it is called first, also
+    without claims.
+
+    :param wait: wait for other transactions (an edit) that have a row locked; else the row is left out
     """
     params = {"ids": [claim.resource_id for claim in claims], "tokens": [claim.token for claim in claims]}
     rows = model.Session.connection().execute(_OURS_WAITING if wait else _OURS_FREE, params)
@@ -251,18 +255,19 @@ def _last_chance() -> int:
 
 
 def lock_suspects(claims: Sequence[Claim]) -> None:
-    """Where some of these requests are on their last chance, look for others one worker at a time, until the claims
-    are committed: two that look together would not see each other. Before any host is locked: see ``_turn_all``."""
+    """Where some of these requests are on their last chance, let one worker at a time look for others, until the claims
+    are committed: two that look at the same time would not see each other. Called before any host is locked: the order
+    of locks is that of ``archiving``'s transactions."""
     if any(claim.deaths >= _last_chance() for claim in claims):
         statement = sa.text("SELECT pg_advisory_xact_lock(:lock)")
         model.Session.connection().execute(statement, {"lock": SUSPECTS_LOCK})
 
 
 def suspects_to_wait(claims: Sequence[Claim]) -> set[str]:
-    """The tokens of those requests, about to be set aside for killing workers, that have to wait for another such.
+    """The tokens of the requests on their last chance that have to wait for another one.
 
-    What runs beside a resource that kills its worker dies with it. On its last chance each runs without the others,
-    so that only the one that kills is set aside. After :func:`lock_suspects`.
+    A resource that kills its worker takes with it whatever runs beside it. On their last chance suspects run one at a
+    time, so that only the one that kills is set aside. Called after :func:`lock_suspects`.
     """
     last_chance = _last_chance()
     suspects = [claim for claim in claims if claim.deaths >= last_chance]
@@ -280,35 +285,23 @@ def suspects_to_wait(claims: Sequence[Claim]) -> set[str]:
 
 
 IN_HAND_SECONDS = 60
-"""How long the last of a message's resources may wait for its first ones, before it gets a message of its own."""
+"""Seconds that the last of a message's resources may wait for its first ones, before it gets a message of its own."""
 
-
-# Whoever holds several requests must not wait for another: an edit that has that one may come to these, and one of the
-# two would be broken off. What an edit or a claim has locked needs no note: both make it themselves.
-_UPDATE_FREE = """
-    WITH free AS MATERIALIZED (SELECT resource_id FROM archiver_request WHERE {condition} FOR UPDATE SKIP LOCKED)
-    UPDATE archiver_request SET {changes} WHERE resource_id IN (SELECT resource_id FROM free)
-"""
-
-
-def update_free(changes: str, condition: str) -> str:
-    """A statement that changes the requests of a condition, but for those that another transaction has locked."""
-    return _UPDATE_FREE.format(changes=changes, condition=condition)
+_TAKE_IN_HAND = sql.update_unlocked(
+    "sent_until = now() + :seconds * interval '1 second'",
+    "resource_id = ANY(:ids) AND sent_until IS NOT NULL AND lease_token IS NULL",
+)
 
 
 def take_in_hand(resource_ids: Sequence[str]) -> None:
-    """Note, in the caller's transaction, that the message for these resources has come: what is not claimed soon is
+    """Note, in the caller's transaction, that the message for these resources was received: what is not claimed soon is
     sent again."""
-    statement = update_free(
-        "sent_until = now() + :seconds * interval '1 second'",
-        "resource_id = ANY(:ids) AND sent_until IS NOT NULL AND lease_token IS NULL",
-    )
-    params = {"ids": list(resource_ids), "seconds": IN_HAND_SECONDS}
-    model.Session.connection().execute(sa.text(statement), params)
+    sql.run(_TAKE_IN_HAND, ids=list(resource_ids), seconds=IN_HAND_SECONDS)
 
 
-def unsend(resource_ids: list[str]) -> None:
-    """Forget, and commit, that messages were sent."""
-    statement = sa.text(update_free("sent_until = NULL", "resource_id = ANY(:ids)"))
-    model.Session.connection().execute(statement, {"ids": resource_ids})
-    model.Session.commit()
+_UNSEND = sql.update_unlocked("sent_until = NULL", "resource_id = ANY(:ids)")
+
+
+def unsend(resource_ids: Sequence[str]) -> None:
+    """Forget, in the caller's transaction, that messages were sent: the dispatcher sends others."""
+    sql.run(_UNSEND, ids=list(resource_ids))

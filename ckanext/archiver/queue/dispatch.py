@@ -1,32 +1,27 @@
-"""Which requests go to the broker now: a bounded window, host by host, so that a million waiting resources are a
-table in Postgres and not a full Redis.
+"""The dispatcher: sends requests to the broker in a bounded window, host by host, so that a million waiting resources
+are a table in Postgres and not a full Redis.
 
-Edits and the round are looked at apart, each under an advisory lock of its own, so that any number of workers and
-commands may call :func:`tick` and one at a time does it. The transactions are short, and a process that is stopped
+The queues ``priority`` and ``bulk`` are dispatched apart, each under an advisory lock of its own: any number of workers
+and commands may call :func:`tick`, and one at a time does it. The transactions are short, and a process that is paused
 in the middle of one loses it after ``LOCKED_SECONDS``.
 
-For the round each host has a time at which it is looked at next (``archiver_host.bulk_at``; empty while nothing
-waits). Putting requests and leaving a host set it, so a tick looks at hosts that can go now and at no others,
-whatever the number of requests and hosts. Who puts requests writes them first and locks the host then; the
-dispatcher locks the host first and looks for requests in the next statement. So it sees either the requests or,
-if it has just cleared the time, the other sets it again: no host is forgotten.
+For ``bulk``, each host has the time of its next look (``archiver_host.bulk_at``; empty while nothing waits). Putting
+requests and leaving a host set it. So a tick reads the hosts that can go now and no others, whatever the number of
+requests and hosts. Putting writes the requests first and locks the host then; the dispatcher locks the host first and
+reads requests in the next statement. So it either sees the requests or has just cleared the time, which putting then
+sets again: no host is forgotten.
 
-Edits must not touch ``archiver_host``, since an edit's transaction may be long, so the hosts that edits wait for
-are read off the index of the requests instead. They are few.
+Edits must not touch ``archiver_host``, since an edit's transaction may be long. The hosts of ``priority`` are read off
+the index of the requests instead; they are few.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import Any
-
-import sqlalchemy as sa
-from ckan import model
 
 from ckanext.archiver import config
 from ckanext.archiver.errors import BrokerError
-from ckanext.archiver.queue import broker, claims
+from ckanext.archiver.queue import broker, claims, sql
 from ckanext.archiver.queue.hosts import FRESH_SQL
 from ckanext.archiver.queue.types import Queue
 
@@ -35,47 +30,45 @@ log = logging.getLogger(__name__)
 LOCKS = {Queue.PRIORITY: 0x6172_6370, Queue.BULK: 0x6172_6362}  # "arcp", "arcb"
 
 LOCKED_SECONDS = 10
-"""After this a dispatcher that fell silent in a transaction loses it, and its locks."""
+"""Seconds after which a dispatcher that is paused within a transaction loses it, and its locks."""
 
 SENT_SECONDS = 600
-"""How long a message is believed to wait in the broker before it is sent again."""
+"""Seconds for which a message is assumed to wait in the broker before another is sent."""
 
 PRIORITY_GRACE = 2
-"""Seconds before an edit's message, which its web process sends itself, is sent by the dispatcher."""
+"""Seconds that the dispatcher leaves the web process to send an edit's message itself."""
 
 BUSY_SECONDS = 5
-"""How often a host is looked at that has a request in flight; it is woken when that is done."""
+"""Seconds between two looks at a host with a request in flight; the end of the request wakes it earlier."""
 
-MOST = 100
-"""Messages of the round that one tick sends: it is short, and the next one follows at once."""
+MESSAGES_PER_TICK = 100
+"""Messages of ``bulk`` that one tick sends: a tick is short, and the next one follows at once."""
 
-LONGEST_RUN = 40
-"""Ticks of the round that follow each other without a pause."""
+MAX_TICKS_IN_A_ROW = 40
+"""Ticks of ``bulk`` that follow each other without a pause."""
 
-TOGETHER = 10
+MAX_RESOURCES_PER_MESSAGE = 10
 """Resources that share a message while many are due, about. They are archived one after the other, so they are few."""
 
-LEFT_FOR_ONE = 100
-"""For each so many requests that wait, a message has one resource more, up to TOGETHER."""
+REQUESTS_PER_EXTRA_RESOURCE = 100
+"""Waiting requests for which a message gets one resource more, up to ``MAX_RESOURCES_PER_MESSAGE``."""
 
-AT_ONCE = 50
-"""Most messages a tick sends at once for what needs no visit: uploads, links without a host, hosts that are down."""
-
-Params = Mapping[str, Any]
+UNMETERED_PER_TICK = 50
+"""Most messages of a tick for one host without a pace: uploads, links without a host, a host that is down."""
 
 
 def tick(*, fill: bool = False) -> int:
     """Send what is due of both queues.
 
-    :param fill: fill the window whatever the hosts' pace, so that the queue can be seen while no worker runs
-    :returns: how many messages were sent
+    :param fill: fill the window whatever the hosts' pace, so that the queue can be inspected while no worker runs
+    :returns: for how many requests messages were sent
     :raises BrokerError: when the broker does not take them; they are sent later
     """
     sent = tick_priority()
-    for _ in range(LONGEST_RUN):
-        of_the_round = tick_bulk(fill=fill)
-        sent += of_the_round
-        if not of_the_round or (of_the_round < MOST and not fill):
+    for _ in range(MAX_TICKS_IN_A_ROW):
+        in_bulk = tick_bulk(fill=fill)
+        sent += in_bulk
+        if not in_bulk or (in_bulk < MESSAGES_PER_TICK and not fill):
             break
         # Edits do not wait until the window is full.
         sent += tick_priority()
@@ -83,74 +76,66 @@ def tick(*, fill: bool = False) -> int:
 
 
 def _begin(queue: Queue) -> bool:
-    """Begin the transaction of a tick. False when another dispatcher is at it.
+    """Begin the transaction of a tick. False when another dispatcher has the lock.
 
-    Its statements go through indexes, row by row, whatever the statistics say: they are missing just when a million
-    requests have come, and a plan that reads the whole table takes seconds.
+    The tick's statements use indexes, row by row, whatever the statistics say: statistics are missing just after a
+    million requests were put, and a plan that reads the whole table takes seconds.
     """
-    return bool(
-        model.Session.connection()
-        .execute(
-            sa.text("""
-                SELECT pg_try_advisory_xact_lock(:lock),
-                    set_config('jit', 'off', true), set_config('enable_seqscan', 'off', true),
-                    set_config('enable_bitmapscan', 'off', true), set_config('enable_hashjoin', 'off', true),
-                    set_config('enable_mergejoin', 'off', true),
-                    set_config('idle_in_transaction_session_timeout', :silent, true),
-                    set_config('lock_timeout', '5s', true)
-            """),
-            {"lock": LOCKS[queue], "silent": f"{LOCKED_SECONDS}s"},
-        )
-        .scalar()
-    )
+    statement = """
+        SELECT pg_try_advisory_xact_lock(:lock),
+            set_config('jit', 'off', true), set_config('enable_seqscan', 'off', true),
+            set_config('enable_bitmapscan', 'off', true), set_config('enable_hashjoin', 'off', true),
+            set_config('enable_mergejoin', 'off', true),
+            set_config('idle_in_transaction_session_timeout', :silent, true),
+            set_config('lock_timeout', '5s', true)
+    """
+    return bool(sql.run(statement, lock=LOCKS[queue], silent=f"{LOCKED_SECONDS}s").scalar())
 
 
-def _send(resource_ids: list[str], queue: str, *, together: int = 1) -> int:
-    """Commit that messages are sent, then send them: one that arrives earlier would find its request all the same,
-    and one that is lost is sent again."""
+def _send(resource_ids: list[str], queue: str, *, per_message: int = 1) -> int:
+    """Send messages, in no transaction: it was committed before that they are sent. A message that is lost in between
+    is sent again."""
     if not resource_ids:
-        model.Session.rollback()
         return 0
-    model.Session.commit()
     try:
         return broker.on_kept_connection(
-            lambda connection: broker.send(connection, resource_ids, queue, together=together)
+            lambda connection: broker.send(connection, resource_ids, queue, per_message=per_message)
         )
     except BrokerError:
-        claims.unsend(resource_ids)
+        with sql.transaction():
+            claims.unsend(resource_ids)
         raise
 
 
 def _room(queue: str) -> int:
-    """How many messages of a queue the broker may still get, by the table; what a worker has in hand has left it."""
-    statement = sa.text("""
+    """How many more messages of a queue the broker may get, by the table; what a worker has in hand has left it."""
+    statement = """
         SELECT count(*) FROM archiver_request
         WHERE sent_until > now() + :in_hand * interval '1 second' AND queue = :queue
-    """)
-    params = {"queue": queue, "in_hand": claims.IN_HAND_SECONDS}
-    sent = int(model.Session.connection().execute(statement, params).scalar() or 0)
+    """
+    sent = int(sql.run(statement, queue=queue, in_hand=claims.IN_HAND_SECONDS).scalar() or 0)
     return config.dispatch_window() - sent
 
 
 def _room_in_broker(queue: str) -> int:
-    """The same by the broker: messages that wait for long are believed lost, and are there all the same.
+    """The same by the broker: a message that waits for long is assumed lost, and may be there all the same.
 
-    :raises BrokerError: when it does not answer
+    :raises BrokerError: when the broker does not answer
     """
     length = broker.on_kept_connection(lambda connection: broker.queue_length(connection, queue))
     return config.dispatch_window() - length
 
 
-def _together() -> int:
+def _resources_per_message() -> int:
     """How many resources share a message: fewer towards the end, so that all workers end at about the same time."""
-    statement = sa.text("""
+    statement = """
         SELECT count(*) FROM (
             SELECT 1 FROM archiver_request
             WHERE queue = 'bulk' AND lease_token IS NULL AND sent_until IS NULL LIMIT :enough) waiting
-    """)
-    params = {"enough": TOGETHER * LEFT_FOR_ONE}
-    waiting = int(model.Session.connection().execute(statement, params).scalar() or 0)
-    return max(1, waiting // LEFT_FOR_ONE)
+    """
+    enough = MAX_RESOURCES_PER_MESSAGE * REQUESTS_PER_EXTRA_RESOURCE
+    waiting = int(sql.run(statement, enough=enough).scalar() or 0)
+    return max(1, waiting // REQUESTS_PER_EXTRA_RESOURCE)
 
 
 def _per_host() -> int | None:
@@ -160,10 +145,10 @@ def _per_host() -> int | None:
     return config.host_concurrency() or 1
 
 
-# -- edits -------------------------------------------------------------------------------------------------
+# -- priority ----------------------------------------------------------------------------------------------
 
-# An edit's first message comes from the web process. One that was given back since (its host was busy) was due
-# later than it was requested.
+# The web process sends an edit's first message. A request that was deferred since (its host was busy) has its
+# ``not_before`` after its ``requested_at``.
 _PRIORITY = f"""
     WITH RECURSIVE waiting AS (
         (SELECT host FROM archiver_request WHERE queue = 'priority' ORDER BY host LIMIT 1)
@@ -180,7 +165,7 @@ _PRIORITY = f"""
               AND (r.not_before > r.requested_at OR r.requested_at < now() - :grace * interval '1 second')
             ORDER BY r.not_before
             LIMIT CASE
-                WHEN w.host = '' OR (h.open_until > now() AND {FRESH_SQL}) THEN :at_once
+                WHEN w.host = '' OR (h.open_until > now() AND {FRESH_SQL}) THEN :unmetered
                 WHEN h.next_at > now() THEN 0
                 WHEN :unpaced THEN :room
                 ELSE greatest(0, :per_host
@@ -201,34 +186,36 @@ _PRIORITY = f"""
 
 
 def tick_priority() -> int:
-    """Send what edits wait for: messages that a web process could not send, and requests that were given back.
+    """Send messages of ``priority`` that a web process could not send, or whose requests were deferred.
 
     :returns: how many messages were sent
     :raises BrokerError: when the broker does not take them
     """
-    if not _begin(Queue.PRIORITY):
-        model.Session.rollback()
-        return 0
-    room = _room(Queue.PRIORITY)
-    per_host = _per_host()
-    due: list[str] = []
-    if room > 0:
-        params = {
-            "room": room,
-            "grace": PRIORITY_GRACE,
-            "sent": SENT_SECONDS,
-            "at_once": AT_ONCE,
-            "unpaced": per_host is None,
-            "per_host": per_host or 0,
-        }
-        due = list(model.Session.connection().execute(sa.text(_PRIORITY), params).scalars())
+    with sql.transaction():
+        due = _due_priority() if _begin(Queue.PRIORITY) else []
     return _send(due, Queue.PRIORITY)
 
 
-# -- the round ---------------------------------------------------------------------------------------------
+def _due_priority() -> list[str]:
+    room, per_host = _room(Queue.PRIORITY), _per_host()
+    if room <= 0:
+        return []
+    due = sql.run(
+        _PRIORITY,
+        room=room,
+        grace=PRIORITY_GRACE,
+        sent=SENT_SECONDS,
+        unmetered=UNMETERED_PER_TICK,
+        unpaced=per_host is None,
+        per_host=per_host or 0,
+    )
+    return list(due.scalars())
 
-# The hosts whose time has come, the longest waiting first: whether they need a pace, whether they may be visited,
-# and when to look again if not. Where an edit waits for the same host, it goes first.
+
+# -- bulk --------------------------------------------------------------------------------------------------
+
+# The hosts whose time has come, the longest waiting first: whether they need a pace, whether a request may go now,
+# and when to look again if not. Where an edit waits for the same host, the edit goes first.
 _HOSTS = f"""
     SELECT h.host,
         h.host = '' OR coalesce(h.open_until > now() AND {FRESH_SQL}, false) AS unmetered,
@@ -238,21 +225,21 @@ _HOSTS = f"""
                 AND q.lease_token IS NULL AND q.not_before < now() + interval '1 second')) AS is_closed,
         CASE WHEN h.open_until > now() THEN h.open_until
              WHEN h.next_at > now() THEN h.next_at
-             ELSE now() + interval '1 second' END AS later
+             ELSE now() + interval '1 second' END AS next_look
     FROM archiver_host h WHERE h.bulk_at <= now()
     ORDER BY h.bulk_at LIMIT :hosts FOR UPDATE SKIP LOCKED
 """  # noqa: S608 - constants only
 
-_LOOKED_AT = """
-    unnest(CAST(:hosts AS text[]), CAST(:budgets AS int[]), CAST(:laters AS timestamptz[]), CAST(:free AS bool[]))
-        AS f (host, budget, later, free)
+_BUDGETS = """
+    unnest(CAST(:hosts AS text[]), CAST(:budgets AS int[]), CAST(:next_looks AS timestamptz[]), CAST(:free AS bool[]))
+        AS f (host, budget, next_look, free)
 """
 
-# What is due is selected once: as a plain subquery, PostgreSQL may run it again for each row that it compares, and
-# each time it would lock and give other rows.
+# MATERIALIZED: PostgreSQL may run a plain subquery again for each row that it compares, and each time it would lock and
+# return other rows.
 _BULK = f"""
     WITH due AS MATERIALIZED (
-        SELECT d.resource_id FROM {_LOOKED_AT}
+        SELECT d.resource_id FROM {_BUDGETS}
         CROSS JOIN LATERAL (
             SELECT r.resource_id FROM archiver_request r
             WHERE r.queue = 'bulk' AND r.host = f.host AND r.lease_token IS NULL AND r.not_before <= now()
@@ -271,14 +258,14 @@ _BULK = f"""
     RETURNING resource_id
 """  # noqa: S608 - constants only
 
-_NEXT_LOOK = f"""
+_SET_NEXT_LOOK = f"""
     UPDATE archiver_host h SET bulk_at = CASE
-        WHEN f.budget = 0 THEN f.later
+        WHEN f.budget = 0 THEN f.next_look
         WHEN first.not_before IS NOT NULL AND (f.free OR NOT busy.is_so)
             THEN greatest(first.not_before, now())
         WHEN first.not_before IS NOT NULL OR busy.is_so THEN now() + :busy * interval '1 second'
         END
-    FROM {_LOOKED_AT}
+    FROM {_BUDGETS}
     CROSS JOIN LATERAL (SELECT (
         SELECT r.not_before FROM archiver_request r
         WHERE r.queue = 'bulk' AND r.host = f.host AND r.lease_token IS NULL
@@ -298,57 +285,52 @@ def tick_bulk(*, fill: bool = False) -> int:
     :returns: how many messages were sent
     :raises BrokerError: when the broker does not take them
     """
-    if not _begin(Queue.BULK):
-        model.Session.rollback()
-        return 0
+    per_message = 1
+    with sql.transaction():
+        due = _due_bulk(fill) if _begin(Queue.BULK) else []
+        # Where much is due, a message costs more than a download. While no worker runs, each resource has its own.
+        if len(due) == MESSAGES_PER_TICK and not fill:
+            per_message = _resources_per_message()
+    return _send(due, Queue.BULK, per_message=per_message)
+
+
+def _due_bulk(fill: bool) -> list[str]:
     room = _room(Queue.BULK)
     # A window that is nearly full is filled up when there is room for a whole tick: few messages for many resources.
-    enough = 1 if fill else max(1, min(MOST, config.dispatch_window() // 10))
+    enough = 1 if fill else max(1, min(MESSAGES_PER_TICK, config.dispatch_window() // 10))
     if room >= enough:
-        try:
-            room = min(room, _room_in_broker(Queue.BULK))
-        except BrokerError:
-            model.Session.rollback()
-            raise
-    due = _take(min(room, MOST), fill) if room >= enough else []
-    if not due:
-        # The hosts' next times are kept all the same.
-        model.Session.commit()
-        return 0
-    # Where much is due, a message costs more than a download. While no worker runs, one for each can be seen.
-    return _send(due, Queue.BULK, together=_together() if len(due) == MOST and not fill else 1)
+        room = min(room, _room_in_broker(Queue.BULK))
+    return _select_due(min(room, MESSAGES_PER_TICK), fill) if room >= enough else []
 
 
-def _take(room: int, fill: bool) -> list[str]:
-    connection = model.Session.connection()
+def _select_due(room: int, fill: bool) -> list[str]:
     per_host = None if fill else _per_host()
-    params: Params = {"hosts": room, "unpaced": per_host is None}
-    found = connection.execute(sa.text(_HOSTS), params).all()
-    if not found:
+    rows = sql.run(_HOSTS, hosts=room, unpaced=per_host is None).all()
+    if not rows:
         return []
-    share = max(room // len(found), 1)
-    looked_at = []
-    for host, unmetered, is_closed, later in found:
+    share = max(room // len(rows), 1)
+    budgets = []
+    for host, unmetered, is_closed, next_look in rows:
         if room <= 0:
-            # Hosts that there is no room for keep their place in the line.
+            # Hosts without room keep their place in the line.
             break
         free = unmetered or per_host is None
         if is_closed and not unmetered and not fill:
             budget = 0
         elif free:
-            budget = share if per_host is None else min(share, AT_ONCE)
+            budget = share if per_host is None else min(share, UNMETERED_PER_TICK)
         else:
             budget = per_host or 0
-        looked_at.append((host, min(budget, room), later, free))
+        budgets.append((host, min(budget, room), next_look, free))
         room -= budget
-    hosts, budgets, laters, free_ones = (list(column) for column in zip(*looked_at, strict=True))
-    params = {"hosts": hosts, "budgets": budgets, "laters": laters, "free": free_ones}
-    due = list(connection.execute(sa.text(_BULK), {**params, "sent": SENT_SECONDS}).scalars())
-    connection.execute(sa.text(_NEXT_LOOK), {**params, "busy": BUSY_SECONDS})
+    hosts, limits, next_looks, unpaced_hosts = (list(column) for column in zip(*budgets, strict=True))
+    params = {"hosts": hosts, "budgets": limits, "next_looks": next_looks, "free": unpaced_hosts}
+    due = list(sql.run(_BULK, **params, sent=SENT_SECONDS).scalars())
+    sql.run(_SET_NEXT_LOOK, **params, busy=BUSY_SECONDS)
     return due
 
 
-_LOST_HOSTS = """
+_WAKE_FORGOTTEN_HOSTS = f"""
     WITH RECURSIVE waiting AS (
         (SELECT host FROM archiver_request WHERE queue = 'bulk' ORDER BY host LIMIT 1)
         UNION ALL
@@ -358,26 +340,23 @@ _LOST_HOSTS = """
     )
     INSERT INTO archiver_host AS h (host, bulk_at)
     SELECT w.host, now() FROM waiting w LEFT JOIN archiver_host k ON k.host = w.host
-    WHERE w.host IS NOT NULL AND k.bulk_at IS NULL ORDER BY w.host
-    ON CONFLICT (host) DO UPDATE SET bulk_at = EXCLUDED.bulk_at WHERE h.bulk_at IS NULL
-"""
+    WHERE w.host IS NOT NULL AND k.bulk_at IS NULL ORDER BY w.host {sql.WAKE_HOST}
+"""  # noqa: S608 - constants only
 
 
-def find_lost_hosts() -> int:
-    """Have all hosts looked at for which requests wait: after a migration, or whatever else wrote to the tables.
+def wake_forgotten_hosts() -> int:
+    """Wake the hosts for which requests wait and that have no next look, in the caller's transaction: after a
+    migration, or when other code wrote to the tables.
 
-    :returns: how many had been forgotten
+    :returns: how many
     """
-    found = model.Session.connection().execute(sa.text(_LOST_HOSTS)).rowcount
-    model.Session.commit()
-    return int(found)
+    return int(sql.run(_WAKE_FORGOTTEN_HOSTS).rowcount)
 
 
-def worker_seen(queue: str) -> bool:
+def has_worker(queue: str) -> bool:
     """Whether a worker that reads this queue is alive."""
-    statement = sa.text("""
-        SELECT 1 FROM archiver_worker
-        WHERE seen_at > now() - :dead * interval '1 second' AND :queue = ANY(string_to_array(queues, ','))
-    """)
-    row = model.Session.connection().execute(statement, {"dead": config.worker_dead_seconds(), "queue": queue})
-    return row.first() is not None
+    statement = f"""
+        SELECT 1 FROM archiver_worker w
+        WHERE {sql.WORKER_IS_ALIVE} AND :queue = ANY(string_to_array(queues, ','))
+    """  # noqa: S608 - constants only
+    return sql.run(statement, dead=config.worker_dead_seconds(), queue=queue).first() is not None

@@ -1,9 +1,9 @@
-"""Requests: the table ``archiver_request`` is the truth about what is wanted, the broker only carries ids.
+"""Putting and cancelling requests: the table ``archiver_request`` is the truth, the broker only carries ids.
 
 A request is put in the transaction of the edit that caused it, so that a rolled-back edit leaves none and a
-committed one is never lost; the message goes out after the root commit (:mod:`~ckanext.archiver.queue.outbox`).
+committed one is never lost; the message is sent after the root commit (:mod:`~ckanext.archiver.queue.outbox`).
 
-All times are the database's, so that a wrong clock on a worker cannot hurt.
+All times are the database's, so that a wrong clock on a worker does no harm.
 """
 
 from __future__ import annotations
@@ -14,15 +14,8 @@ from typing import Any
 import sqlalchemy as sa
 from ckan import model
 
-from ckanext.archiver.queue import outbox
+from ckanext.archiver.queue import outbox, sql
 from ckanext.archiver.queue.types import Queue, Reason
-
-# The host of a resource's URL, for politeness: the same expression wherever requests are put. No name has more than
-# 253 characters, and an index does not take a value of any length.
-HOST_SQL = r"""
-    CASE WHEN r.url_type = 'upload' THEN '' ELSE left(coalesce(rtrim(substring(lower(r.url) from
-    '^\s*[a-z][a-z0-9+.-]*:[/\\]*(?:[^/?#\\]*@)?(\[[^]/?#]*\]|[^]:/?#\\\s[]*)'), '.'), ''), 255) END
-"""
 
 FROM_RESOURCES = """
     FROM resource r
@@ -33,11 +26,11 @@ FROM_RESOURCES = """
 
 _INSERT = f"""
     INSERT INTO archiver_request (resource_id, package_id, queue, host, reason)
-    SELECT r.id, r.package_id, :queue, {HOST_SQL}, :reason
+    SELECT r.id, r.package_id, :queue, {sql.HOST_OF_URL}, :reason
     {FROM_RESOURCES}
 """  # noqa: S608 - constants only
 
-# A second request changes nothing but the urgency of the first; one that is being worked on runs once more.
+# A second request only raises the urgency of the first; one that a worker holds runs once more.
 _PROMOTE = """
     ON CONFLICT (resource_id) DO UPDATE SET
         queue = EXCLUDED.queue, host = EXCLUDED.host, reason = EXCLUDED.reason, requested_at = now(),
@@ -66,7 +59,7 @@ _CHANGED = f"""
 def put_changed(session: Any, resource_id: str, *, is_new: bool, url_changed: bool) -> bool:
     """Put a request for a resource that was just saved, if the edit is worth an archival.
 
-    Runs in the caller's transaction. The message goes out after its root commit.
+    Runs in the caller's transaction. The message is sent after its root commit.
 
     :param is_new: the resource was created by this edit
     :param url_changed: CKAN says that its URL (or uploaded file) changed
@@ -86,7 +79,7 @@ def put_changed(session: Any, resource_id: str, *, is_new: bool, url_changed: bo
 
 
 def put_resource(resource_id: str, queue: str, reason: str) -> bool:
-    """Put a request for one resource and commit. False when there is no such active resource."""
+    """Put a request for one resource, in the caller's transaction. False when there is no such active resource."""
     if not model.Session.query(model.Resource.id).filter_by(id=resource_id, state="active").first():
         return False
     params = {"resource_id": resource_id, "queue": queue, "reason": reason}
@@ -95,7 +88,6 @@ def put_resource(resource_id: str, queue: str, reason: str) -> bool:
         outbox.send_after_commit(model.Session, resource_id)
     else:
         put_selection("r.id = :resource_id", {"resource_id": resource_id}, queue, reason)
-    model.Session.commit()
     return True
 
 
@@ -108,11 +100,9 @@ _PUT = """
     SELECT count(*) FROM put
 """
 
-# Tells the dispatcher of the hosts, in an order, so that two who do it do not wait for each other.
-_WAKE = """, woken AS (
+_WAKE = f""", woken AS (
         INSERT INTO archiver_host AS h (host, bulk_at) SELECT DISTINCT host, now() FROM put ORDER BY host
-        ON CONFLICT (host) DO UPDATE SET bulk_at = EXCLUDED.bulk_at WHERE h.bulk_at IS NULL OR h.bulk_at > now()
-    )"""
+        {sql.WAKE_HOST})"""  # noqa: S608 - constants only
 
 
 def selection_sql(where: str) -> str:
@@ -121,18 +111,19 @@ def selection_sql(where: str) -> str:
     :param where: SQL over ``r`` (resource), ``p`` (package) and ``a`` (archival, may be missing)
     """
     return f"""
-        SELECT r.id, r.package_id, {HOST_SQL} AS host {FROM_RESOURCES} AND p.state IN ('active', 'draft') AND ({where})
+        SELECT r.id, r.package_id, {sql.HOST_OF_URL} AS host {FROM_RESOURCES}
+        AND p.state IN ('active', 'draft') AND ({where})
     """  # noqa: S608 - constants only
 
 
 def put_selected(connection: Any, source: str, params: Mapping[str, Any], queue: str, reason: str) -> int:
-    """Put requests for what a statement reads, in one statement; the caller commits.
+    """Put requests for the resources that a statement reads, in one statement, in the caller's transaction.
 
     :param source: SQL that reads ``id``, ``package_id`` and ``host`` of resources
     :returns: how many requests were put or promoted
     """
     if queue == Queue.PRIORITY:
-        # Promote what waits for the round; what is on its way already stays as it is.
+        # What waits for the round is promoted; what is on "priority" already stays as it is.
         conflict, wake = _PROMOTE + " WHERE archiver_request.queue <> 'priority'", ""
     else:
         conflict, wake = "ON CONFLICT (resource_id) DO NOTHING", _WAKE
@@ -141,7 +132,7 @@ def put_selected(connection: Any, source: str, params: Mapping[str, Any], queue:
 
 
 def put_selection(where: str, params: Mapping[str, Any], queue: str, reason: str) -> int:
-    """Put requests for all active resources that a condition selects, in one statement; the caller commits.
+    """Put requests for all active resources that a condition selects, in one statement, in the caller's transaction.
 
     :param where: see :func:`selection_sql`
     :returns: how many requests were put or promoted
@@ -150,9 +141,9 @@ def put_selection(where: str, params: Mapping[str, Any], queue: str, reason: str
 
 
 def cancel_resource(session: Any, resource_id: str) -> None:
-    """Withdraw the request for a resource, in the caller's transaction. A run in flight writes nothing.
+    """Cancel the request for a resource, in the caller's transaction. A run in flight then writes nothing.
 
-    When it was the last of its dataset, the others are done, and a worker tells so.
+    When it was the last request of its dataset, all others are done: a notice says so.
     """
     session.connection().execute(
         sa.text("""
@@ -166,12 +157,13 @@ def cancel_resource(session: Any, resource_id: str) -> None:
 
 
 def cancel_package(session: Any, package_id: str) -> None:
-    """Withdraw the requests for all resources of a dataset, in the caller's transaction."""
+    """Cancel the requests for all resources of a dataset, in the caller's transaction."""
     session.connection().execute(sa.text("DELETE FROM archiver_request WHERE package_id = :id"), {"id": package_id})
 
 
 def purge_resource(session: Any, resource_id: str) -> None:
-    """Forget a purged resource: its request and archival go with it, its copy is removed by a worker.
+    """Delete the request, the archival and the history of a purged resource, in the caller's transaction; a worker
+    removes its copy.
 
     Also where there is no archival: a worker may have died between the copy and the row.
     """

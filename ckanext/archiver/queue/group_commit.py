@@ -1,11 +1,11 @@
-"""Threads share transactions: whoever comes first does the work of all who came meanwhile.
+"""Group commit: the first thread to arrive writes for every thread that arrives while it is writing.
 
-A worker's many threads each claim a request and write a result in a few milliseconds of work, most of which is the
-same whether it is done for one or for twenty. PostgreSQL writes its own log so, under the same name.
+Each thread of a worker claims a request and writes a result in a few milliseconds of work, most of which costs the
+same for one item as for twenty. PostgreSQL writes its own log this way, under the same name.
 
-One thread's work must not hold the others up. So work that is shared never waits for a lock of another transaction
-(an edit may be long): what it could not do, or all of it if it failed, each thread does alone, where it may wait and
-where its errors are its own.
+One item must not hold up the others. So a batch never waits for a lock of another transaction (an edit may be long):
+an item that the batch could not do, or each item of a batch that failed, is done by its own thread, where it may wait
+and where its errors are its own.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 Done = TypeVar("Done")
 
-MOST = 50
-"""Items of one transaction at most."""
+MAX_ITEMS = 50
+"""Most items of one transaction."""
 
 
 class Contended:
-    """Given in the place of a result: this item is to be done alone."""
+    """In the place of a result: another transaction has the item's row locked."""
 
 
 CONTENDED = Contended()
 
 
 class _Entry(Generic[Item, Done]):
-    """An item that waits, with the thread that brought it."""
+    """An item whose thread waits for its result."""
 
     def __init__(self, item: Item) -> None:
         self.item = item
@@ -42,7 +42,7 @@ class _Entry(Generic[Item, Done]):
         self._woken.acquire()
 
     def wait(self) -> None:
-        """Until it is done, or is to lead."""
+        """Wait until the item is done, or its thread is to lead."""
         self._woken.acquire()
 
     def wake(self) -> None:
@@ -50,23 +50,24 @@ class _Entry(Generic[Item, Done]):
 
 
 class Group(Generic[Item, Done]):
-    """Work that threads share.
+    """Work whose transactions threads share.
 
-    :param together: does many items and gives their results in the same order, ``CONTENDED`` for those whose row was
-        locked. It begins and ends its own transaction, waits for nobody, and whatever it raises is as if it had done
-        nothing
-    :param alone: does one item, may wait, and raises what there is to raise
+    :param do_batch: does many items and returns their results in the same order, ``CONTENDED`` for an item whose row
+        is locked. It begins and ends its own transaction and waits for no lock; when it raises, nothing was done
+    :param do_one: does one item, may wait, and raises the item's own errors
     """
 
-    def __init__(self, together: Callable[[list[Item]], list[Done | Contended]], alone: Callable[[Item], Done]) -> None:
-        self._together = together
-        self._alone = alone
+    def __init__(
+        self, do_batch: Callable[[list[Item]], list[Done | Contended]], do_one: Callable[[Item], Done]
+    ) -> None:
+        self._do_batch = do_batch
+        self._do_one = do_one
         self._lock = threading.Lock()
         self._waiting: list[_Entry[Item, Done]] = []
         self._led = False
 
     def do(self, item: Item) -> Done:
-        """Do an item, with those of other threads."""
+        """Do an item, together with those of other threads."""
         entry: _Entry[Item, Done] = _Entry(item)
         with self._lock:
             self._waiting.append(entry)
@@ -75,17 +76,17 @@ class Group(Generic[Item, Done]):
             entry.wait()
         if entry.leads:
             self._lead(entry)
-        return self._alone(item) if isinstance(entry.result, Contended) else entry.result
+        return self._do_one(item) if isinstance(entry.result, Contended) else entry.result
 
     def _lead(self, leader: _Entry[Item, Done]) -> None:
         with self._lock:
-            # The leader was the first to come, so it is among them.
-            entries, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
+            # The leader was the first to arrive, so it is among them.
+            entries, self._waiting = self._waiting[:MAX_ITEMS], self._waiting[MAX_ITEMS:]
         try:
-            results = self._together([entry.item for entry in entries])
+            results = self._do_batch([entry.item for entry in entries])
             for entry, result in zip(entries, results, strict=True):
                 entry.result = result
-        except Exception as e:  # noqa: BLE001 - each of the threads meets what is its own again, alone
+        except Exception as e:  # noqa: BLE001 - each thread does its item alone and meets its own error again
             log.debug("%s items are done one by one: %s", len(entries), e)
         finally:
             self._hand_over()
@@ -94,7 +95,7 @@ class Group(Generic[Item, Done]):
                     entry.wake()
 
     def _hand_over(self) -> None:
-        """Let the next thread lead that came meanwhile."""
+        """Make the first of the threads that arrived since then the next leader."""
         with self._lock:
             following = self._waiting[0] if self._waiting else None
             self._led = following is not None

@@ -1,13 +1,12 @@
-"""Politeness and patience: one host sees one request at a time, an interval apart, and none while it is down.
+"""Politeness and the breaker: one host gets one request at a time, an interval apart, and none while it is down.
 
-A worker enters a host's gate in the transaction in which it claims a request, and leaves it in the one in which
-it writes the result, so the rule holds over all workers of all machines.
+A worker enters a host in the transaction in which it claims a request, and leaves it in the one in which it writes the
+result, so the rule holds over all workers of all machines.
 
-The breaker: after ``breaker_failures`` network failures in a row a host is left alone, for 15 minutes at first, then
-one visit tries it again; each time that fails the pause doubles, up to a day. Meanwhile its links are told to be on
-a host that does not answer, without a visit each. That counts as a failed run of theirs, as a visit would, so the
-evidence must be fresh: only within an hour of a real visit that failed. Later than that, what the round wants waits
-for the next try, and an edit is that try.
+The breaker: after ``breaker_failures`` network failures in a row no request goes to a host for 15 minutes, then one
+request probes it; each failed probe doubles the pause, up to a day. Until then, runs of its other links end with "the
+host does not answer" without a request each. Such a run counts as a failed run, as a request would, so the evidence
+must be fresh: at most an hour old. After that, requests of ``bulk`` wait for the next probe, and an edit is a probe.
 """
 
 from __future__ import annotations
@@ -27,28 +26,28 @@ from ckanext.archiver.engine import urls
 from ckanext.archiver.engine.outcome import Cause, Outcome
 
 BREAKER_PAUSE = 15 * 60
-"""Seconds for which a host is left alone the first time; doubles each time it fails again."""
+"""Seconds of the breaker's first pause; doubles with each failed probe."""
 
 BREAKER_LONGEST = 24 * 3600
 PROBE_SECONDS = 20 * 60
-"""How long other requests wait for the one that tries a host again."""
+"""Seconds that other requests wait for a probe."""
 
 FRESH_SECONDS = 3600
-"""How long a failed visit speaks for the host's other links."""
+"""Seconds for which a failed request counts for the host's other links."""
 
 URGENT_SECONDS = 60
-"""The same where somebody waits: who has just started his server again is not told that it is down."""
+"""The same where a person waits: a publisher who has just restarted a server must not read that it is down."""
 
 FRESH_SQL = f"(h.last_failed AND h.last_checked_at > now() - interval '{FRESH_SECONDS} seconds')"
 
 
 @dataclass(frozen=True)
 class Admission:
-    """May we go to this host now?
+    """Whether a request may go to a host now.
 
-    :ivar wait: seconds until we may; 0 for now
-    :ivar down_since: the host does not answer, since then; no request is made
-    :ivar probes: this visit tries a host that was down
+    :ivar wait: seconds until it may; 0 for now
+    :ivar down_since: the host has not answered since then; no request is made
+    :ivar probes: this request probes a host that was down
     """
 
     wait: float = 0
@@ -74,7 +73,7 @@ _RUNNING = sa.text("""
     WHERE host = ANY(:hosts) AND lease_token IS NOT NULL AND leased_until > now() AND lease_token <> ALL(:mine)
     GROUP BY host
 """)
-_VISITED = sa.text("""
+_ENTERED = sa.text("""
     UPDATE archiver_host SET next_at = clock_timestamp() + :interval * interval '1 second',
         open_until = CASE WHEN open_until <= now() THEN now() + :probe * interval '1 second' ELSE open_until END
     WHERE host = ANY(:hosts)
@@ -83,9 +82,9 @@ _VISITED = sa.text("""
 
 @dataclass(frozen=True)
 class Candidate:
-    """Somebody who has claimed a request and wants to visit its host.
+    """A claimed request that is to enter its host.
 
-    :ivar urgent: somebody waits: go and see, if what we know of a host that was down is not quite fresh
+    :ivar urgent: a person waits: probe a host that was down, unless the evidence is less than a minute old
     """
 
     host: str
@@ -94,7 +93,7 @@ class Candidate:
 
 
 def lock(leaving: Sequence[str], entering: Sequence[str]) -> None:
-    """Lock the hosts of a transaction that both leaves and enters some, all at once and in their order."""
+    """Lock the hosts of a transaction that both leaves and enters hosts, all at once and in one order."""
     if leaving and entering and (config.host_interval() or config.host_concurrency()):
         hosts = sorted({host for host in (*leaving, *entering) if host})
         connection = model.Session.connection()
@@ -103,10 +102,10 @@ def lock(leaving: Sequence[str], entering: Sequence[str]) -> None:
 
 
 def enter(candidates: Sequence[Candidate], mine: Sequence[str] = ()) -> list[Admission]:
-    """Enter the admissions of hosts, in the caller's transaction; it must have claimed the requests before.
+    """Enter hosts, in the caller's transaction, which must have claimed the requests before.
 
-    :param mine: the tokens of all leases of this transaction. They are not counted as visits that go on: what was
-        just claimed has not begun, and what it writes about has ended
+    :param mine: the tokens of all leases of this transaction. They do not count as requests in flight: what was just
+        claimed has not begun, and what the transaction writes about has ended
     """
     hosts = sorted({candidate.host for candidate in candidates if candidate.host})
     if not hosts:
@@ -116,7 +115,7 @@ def enter(candidates: Sequence[Candidate], mine: Sequence[str] = ()) -> list[Adm
     polite = bool(interval or concurrency)
     if polite:
         connection.execute(_ADD, {"hosts": hosts})
-    # The lock makes claims for one host queue up, so that the second counts the first.
+    # The lock makes claims for one host wait for each other, so that the second counts the first.
     rows = connection.execute(_LOCK_HOSTS if polite else _HOSTS, {"hosts": hosts}).mappings()
     known = {row["host"]: _Host(dict(row)) for row in rows}
     if concurrency:
@@ -126,14 +125,14 @@ def enter(candidates: Sequence[Candidate], mine: Sequence[str] = ()) -> list[Adm
         known[candidate.host].admit(candidate, interval, concurrency) if candidate.host in known else Admission()
         for candidate in candidates
     ]
-    visited = [name for name, host in known.items() if host.admitted and (interval or host.row["was_open"])]
-    if visited:
-        connection.execute(_VISITED, {"hosts": visited, "interval": interval, "probe": PROBE_SECONDS})
+    entered = [name for name, host in known.items() if host.admitted and (interval or host.row["was_open"])]
+    if entered:
+        connection.execute(_ENTERED, {"hosts": entered, "interval": interval, "probe": PROBE_SECONDS})
     return admissions
 
 
 class _Host:
-    """A host, while its candidates of one transaction are let in one after the other."""
+    """A host, while the candidates of one transaction are admitted one after the other."""
 
     def __init__(self, row: dict[str, Any]) -> None:
         self.row = row
@@ -154,7 +153,7 @@ class _Host:
         self.running += 1
         self.admitted = True
         probes = row["was_open"] and not row["is_open"]
-        # As the row is for who comes next.
+        # As the row is for the next candidate.
         row["wait"] = interval
         if probes:
             row.update(is_open=True, pause=PROBE_SECONDS)
@@ -172,16 +171,16 @@ def is_network_failure(outcome: Outcome) -> bool:
 
 
 def may_be_ours(outcome: Outcome) -> bool:
-    """Whether it would look so if our own network, name server, clock or list of authorities were at fault."""
+    """Whether a fault of our own network, name server, clock or list of authorities would have this outcome too."""
     return not outcome.hops and (outcome.cause in (Cause.UNREACHABLE, Cause.TLS) or outcome.detail == "dns-not-found")
 
 
 @dataclass(frozen=True)
 class HostObservation:
-    """What a visit told about its host.
+    """What a run shows of its host.
 
     :ivar held: the failure may be our own: it does not count against the host
-    :ivar probes: it tried a host that was down
+    :ivar probes: it was a probe of a host that was down
     """
 
     host: str
@@ -190,15 +189,15 @@ class HostObservation:
     probes: bool = False
 
 
-# Without politeness most results change nothing that matters here: then the row is left alone for a minute. A breaker
-# that is open is opened again, for longer, by the visit that tried the host, not by those that were under way.
+# Without politeness most observations change nothing that matters here: then the row is not written for a minute. An
+# open breaker is opened again, for longer, by the probe, not by requests that were in flight when it opened.
 _LEAVE = sa.text("""
-    WITH visit AS MATERIALIZED (
-        SELECT * FROM json_to_recordset(CAST(:visits AS json))
+    WITH observed AS MATERIALIZED (
+        SELECT * FROM json_to_recordset(CAST(:observations AS json))
             AS v (host text, pause float8, failed bool, ours bool, held bool, probes bool, port int, hints jsonb)
     ), news AS MATERIALIZED (
         SELECT v.*, h.network_failures + 1 >= :threshold AND (h.open_until IS NULL OR v.probes) AS opens
-        FROM archiver_host h JOIN visit v ON v.host = h.host
+        FROM archiver_host h JOIN observed v ON v.host = h.host
         WHERE :polite OR v.pause > 0 OR v.ours OR h.last_failed OR h.open_until IS NOT NULL OR h.network_failures > 0
             OR NOT h.hints @> v.hints OR coalesce(h.last_checked_at < now() - interval '1 minute', true)
         ORDER BY h.host FOR UPDATE OF h
@@ -221,38 +220,38 @@ _LEAVE = sa.text("""
                           THEN now() + least(:pause_first * power(2, h.opened), :pause_longest) * interval '1 second'
                           ELSE h.open_until END
     FROM news v WHERE h.host = v.host)
-    SELECT host FROM visit WHERE NOT EXISTS (SELECT 1 FROM archiver_host h WHERE h.host = visit.host)
+    SELECT host FROM observed o WHERE NOT EXISTS (SELECT 1 FROM archiver_host h WHERE h.host = o.host)
 """)
-# A hint only, so it waits for nobody.
-_NOT_VISITED = sa.text("""
+# A hint to the dispatcher only, so it waits for no lock.
+_LOOK_NOW = sa.text("""
     UPDATE archiver_host SET bulk_at = now() WHERE host IN (
         SELECT host FROM archiver_host WHERE host = ANY(:hosts) AND bulk_at > now() FOR UPDATE SKIP LOCKED)
 """)
 
 
-def leave(visits: Sequence[HostObservation]) -> None:
-    """Write down what visits told about their hosts, in the caller's transaction."""
-    visited: list[HostObservation] = []
-    not_visited: list[HostObservation] = []
-    for visit in visits:
-        if visit.host:
-            was_there = visit.outcome.requests or may_be_ours(visit.outcome)
-            (visited if was_there else not_visited).append(visit)
+def leave(observations: Sequence[HostObservation]) -> None:
+    """Leave hosts and write what was observed of them, in the caller's transaction."""
+    asked: list[HostObservation] = []
+    not_asked: list[HostObservation] = []
+    for observation in observations:
+        if observation.host:
+            was_asked = observation.outcome.requests or may_be_ours(observation.outcome)
+            (asked if was_asked else not_asked).append(observation)
     connection = model.Session.connection()
-    for told in _in_turn([_told(visit) for visit in visited]):
-        new = set(_write(told))
+    for rows in _batches([_row(observation) for observation in asked]):
+        new = set(_write(rows))
         if new:
             connection.execute(_ADD, {"hosts": sorted(new)})
-            _write([one for one in told if one["host"] in new])
-    if not_visited:
-        # Refused, or a name that does not exist: the next in line need not wait.
-        connection.execute(_NOT_VISITED, {"hosts": [visit.host for visit in not_visited]})
+            _write([row for row in rows if row["host"] in new])
+    if not_asked:
+        # Refused, or a name that does not exist: the host's next request need not wait.
+        connection.execute(_LOOK_NOW, {"hosts": [observation.host for observation in not_asked]})
 
 
-def _write(told: Sequence[dict[str, Any]]) -> list[str]:
+def _write(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Returns the hosts that have no row yet."""
     params = {
-        "visits": json.dumps(told),
+        "observations": json.dumps(rows),
         "polite": bool(config.host_interval() or config.host_concurrency()),
         "threshold": config.breaker_failures(),
         "pause_first": BREAKER_PAUSE,
@@ -261,49 +260,49 @@ def _write(told: Sequence[dict[str, Any]]) -> list[str]:
     return list(model.Session.connection().execute(_LEAVE, params).scalars())
 
 
-def _told(visit: HostObservation) -> dict[str, Any]:
-    outcome, failed = visit.outcome, is_network_failure(visit.outcome)
-    # A name that does not exist was not visited: the next in line need not wait.
+def _row(observation: HostObservation) -> dict[str, Any]:
+    outcome, failed = observation.outcome, is_network_failure(observation.outcome)
+    # No request goes to a name that does not exist: the host's next request need not wait.
     pause = config.host_interval() if outcome.requests or failed else 0
     return {
-        "host": visit.host,
+        "host": observation.host,
         "pause": max(pause, float(outcome.retry_after or 0)),
         "failed": failed,
         "ours": may_be_ours(outcome),
-        "held": visit.held,
-        "probes": visit.probes,
+        "held": observation.held,
+        "probes": observation.probes,
         "port": _port(outcome.url) if failed else None,
         "hints": dict(outcome.hints),
     }
 
 
-def _in_turn(told: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """Each host once in a statement: what a host was told about next goes into the next one. Good news is told once."""
-    turns: list[list[dict[str, Any]]] = []
+def _batches(rows: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Each host once in a batch: a host's second row goes into the second batch. Equal successes count once."""
+    batches: list[list[dict[str, Any]]] = []
     count: Counter[str] = Counter()
     last: dict[str, dict[str, Any]] = {}
-    for one in told:
-        host, before = one["host"], last.get(one["host"])
-        last[host] = one
-        if before == one and not one["failed"]:
+    for row in rows:
+        host, before = row["host"], last.get(row["host"])
+        last[host] = row
+        if before == row and not row["failed"]:
             continue
-        if count[host] == len(turns):
-            turns.append([])
-        turns[count[host]].append(one)
+        if count[host] == len(batches):
+            batches.append([])
+        batches[count[host]].append(row)
         count[host] += 1
-    return turns
+    return batches
 
 
 @dataclass(frozen=True)
 class OutageCheck:
-    """How the hosts visited lately answered, leaving out those that were known to be down before."""
+    """How many of the hosts asked within ``outage_minutes`` failed, without those known to be down before."""
 
     seen: int
     failed: int
 
     @property
     def is_outage(self) -> bool:
-        """So many hosts fail at once that the fault must be ours (or our network's)."""
+        """Whether so many hosts fail at once that the fault must be our own, or our network's."""
         hosts, percent, _ = config.outage()
         return self.seen >= hosts and self.failed * 100 > percent * self.seen
 
@@ -322,12 +321,12 @@ _OUTAGE = sa.text("""
 """)
 
 
-def check_outage(visits: Sequence[HostObservation] = ()) -> OutageCheck:
-    """Look at the hosts that were visited within ``outage_minutes``.
+def check_outage(observations: Sequence[HostObservation] = ()) -> OutageCheck:
+    """Count the hosts asked within ``outage_minutes``, and those that failed.
 
-    :param visits: what was just seen, and is not written down yet
+    :param observations: what was just observed and is not written yet
     """
-    failed = {visit.host: may_be_ours(visit.outcome) for visit in visits if visit.host}
+    failed = {observation.host: may_be_ours(observation.outcome) for observation in observations if observation.host}
     params = {"hosts": list(failed), "failed": list(failed.values()), "minutes": config.outage()[2]}
     seen, bad = model.Session.connection().execute(_OUTAGE, params).one()
     return OutageCheck(seen, bad)

@@ -1,51 +1,87 @@
-"""Who this worker is, and what it has in hand.
+"""The state of this process as a worker: its name, the leases it holds, and whether it is to stop.
 
-Whoever takes a request or a notice from its table leaves a token there, and keeps it here while it works. A lease
-in the table that its worker does not have in hand belongs to a run that lost the database before it could write:
-the worker itself gives it back (``housekeeping.return_forgotten``). The leases of a worker that died are taken
-from it by the others.
+A worker that claims a request or a notice writes a token into its row, and keeps the token in flight here while it
+works. A row whose token is not in flight belongs to a run that lost the database before it could write: the worker
+releases it itself (``recovery.release_forgotten_leases``). The leases of a worker that died are released by the
+others.
 """
 
 from __future__ import annotations
 
 import os
 import socket
+import threading
 import uuid
 
-_worker_id = ""
-_in_flight: set[str] = set()
+
+class WorkerProcess:
+    """What one process is and does as a worker. ``worker/run.py`` makes one, and another in each forked child.
+
+    :ivar worker_id: in leases and in the name of the temporary directory: host, pid and something random
+    :ivar stopping: set when transfers are to end soon
+    :ivar messages_received: about: two threads that count at the same moment may count as one
+    """
+
+    def __init__(self) -> None:
+        self.worker_id = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self.stopping = threading.Event()
+        self.messages_received = 0
+        self._in_flight: set[str] = set()
+
+    def issue(self) -> str:
+        """A new token, in flight from now on: before it is in the database, so that it never counts as forgotten."""
+        token = uuid.uuid4().hex
+        self._in_flight.add(token)
+        return token
+
+    def discard(self, token: str) -> None:
+        """End the work on what was claimed by this token, whatever came of it."""
+        self._in_flight.discard(token)
+
+    def in_flight(self, token: str) -> bool:
+        """Whether this process still works on it."""
+        return token in self._in_flight
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether this process has anything in flight."""
+        return bool(self._in_flight)
+
+
+_process = WorkerProcess()
+
+
+def current() -> WorkerProcess:
+    """The state of this process."""
+    return _process
+
+
+def become(process: WorkerProcess) -> None:
+    """Be this worker from now on. A forked child is not its parent, which lives on when the child is killed."""
+    global _process
+    _process = process
 
 
 def worker_id() -> str:
-    """This process, in leases and in the name of its temporary directory: host, pid and something random."""
-    return _worker_id or renew()
-
-
-def renew() -> str:
-    """Become another worker: a forked child is not its parent, which goes on living when the child is killed."""
-    global _worker_id
-    _worker_id = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-    _in_flight.clear()
-    return _worker_id
+    """See :class:`WorkerProcess`."""
+    return _process.worker_id
 
 
 def issue() -> str:
-    """A new token, in hand from now on: before it is in the database, so that it is never taken for forgotten."""
-    token = uuid.uuid4().hex
-    _in_flight.add(token)
-    return token
+    """See :meth:`WorkerProcess.issue`."""
+    return _process.issue()
 
 
 def discard(token: str) -> None:
-    """We are done with what was taken by this token, one way or the other."""
-    _in_flight.discard(token)
+    """See :meth:`WorkerProcess.discard`."""
+    _process.discard(token)
 
 
 def in_flight(token: str) -> bool:
-    """Whether this process still works on it."""
-    return token in _in_flight
+    """See :meth:`WorkerProcess.in_flight`."""
+    return _process.in_flight(token)
 
 
 def busy() -> bool:
-    """Whether this process has anything in hand."""
-    return bool(_in_flight)
+    """See :attr:`WorkerProcess.is_busy`."""
+    return _process.is_busy

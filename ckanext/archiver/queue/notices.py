@@ -1,7 +1,7 @@
 """Notices to other extensions: written with the archival, delivered after its commit, deleted when delivered.
 
-A worker that is killed in between leaves them for another (``deliver_left``), so every subscriber hears of
-everything at least once.
+A worker that is killed in between leaves them to another one (:func:`deliver_abandoned`), so each notice is delivered
+to each subscriber at least once.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from ckanext.archiver import config
 from ckanext.archiver.ckan_context import ckan_context
 from ckanext.archiver.engine import store
 from ckanext.archiver.interfaces import IPipe
-from ckanext.archiver.queue import leases
+from ckanext.archiver.queue import leases, sql
 from ckanext.archiver.queue.types import DIRECT
 
 log = logging.getLogger(__name__)
 
 LEASE_SECONDS = 300
-"""Time to deliver what was taken, before another does."""
+"""Seconds to deliver claimed notices, before another worker claims them."""
 
-MOST_ATTEMPTS = 5
-"""A notice that was not delivered so often, because who took it died, is given up."""
+MAX_ATTEMPTS = 5
+"""Claims after which a notice is dropped: each of these workers died, or took too long, while it delivered."""
 
 _ADD = sa.text("""
     INSERT INTO archiver_notice (operation, package_id, resource_id, queue, cache_filepath, lease_token, leased_by,
@@ -50,7 +50,7 @@ def wanted() -> bool:
 
 @dataclass(frozen=True)
 class Notice:
-    """An event, held by ``token`` until it is delivered; None leaves it to any worker."""
+    """An event, claimed by ``token`` until it is delivered; None leaves it to any worker."""
 
     operation: str
     queue: str
@@ -62,36 +62,42 @@ class Notice:
 
 
 def add(notices: Sequence[Notice]) -> None:
-    """Write notices, in the caller's transaction, for who has their tokens in hand to deliver after its commit."""
+    """Write notices, in the caller's transaction. The holder of their tokens delivers them after its commit."""
     params = {"notices": json.dumps([asdict(notice) for notice in notices]), "lease": LEASE_SECONDS}
     model.Session.connection().execute(_ADD, params)
 
 
 def deliver(token: str) -> int:
-    """Deliver the notices that are held by a token, in their order, and delete each when it was delivered.
+    """Deliver the notices claimed by a token, in their order, and delete each when it was delivered.
+
+    In transactions of its own: subscribers run in none, and take any time.
 
     :returns: how many
     """
-    statement = sa.text("SELECT * FROM archiver_notice WHERE lease_token = :token ORDER BY id")
-    rows = model.Session.connection().execute(statement, {"token": token}).mappings().all()
-    model.Session.commit()
+    with sql.transaction():
+        rows = sql.run("SELECT * FROM archiver_notice WHERE lease_token = :token ORDER BY id", token=token)
+        notices = [dict(row) for row in rows.mappings()]
     with ckan_context():
-        for row in rows:
-            _tell(dict(row))
+        for notice in notices:
+            failed = _send(notice)
             # A subscriber may have left our session in any state.
             model.Session.rollback()
-            model.Session.connection().execute(sa.text("DELETE FROM archiver_notice WHERE id = :id"), {"id": row["id"]})
-            model.Session.commit()
-    return len(rows)
+            with sql.transaction():
+                if failed:
+                    sql.run(_COUNT_FAILURES, failed=failed)
+                sql.run(_DELETE, id=notice["id"])
+    return len(notices)
 
 
+_DELETE = "DELETE FROM archiver_notice WHERE id = :id"
 _COUNT_FAILURES = """
     INSERT INTO archiver_state AS s (key, value) VALUES ('subscriber_failures', to_jsonb(CAST(:failed AS int)))
     ON CONFLICT (key) DO UPDATE SET value = to_jsonb(CAST(s.value AS int) + :failed), updated_at = now()
 """
 
 
-def _tell(notice: dict[str, Any]) -> None:
+def _send(notice: dict[str, Any]) -> int:
+    """Returns how many subscribers failed."""
     operation, queue = notice["operation"], notice["queue"]
     failed = 0
     if operation == "archived":
@@ -106,18 +112,14 @@ def _tell(notice: dict[str, Any]) -> None:
             store.remove(archive_dir, notice["resource_id"])
     else:
         log.error("A notice of an unknown kind was dropped: %s", notice)
-    if failed:
-        # A subscriber may have left our session in any state.
-        model.Session.rollback()
-        model.Session.connection().execute(sa.text(_COUNT_FAILURES), {"failed": failed})
-        model.Session.commit()
+    return failed
 
 
-# What nobody holds, or somebody who is dead, or takes too long. Selected once, as in the dispatcher.
-_TAKE = """
-    WITH left_over AS MATERIALIZED (
+# Notices that no worker holds, or a worker that is dead or takes too long. MATERIALIZED as in the dispatcher.
+_CLAIM_ABANDONED = f"""
+    WITH abandoned AS MATERIALIZED (
         SELECT n.id FROM archiver_notice n LEFT JOIN archiver_worker w
-            ON w.worker_id = n.leased_by AND w.seen_at > now() - :dead * interval '1 second'
+            ON w.worker_id = n.leased_by AND {sql.WORKER_IS_ALIVE}
         WHERE n.lease_token IS NULL
             OR n.leased_until < now()
             OR (w.worker_id IS NULL AND n.leased_by <> :direct
@@ -126,34 +128,38 @@ _TAKE = """
     )
     UPDATE archiver_notice SET lease_token = :token, leased_by = :worker, attempts = attempts + 1,
         leased_until = now() + :lease * interval '1 second'
-    WHERE id IN (SELECT id FROM left_over)
+    WHERE id IN (SELECT id FROM abandoned)
     RETURNING id, attempts, operation, package_id, resource_id
-"""
+"""  # noqa: S608 - constants only
 
 
-def deliver_left(limit: int = 100) -> int:
-    """Deliver what a dead worker, or a web process, left behind.
+def deliver_abandoned(limit: int = 100) -> int:
+    """Deliver notices of dead workers and of web processes, in transactions of its own.
 
     :returns: how many notices were delivered
     """
     token = leases.issue()
     try:
-        params = {
-            "token": token,
-            "worker": leases.worker_id(),
-            "direct": DIRECT,
-            "limit": limit,
-            "lease": LEASE_SECONDS,
-            "dead": config.worker_dead_seconds(),
-        }
-        taken = model.Session.connection().execute(sa.text(_TAKE), params).mappings().all()
-        for notice in taken:
-            if notice["attempts"] > MOST_ATTEMPTS:
-                log.error("A notice is given up, since who delivers it dies: %s", dict(notice))
-                model.Session.connection().execute(
-                    sa.text("DELETE FROM archiver_notice WHERE id = :id"), {"id": notice["id"]}
-                )
-        model.Session.commit()
-        return deliver(token) if taken else 0
+        with sql.transaction():
+            claimed = _claim_abandoned(token, limit)
+        return deliver(token) if claimed else 0
     finally:
         leases.discard(token)
+
+
+def _claim_abandoned(token: str, limit: int) -> int:
+    rows = sql.run(
+        _CLAIM_ABANDONED,
+        token=token,
+        worker=leases.worker_id(),
+        direct=DIRECT,
+        limit=limit,
+        lease=LEASE_SECONDS,
+        dead=config.worker_dead_seconds(),
+    )
+    notices = rows.mappings().all()
+    for notice in notices:
+        if notice["attempts"] > MAX_ATTEMPTS:
+            log.error("A notice is dropped, since workers die while they deliver it: %s", dict(notice))
+            sql.run(_DELETE, id=notice["id"])
+    return len(notices)

@@ -16,20 +16,18 @@ _COMMITTED = "archiver_root_committed"
 SEND_AT_ONCE = 100
 """Messages sent right after a commit; a larger edit leaves the rest to the dispatcher."""
 
-# -- sending after the root commit -------------------------------------------------------------------------
-
 
 def send_after_commit(session: Any, resource_id: str) -> None:
-    """Have a message sent for this resource after the root commit of the session."""
+    """Send a message for this resource after the root commit of the session."""
     session.info.setdefault(_PENDING, set()).add(resource_id)
 
 
 def listen_to_sessions() -> None:
-    """Have messages sent when the root transaction of a session ends in a commit. Harmless to call twice.
+    """Send messages whenever the root transaction of a session ends in a commit. Harmless to call twice.
 
-    SQLAlchemy fires ``after_commit`` for a released SAVEPOINT as well, and CKAN 2.12 saves datasets inside one,
-    so the commit is noted only while no nested transaction is going on, and the sending waits for
-    ``after_transaction_end`` of the root, when the session may be used again.
+    SQLAlchemy fires ``after_commit`` for a released SAVEPOINT as well, and CKAN 2.12 saves datasets inside one. So the
+    commit is noted only outside a nested transaction, and messages are sent in ``after_transaction_end`` of the root,
+    when the session may be used again.
     """
     for target in (model.Session, getattr(model.meta, "create_local_session", None)):
         if target is not None and not sa.event.contains(target, "after_commit", _note_commit):
@@ -44,7 +42,7 @@ def _note_commit(session: Any) -> None:
 
 
 def _forget(session: Any, previous_transaction: Any) -> None:
-    # After the rollback of a SAVEPOINT some ids may still be wanted: the dispatcher finds those.
+    # After the rollback of a SAVEPOINT some requests may remain: the dispatcher finds those.
     session.info.pop(_PENDING, None)
     session.info.pop(_COMMITTED, None)
 
@@ -54,4 +52,4 @@ def _send_pending(session: Any, transaction: Any) -> None:
         return
     resource_ids = session.info.pop(_PENDING)
     if session.info.pop(_COMMITTED, False):
-        broker.send_quickly(sorted(resource_ids)[:SEND_AT_ONCE], Queue.PRIORITY)
+        broker.send_at_once(sorted(resource_ids)[:SEND_AT_ONCE], Queue.PRIORITY)

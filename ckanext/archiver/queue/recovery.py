@@ -1,4 +1,4 @@
-"""What keeps the table of requests true whatever dies: signs of life, leases of the dead, lost messages."""
+"""Keeps the table of requests true whatever dies: heartbeats, leases of dead workers, lost messages."""
 
 from __future__ import annotations
 
@@ -8,146 +8,130 @@ import socket
 import time
 
 import sqlalchemy as sa
-from ckan import model
 
 from ckanext.archiver import config
 from ckanext.archiver.engine import store
-from ckanext.archiver.queue import broker, claims, dispatch, leases
+from ckanext.archiver.queue import broker, dispatch, leases, sql
 from ckanext.archiver.queue.types import DIRECT, Queue
 
 log = logging.getLogger(__name__)
 
 DIRECT_SECONDS = 3600
-"""Age at which a temporary file of a command is left over."""
+"""Seconds after which a temporary file of a command counts as left behind."""
 
 
 _steady_since: float | None = None
-"""Since when (``time.monotonic``) our own signs of life have reached the database without a break."""
+"""Since when (``time.monotonic``) each heartbeat of this process has reached the database."""
+_last_heartbeat = float("-inf")
+
+_HEARTBEAT = """
+    INSERT INTO archiver_worker (worker_id, hostname, pid, queues) VALUES (:id, :hostname, :pid, :queues)
+    ON CONFLICT (worker_id) DO UPDATE SET seen_at = now()
+"""
 
 
-def show_alive(worker_id: str, queues: list[str]) -> None:
-    """Tell that a worker is alive."""
-    global _steady_since
+def record_heartbeat(worker_id: str, queues: list[str]) -> None:
+    """Record that a worker is alive, in the caller's transaction."""
+    global _steady_since, _last_heartbeat
     try:
-        model.Session.connection().execute(
-            sa.text("""
-                INSERT INTO archiver_worker (worker_id, hostname, pid, queues) VALUES (:id, :hostname, :pid, :queues)
-                ON CONFLICT (worker_id) DO UPDATE SET seen_at = now()
-            """),
-            {
-                "id": worker_id,
-                "hostname": socket.gethostname(),
-                "pid": os.getpid(),
-                "queues": ",".join(queues),
-            },
-        )
-        model.Session.commit()
+        sql.run(_HEARTBEAT, id=worker_id, hostname=socket.gethostname(), pid=os.getpid(), queues=",".join(queues))
     except sa.exc.SQLAlchemyError:
         _steady_since = None
         raise
-    _steady_since = _steady_since or time.monotonic()
+    now = time.monotonic()
+    if _steady_since is None or now - _last_heartbeat > config.worker_dead_seconds() / 2:
+        _steady_since = now
+    _last_heartbeat = now
 
 
 def _may_judge() -> bool:
-    """Whether the silence of others means something: when the database was away, all were silent."""
+    """Whether the silence of other workers means anything: while the database is away, all are silent."""
     return _steady_since is not None and time.monotonic() - _steady_since > config.worker_dead_seconds()
 
 
-def say_goodbye(worker_id: str) -> None:
-    """Take a worker off the list and return what it still holds."""
-    connection = model.Session.connection()
-    connection.execute(sa.text(_RELEASE.format(condition="leased_by = :id")), {"id": worker_id, "died": 0})
-    connection.execute(sa.text("DELETE FROM archiver_worker WHERE worker_id = :id"), {"id": worker_id})
-    model.Session.commit()
-
-
-def return_forgotten(worker_id: str) -> int:
-    """Give back what this worker took and no longer has in hand: it lost the database before it could write.
-
-    :returns: how many requests
-    """
-    connection = model.Session.connection()
-    held = connection.execute(
-        sa.text("""
-            SELECT lease_token FROM archiver_request WHERE lease_token IS NOT NULL AND leased_by = :id
-            UNION SELECT lease_token FROM archiver_notice WHERE leased_by = :id
-        """),
-        {"id": worker_id},
-    )
-    # Read before we look at what is in hand: what is taken from here on is not in it.
-    forgotten = [token for token in held.scalars() if not leases.in_flight(token)]
-    returned = 0
-    if forgotten:
-        condition = "lease_token = ANY(:tokens)"
-        params = {"tokens": forgotten, "died": 0}
-        returned = connection.execute(sa.text(_RELEASE.format(condition=condition)), params).rowcount
-        connection.execute(
-            sa.text(f"UPDATE archiver_notice SET lease_token = NULL, leased_by = NULL WHERE {condition}"),  # noqa: S608 - a constant
-            {"tokens": forgotten},
-        )
-    model.Session.commit()
-    return int(returned)
-
-
-# What an edit has locked comes next time.
+# What another transaction has locked is released the next time.
 _RELEASE = (
-    claims.update_free(
-        "lease_token = NULL, leased_by = NULL, leased_until = NULL, sent_until = NULL, again = false, "
-        "deaths = deaths + :died",
+    sql.update_unlocked(
+        f"{sql.RELEASE_LEASE}, deaths = deaths + :died",
         "lease_token IS NOT NULL AND ({condition})",
     )
     + "RETURNING resource_id, deaths"
 )
+_RELEASE_WORKER = _RELEASE.format(condition="leased_by = :id")
+_RELEASE_TOKENS = _RELEASE.format(condition="lease_token = ANY(:tokens)")
+_RELEASE_GONE = _RELEASE.format(condition="leased_by = ANY(:gone)")
+_RELEASE_DEAD = _RELEASE.format(
+    condition=f"""
+        leased_until < now()
+        OR (leased_by <> '{DIRECT}' AND leased_until < now() + (:lease - :dead) * interval '1 second' AND NOT EXISTS (
+            SELECT 1 FROM archiver_worker w WHERE w.worker_id = leased_by AND {sql.WORKER_IS_ALIVE}))
+    """  # noqa: S608 - constants only
+)
 
-_DEAD = """
-    leased_until < now()
-    OR (leased_by <> 'direct' AND leased_until < now() + (:lease - :dead) * interval '1 second' AND NOT EXISTS (
-        SELECT 1 FROM archiver_worker w
-        WHERE w.worker_id = leased_by AND w.seen_at > now() - :dead * interval '1 second'))
+
+def deregister(worker_id: str) -> None:
+    """Delete a worker's row and release what it still holds, in the caller's transaction."""
+    sql.run(_RELEASE_WORKER, id=worker_id, died=0)
+    sql.run("DELETE FROM archiver_worker WHERE worker_id = :id", id=worker_id)
+
+
+_TOKENS = """
+    SELECT lease_token FROM archiver_request WHERE lease_token IS NOT NULL AND leased_by = :id
+    UNION SELECT lease_token FROM archiver_notice WHERE leased_by = :id
 """
 
 
-def take_from_the_dead() -> int:
-    """Make what dead workers held available again. What has killed too many is set aside by who claims it next.
+def release_forgotten_leases(worker_id: str) -> int:
+    """Release, in the caller's transaction, what this worker claimed and no longer has in flight: it lost the database
+    before it could write.
 
-    :returns: how many requests were taken back
+    :returns: how many requests
     """
-    connection = model.Session.connection()
-    taken = list(
-        connection.execute(
-            sa.text(_RELEASE.format(condition="leased_by = ANY(:gone)")),
-            {"died": 1, "gone": _gone_neighbours()},
-        )
+    # Read before the tokens in flight: what is claimed from here on is not in it.
+    tokens = sql.run(_TOKENS, id=worker_id).scalars().all()
+    forgotten = [token for token in tokens if not leases.in_flight(token)]
+    if not forgotten:
+        return 0
+    released = sql.run(_RELEASE_TOKENS, tokens=forgotten, died=0).rowcount
+    sql.run(
+        "UPDATE archiver_notice SET lease_token = NULL, leased_by = NULL WHERE lease_token = ANY(:tokens)",
+        tokens=forgotten,
     )
+    return int(released)
+
+
+def release_leases_of_the_dead() -> int:
+    """Release what dead workers hold, in the caller's transaction. A request that has killed too many workers is set
+    aside by the worker that claims it next.
+
+    :returns: how many requests
+    """
+    released = sql.run(_RELEASE_GONE, died=1, gone=_gone_neighbours()).all()
     if _may_judge():
-        params = {"died": 1, "dead": config.worker_dead_seconds(), "lease": config.lease_seconds()}
-        taken += connection.execute(sa.text(_RELEASE.format(condition=_DEAD)), params).all()
-    connection.execute(
-        sa.text("DELETE FROM archiver_worker WHERE seen_at < now() - interval '1 day'"),
-    )
-    model.Session.commit()
-    if taken:
-        log.warning("%s requests were taken from workers that died", len(taken))
-    return len(taken)
+        dead, lease = config.worker_dead_seconds(), config.lease_seconds()
+        released += sql.run(_RELEASE_DEAD, died=1, dead=dead, lease=lease).all()
+    sql.run("DELETE FROM archiver_worker WHERE seen_at < now() - interval '1 day'")
+    if released:
+        log.warning("%s requests of workers that died are released", len(released))
+    return len(released)
+
+
+_SILENT_NEIGHBOURS = """
+    SELECT worker_id, pid FROM archiver_worker
+    WHERE hostname = :here AND seen_at < now() - :dead / 3.0 * interval '1 second'
+"""
 
 
 def _gone_neighbours() -> list[str]:
-    """Workers of this machine whose process is gone: they need not be waited for as long as silent ones elsewhere.
+    """Workers of this machine whose process is gone: their leases are released earlier than those of silent workers
+    elsewhere.
 
-    They must have missed a sign of life too, since two containers may share a name and not see each other's processes.
+    They must have missed a heartbeat too: two containers may share a host name and not see each other's processes.
     """
-    silent = model.Session.connection().execute(
-        sa.text("""
-            SELECT worker_id, pid FROM archiver_worker
-            WHERE hostname = :here AND seen_at < now() - :dead / 3.0 * interval '1 second'
-        """),
-        {"here": socket.gethostname(), "dead": config.worker_dead_seconds()},
-    )
+    silent = sql.run(_SILENT_NEIGHBOURS, here=socket.gethostname(), dead=config.worker_dead_seconds())
     gone = [worker_id for worker_id, pid in silent if not _runs(pid)]
     if gone:
-        model.Session.connection().execute(
-            sa.text("DELETE FROM archiver_worker WHERE worker_id = ANY(:gone)"), {"gone": gone}
-        )
+        sql.run("DELETE FROM archiver_worker WHERE worker_id = ANY(:gone)", gone=gone)
     return gone
 
 
@@ -161,10 +145,20 @@ def _runs(pid: int) -> bool:
     return True
 
 
-def find_lost_messages() -> int:
-    """Send again what the broker has lost: the table says there are messages, and the queue is empty.
+_UNSEND_LOST = sql.update_unlocked(
+    "sent_until = NULL",
+    """
+        queue = ANY(:empty) AND lease_token IS NULL AND sent_until > now()
+        AND sent_until < now() + (:sent - 10) * interval '1 second'
+    """,
+)
 
-    A message that a worker has taken and not yet started is sent twice by this, which does no harm.
+
+def forget_lost_messages() -> int:
+    """Have messages sent again that the broker has lost: by the table they were sent, and the queue is empty.
+
+    Runs in the caller's transaction. A message that a worker has received and not yet claimed is sent twice by this,
+    which does no harm.
 
     :returns: how many messages were lost
     :raises BrokerError: when the broker does not answer
@@ -172,42 +166,31 @@ def find_lost_messages() -> int:
     empty = broker.on_kept_connection(
         lambda connection: [queue for queue in Queue if broker.queue_length(connection, queue) == 0]
     )
-    statement = sa.text(
-        claims.update_free(
-            "sent_until = NULL",
-            """
-        queue = ANY(:empty) AND lease_token IS NULL AND sent_until > now()
-        AND sent_until < now() + (:sent - 10) * interval '1 second'""",
-        )
-    )
-    lost = model.Session.connection().execute(statement, {"empty": empty, "sent": dispatch.SENT_SECONDS}).rowcount
-    model.Session.commit()
+    lost = sql.run(_UNSEND_LOST, empty=empty, sent=dispatch.SENT_SECONDS).rowcount
     if lost:
         log.info("%s messages were lost by the broker and are sent again", lost)
     return int(lost)
 
 
-def forget_old_checks() -> None:
-    """Remove history that is too old."""
-    model.Session.connection().execute(
-        sa.text("DELETE FROM archival_check WHERE checked_at < timezone('utc', now()) - :days * interval '1 day'"),
-        {"days": config.history_days()},
+def delete_old_checks() -> None:
+    """Delete history older than ``history_days``, in the caller's transaction."""
+    sql.run(
+        "DELETE FROM archival_check WHERE checked_at < timezone('utc', now()) - :days * interval '1 day'",
+        days=config.history_days(),
     )
-    model.Session.commit()
 
 
 def sweep() -> None:
-    """Remove temporary files of dead workers."""
+    """Delete temporary files of dead workers."""
     archive_dir = config.archive_dir()
     if archive_dir is None:
         return
     dead = config.worker_dead_seconds()
-    alive = model.Session.connection().execute(
-        sa.text("SELECT worker_id FROM archiver_worker WHERE seen_at > now() - :dead * interval '1 second'"),
-        {"dead": dead},
-    )
-    live = set(alive.scalars())
-    model.Session.commit()
-    store.sweep(archive_dir, dead, live | {DIRECT})
-    # Processes that are no workers do not tell whether they live.
-    store.sweep(archive_dir, DIRECT_SECONDS, live)
+    # Its own transaction: to walk through the folders may take long.
+    with sql.transaction():
+        statement = f"SELECT worker_id FROM archiver_worker w WHERE {sql.WORKER_IS_ALIVE}"  # noqa: S608 - a constant
+        # This process is alive, whatever became of its heartbeat.
+        alive = {leases.worker_id(), *sql.run(statement, dead=dead).scalars()}
+    store.sweep(archive_dir, dead, alive | {DIRECT})
+    # Processes that are no workers send no heartbeat.
+    store.sweep(archive_dir, DIRECT_SECONDS, alive)

@@ -1,5 +1,6 @@
-"""kombu's transport for Redis, thriftier: kombu (5.7) makes a new client object for each message that it takes and for
-each that it acknowledges, which costs more than the command. A client hands out connections of a pool, so one does."""
+"""kombu's transport for Redis with one client a channel: kombu (5.7) makes a new client object for each message that it
+takes and for each that it acknowledges, which costs more than the command. A client hands out connections of a pool, so
+one is enough."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from kombu.transport import redis
 
 
 class Channel(redis.Channel):
-    """Keeps the client that it gives commands by; those that wait for messages have their own, as ever."""
+    """Keeps the client of its commands. The clients that wait for messages are kombu's own, one each."""
 
     _kept: Any = None
 

@@ -1,6 +1,6 @@
-"""The regular round: looks at the schedule and puts requests, without any cron, and knows when it was last done.
+"""The regular round: puts requests by the schedule, without any cron, and records when a round began and ended.
 
-A round begins when something is put on the empty queue ``bulk``, by the schedule or by a command, and is finished
+A round begins when a request is put on the empty queue ``bulk``, by the schedule or by a command, and is finished
 when that queue is empty again.
 """
 
@@ -15,13 +15,13 @@ import sqlalchemy as sa
 from ckan import model
 
 from ckanext.archiver import config
-from ckanext.archiver.queue import enqueue
+from ckanext.archiver.queue import enqueue, sql
 from ckanext.archiver.queue.types import Queue, Reason
 
 log = logging.getLogger(__name__)
 
 DUE_AT_ONCE = 10_000
-"""Links that one look at the schedule puts on the queue."""
+"""Links that one reading of the schedule puts on the queue."""
 
 BATCH = 20_000
 """Resources for which one transaction puts requests: an edit of a resource waits for the transaction that puts it."""
@@ -35,8 +35,8 @@ _DUE = """
         ORDER BY a.next_check_at LIMIT :due_at_once)
 """
 
-# Resources that were there before the extension was, or that came while edits put no requests; and links of the
-# releases before 3.0, which had no schedule.
+# Resources older than the extension, or created while edits put no requests; and links of the releases before 3.0,
+# which had no schedule.
 _NEVER_PLANNED = """
     p.state = 'active' AND a.next_check_at IS NULL
     AND NOT EXISTS (SELECT 1 FROM archiver_request q WHERE q.resource_id = r.id)
@@ -44,18 +44,18 @@ _NEVER_PLANNED = """
 
 
 class Selection:
-    """Resources that a condition selects, however many, and putting requests for them with flat memory.
+    """Resources that a condition selects, however many, and putting requests for them in flat memory.
 
-    What is selected is read once, into a temporary table, which keeps nobody from anything; the requests are put in
-    set-based statements of ``BATCH`` resources, each its own commit. ::
+    The selection is read once, into a temporary table, which locks nothing; the requests are put in set-based
+    statements of ``BATCH`` resources, each in its own transaction. ::
 
-        with Selection("a.resource_id IS NULL", {}) as wanted:
-            print(wanted.count)
-            for put in wanted.put(Queue.BULK, Reason.COMMAND):
+        with Selection("a.resource_id IS NULL", {}) as selection:
+            print(selection.count)
+            for put in selection.put(Queue.BULK, Reason.COMMAND):
                 ...
 
     :param where: see :func:`enqueue.selection_sql`
-    :param limit: how many resources at most: those that were looked at longest ago
+    :param limit: how many resources at most: those checked longest ago
     :ivar count: how many resources
     """
 
@@ -64,7 +64,7 @@ class Selection:
         self.count = 0
 
     def __enter__(self) -> Selection:
-        # A connection of our own, since the table belongs to it.
+        # A connection of its own, since the table belongs to it.
         self._connection = model.meta.engine.connect()
         try:
             with self._connection.begin():
@@ -78,12 +78,12 @@ class Selection:
         if failure is None:
             with self._connection.begin():
                 self._connection.execute(sa.text("DROP TABLE archiver_selection"))
-        # After a failure the connection may be gone; asking it for more would hide what happened to it.
+        # After a failure the connection may be gone; another statement would hide the error.
         self._connection.close()
 
     def _read(self) -> int:
         order = "ORDER BY a.checked_at NULLS FIRST, r.id LIMIT :limit"
-        # A connection comes from a pool: whoever had it before may have been interrupted.
+        # A connection comes from a pool: its last user may have been interrupted.
         self._connection.execute(sa.text("DROP TABLE IF EXISTS pg_temp.archiver_selection"))
         self._connection.execute(
             sa.text(f"""
@@ -113,9 +113,9 @@ class Selection:
             return int(found.scalar_one())
 
     def put(self, queue: str, reason: str) -> Iterator[int]:
-        """Put requests, batch by batch; each that was yielded is safe.
+        """Put requests, batch by batch; each batch that was yielded is committed.
 
-        :returns: how many were put or promoted, of each batch
+        :returns: of each batch, how many requests were put or promoted
         """
         source = "SELECT * FROM archiver_selection WHERE number > :start AND number <= :start + :batch"
         for start in range(0, self.count, BATCH):
@@ -125,64 +125,66 @@ class Selection:
                     _begin(self._connection)
             yield put
         if self.count > BATCH:
-            # The dispatcher's plans rest on this, and autovacuum may come a minute later.
+            # The dispatcher's plans rest on this, and autovacuum may run a minute later.
             with self._connection.begin():
                 self._connection.execute(sa.text("ANALYZE archiver_request"))
 
 
 def put_due() -> int:
-    """Put requests for what the schedule says is due.
+    """Put requests for the links that are due by the schedule, in the caller's transaction.
 
-    What a command or an edit has requested already is not requested twice, and every look at a link, whoever wanted
-    it, moves its next regular one: so lines in a crontab do not double the work.
+    What a command or an edit has requested already is not requested twice, and every check of a link, whatever its
+    reason, moves the next regular one: so lines in a crontab do not double the work.
 
     :returns: how many
     """
-    if config.recheck() == "off" or not my_turn("due", 60):
+    if config.recheck() == "off" or not is_my_turn("due", 60):
         return 0
     put = enqueue.put_selection(_DUE, {"due_at_once": DUE_AT_ONCE}, Queue.BULK, Reason.ROUND)
     if put:
         _begin(model.Session.connection())
-    model.Session.commit()
     return put
 
 
 def put_never_planned() -> int:
-    """Put requests for resources that nobody looked at and that are in no schedule.
+    """Put requests for resources that are in no schedule, in transactions of its own.
 
     :returns: how many
     """
-    if config.recheck() == "off" or not my_turn("never-planned", 3600):
+    if config.recheck() == "off":
         return 0
-    with Selection(_NEVER_PLANNED, {}) as wanted:
-        count = sum(wanted.put(Queue.BULK, Reason.ROUND))
+    # Committed at once: the other workers must not wait for the end of this.
+    with sql.transaction():
+        turn = is_my_turn("never-planned", 3600)
+    if not turn:
+        return 0
+    with Selection(_NEVER_PLANNED, {}) as selection:
+        count = sum(selection.put(Queue.BULK, Reason.ROUND))
     if count:
         log.info("%s resources were not in the schedule; they are requested now", count)
     return count
 
 
-def my_turn(job: str, seconds: float) -> bool:
-    """Whether this worker does a job now that one of all workers does every so often; the others do not, then.
+_TAKE_TURN = """
+    INSERT INTO archiver_state AS s (key, value) VALUES (:key, '{}')
+    ON CONFLICT (key) DO UPDATE SET updated_at = now()
+    WHERE s.updated_at <= now() - :seconds * interval '1 second'
+"""
+
+
+def is_my_turn(chore: str, seconds: float) -> bool:
+    """Whether this worker does a chore now that one of all workers does every so often, in the caller's transaction.
 
     :param seconds: how often
     """
-    done = model.Session.connection().execute(
-        sa.text("""
-            INSERT INTO archiver_state AS s (key, value) VALUES (:key, '{}')
-            ON CONFLICT (key) DO UPDATE SET updated_at = now()
-            WHERE s.updated_at <= now() - :seconds * interval '1 second'
-        """),
-        {"key": f"turn:{job}", "seconds": seconds},
-    )
-    model.Session.commit()
-    return bool(done.rowcount)
+    return bool(sql.run(_TAKE_TURN, key=f"turn:{chore}", seconds=seconds).rowcount)
 
 
 # -- bookkeeping -------------------------------------------------------------------------------------------
 
 
 def _begin(connection: Any) -> None:
-    """Note that a round is going on, in the caller's transaction."""
+    """Record that a round has begun, in the caller's transaction, unless one is going on."""
     connection.execute(
         sa.text("""
             INSERT INTO archiver_state AS s (key, value)
@@ -194,27 +196,23 @@ def _begin(connection: Any) -> None:
     )
 
 
-def note_end() -> bool:
-    """Note that the round is finished, when there is nothing left of it.
+_FINISH = """
+    UPDATE archiver_state s SET updated_at = now(), value = jsonb_build_object('last', jsonb_build_object(
+        'started_at', s.value->'started_at', 'finished_at', now(),
+        'checks', (SELECT count(*) FROM archival_check
+                   WHERE checked_at >= timezone('utc', CAST(s.value->>'started_at' AS timestamptz)))))
+    WHERE s.key = 'round' AND s.value ? 'started_at'
+      AND NOT EXISTS (SELECT 1 FROM archiver_request WHERE queue = 'bulk')
+    RETURNING s.value->'last'
+"""
+
+
+def note_finished() -> bool:
+    """Record, in the caller's transaction, that the round is finished, where no request of it is left.
 
     :returns: whether it was finished now
     """
-    ended = (
-        model.Session.connection()
-        .execute(
-            sa.text("""
-            UPDATE archiver_state s SET updated_at = now(), value = jsonb_build_object('last', jsonb_build_object(
-                'started_at', s.value->'started_at', 'finished_at', now(),
-                'checks', (SELECT count(*) FROM archival_check
-                           WHERE checked_at >= timezone('utc', CAST(s.value->>'started_at' AS timestamptz)))))
-            WHERE s.key = 'round' AND s.value ? 'started_at'
-              AND NOT EXISTS (SELECT 1 FROM archiver_request WHERE queue = 'bulk')
-            RETURNING s.value->'last'
-        """)
-        )
-        .scalar()
-    )
-    model.Session.commit()
+    ended = sql.run(_FINISH).scalar()
     if ended is not None:
         ended = json.loads(ended) if isinstance(ended, str) else ended
         log.info("The round that began at %s is finished: %s checks", ended["started_at"], ended["checks"])
@@ -224,6 +222,6 @@ def note_end() -> bool:
 def bookkeeping() -> Mapping[str, Any]:
     """``started_at`` of the round that is going on, if any, and ``last`` with ``started_at``, ``finished_at`` and
     ``checks`` of the last finished one, if any. Times are ISO 8601."""
-    value = model.Session.connection().execute(sa.text("SELECT value FROM archiver_state WHERE key = 'round'")).scalar()
-    found = json.loads(value) if isinstance(value, str) else value or {}
-    return {key: one for key, one in found.items() if one is not None}
+    value = sql.run("SELECT value FROM archiver_state WHERE key = 'round'").scalar()
+    entries = json.loads(value) if isinstance(value, str) else value or {}
+    return {key: entry for key, entry in entries.items() if entry is not None}

@@ -1,18 +1,18 @@
-"""The names of queues and of reasons, as the tables, the broker and other extensions have them."""
+"""The names of queues and of reasons: in the tables, at the broker, and for other extensions."""
 
 from __future__ import annotations
 
 from enum import Enum
 
 DIRECT = "direct"
-"""Stands for a process that is not a worker and sends no heartbeat: a command, or other code that calls the tasks."""
+"""In the place of a worker's id: a process that sends no heartbeat, such as a command or code that calls the tasks."""
 
 
 class Queue(str, Enum):
     """The Celery queues, which are also the values of ``archiver_request.queue``."""
 
     PRIORITY = "priority"
-    """A person is waiting: a resource was created or edited, or a command named it."""
+    """A person waits for the result: a resource was created or edited, or a command named it."""
     BULK = "bulk"
     """The regular round over everything."""
 

@@ -1,13 +1,14 @@
-"""The threads in every worker that keep things going: they tell that the worker is alive, dispatch, schedule the
-round, sweep. All workers run them; advisory locks in the database let one dispatch at a time.
+"""The background threads of every worker: heartbeat, dispatcher, schedule, recovery. All workers run them; advisory
+locks in the database let one dispatch at a time.
 
-They are threads of their own and not Celery timers, because a tick waits for the database and must never keep the
-loop that reads the broker from reading. There are three, because a slow one must not keep the others: a worker that
-could not tell that it lives would lose all it holds, and delivering notices or indexing may take any time.
+They are threads and not Celery timers, because a tick waits for the database and must never stop the loop that reads
+the broker. There are several, because a slow chore must not delay the others: a worker without a heartbeat loses all
+its leases, and delivering notices or indexing may take any time.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -20,8 +21,8 @@ from ckan import model
 
 from ckanext.archiver import config, indexing
 from ckanext.archiver.errors import BrokerError
-from ckanext.archiver.queue import broker, dispatch, leases, notices, recovery, rounds
-from ckanext.archiver.worker import consumer
+from ckanext.archiver.queue import broker, dispatch, leases, notices, recovery, rounds, sql
+from ckanext.archiver.worker import database
 
 log = logging.getLogger(__name__)
 
@@ -29,51 +30,63 @@ TICK_SECONDS = 0.2
 
 
 class Load:
-    """How much of a processor this process uses."""
+    """The share of a processor that this process uses."""
 
     def __init__(self) -> None:
         self.used, self.at = time.process_time(), time.monotonic()
 
     def share(self) -> float:
-        """Of the time since it was asked last, 1 at most."""
+        """Since the last call; 1 at most."""
         used, at = time.process_time(), time.monotonic()
         share = (used - self.used) / max(at - self.at, 0.001)
         self.used, self.at = used, at
         return min(share, 1.0)
 
 
-class Job:
-    """Something done every so often. A failure is told once a minute, with growing pauses between the tries.
+class Chore:
+    """Work that is done every so often. A failure is logged once a minute; the pauses between the tries grow.
 
-    :param longest: seconds between two tries, at most
-    :param rest: how many times longer it rests than it used the processor, while this process archives and keeps one
-        busy; in the same measure less where it does not
+    :param work: runs in a transaction of this chore
+    :param own_transactions: ``work`` opens its transactions itself
+    :param max_pause: most seconds between two tries
+    :param rest: how many times the processor time of ``work`` it rests, while this process archives and keeps a
+        processor busy; less in proportion where it does not
     """
 
     def __init__(
-        self, name: str, seconds: float, work: Callable[[], Any], *, longest: float = 30, rest: float = 0
+        self,
+        name: str,
+        seconds: float,
+        work: Callable[[], Any],
+        *,
+        own_transactions: bool = False,
+        max_pause: float = 30,
+        rest: float = 0,
     ) -> None:
-        self.name, self.seconds, self.work, self.longest, self.rest = name, seconds, work, longest, rest
+        self.name, self.seconds, self.work, self.max_pause, self.rest = name, seconds, work, max_pause, rest
+        self.own_transactions = own_transactions
         self.due = 0.0
         self.failures = 0
-        self.told = float("-inf")
+        self.logged_at = float("-inf")
         self.load = Load()
 
     def run(self) -> Any:
-        """Do it, if it is time."""
+        """Do the work, if it is due."""
         now = time.monotonic()
         if now < self.due:
             return None
         self.due = now + self.seconds
         used = time.thread_time()
+        database.use_background_connection()
         try:
-            done = self.work()
+            with contextlib.nullcontext() if self.own_transactions else sql.transaction():
+                result = self.work()
         except (sa.exc.SQLAlchemyError, BrokerError, OSError) as e:
             self._failed(e)
             return None
         except Exception:
             self._failed(None)
-            log.exception("A defect in %s", self.name)
+            log.exception("A defect in: %s", self.name)
             return None
         finally:
             model.Session.remove()
@@ -83,66 +96,66 @@ class Job:
         if self.failures:
             log.warning("%s works again", self.name)
         self.failures = 0
-        return done
+        return result
 
     def _failed(self, error: Exception | None) -> None:
         self.failures += 1
-        self.due = time.monotonic() + min(2.0**self.failures, self.longest)
-        if error is not None and time.monotonic() - self.told > 60:
-            self.told = time.monotonic()
+        self.due = time.monotonic() + min(2.0**self.failures, self.max_pause)
+        if error is not None and time.monotonic() - self.logged_at > 60:
+            self.logged_at = time.monotonic()
             log.warning("%s does not work, trying again: %s", self.name, str(error).splitlines()[0])
 
 
-class Jobs(threading.Thread):
-    """Runs some jobs, one after the other, until it is told to end.
+class BackgroundThread(threading.Thread):
+    """Does its chores one after the other, until it is to end.
 
-    :ivar at_work: held while a job runs
+    :ivar at_work: held while a chore runs
     """
 
-    def __init__(self, name: str, pause: float, jobs: list[Job]) -> None:
+    def __init__(self, name: str, pause: float, chores: list[Chore]) -> None:
         super().__init__(name=f"archiver-{name}", daemon=True)
         self.pause = pause
-        self.jobs = jobs
+        self.chores = chores
         self.at_work = threading.Lock()
         self.ended = threading.Event()
 
     def run(self) -> None:
         while not self.ended.wait(self.pause):
-            for job in self.jobs:
+            for chore in self.chores:
                 with self.at_work:
-                    job.run()
+                    chore.run()
 
 
-def keep_quiet_while_forking(threads: list[Jobs]) -> None:
-    """Have this process fork only between two jobs: a child would have the connection that a job is using.
+def fork_between_chores(threads: list[BackgroundThread]) -> None:
+    """Let this process fork only between two chores: a child would inherit the connection that a chore is using.
 
-    Where a job takes long, the fork waits for some seconds and then goes on, as it would have.
+    Where a chore takes long, the fork waits for some seconds and then goes ahead.
     """
     held: list[threading.Lock] = []
 
-    def wait() -> None:
+    def before() -> None:
         held.extend(thread.at_work for thread in threads if thread.at_work.acquire(timeout=5))
 
-    def go_on() -> None:
+    def after() -> None:
         while held:
             held.pop().release()
 
-    os.register_at_fork(before=wait, after_in_parent=go_on, after_in_child=threads.clear)
+    os.register_at_fork(before=before, after_in_parent=after, after_in_child=threads.clear)
 
 
-def alive(queues: list[str]) -> Jobs:
-    """What every process that archives needs, pool processes too: a sign of life, and a look at what it forgot."""
-    return Jobs(
-        "alive",
+def heartbeat(queues: list[str]) -> BackgroundThread:
+    """What every process that archives needs, pool processes too: a heartbeat, and the release of forgotten leases."""
+    return BackgroundThread(
+        "heartbeat",
         0.2,
         [
-            Job(
-                "The sign of life",
+            Chore(
+                "Heartbeat",
                 config.worker_dead_seconds() / 6,
-                lambda: recovery.show_alive(leases.worker_id(), queues),
-                longest=1,
+                lambda: recovery.record_heartbeat(leases.worker_id(), queues),
+                max_pause=1,
             ),
-            Job("Looking for forgotten leases", 2, lambda: recovery.return_forgotten(leases.worker_id())),
+            Chore("Releasing forgotten leases", 2, lambda: recovery.release_forgotten_leases(leases.worker_id())),
         ],
     )
 
@@ -150,101 +163,108 @@ def alive(queues: list[str]) -> Jobs:
 STALLED_SECONDS = 20
 
 
-class Stall:
-    """Notices that messages wait, that this worker has nothing to do, and that none reaches it all the same.
+class StallWatch:
+    """Notices that messages wait, that this worker has nothing to do, and that it receives none all the same.
 
-    After some troubles of the broker kombu believes that messages are under way which it has lost, and takes no more
-    (seen with kombu 5.6). Then only a new worker helps.
+    After some failures of the broker kombu counts messages as delivered that were lost, and takes no more (seen with
+    kombu 5.6). Only a new worker process helps then.
 
-    :param begin_anew: does not return
+    :param restart: does not return
     """
 
-    def __init__(self, queues: list[str], begin_anew: Callable[[], None]) -> None:
-        self.queues, self.begin_anew = queues, begin_anew
+    def __init__(self, queues: list[str], restart: Callable[[], None]) -> None:
+        self.queues, self.restart = queues, restart
         self.since = 0.0
-        self.came = -1
+        self.received = -1
 
-    def look(self) -> None:
-        """Look once, every few seconds.
+    def check(self) -> None:
+        """Check once, every few seconds.
 
         :raises BrokerError: when the broker does not answer
         """
-        if not self._nothing_comes():
+        if not self._is_stalled():
             self.since = time.monotonic()
         elif time.monotonic() - self.since > STALLED_SECONDS:
-            log.error("Messages wait and none has come for %s s", STALLED_SECONDS)
-            self.begin_anew()
+            log.error("Messages wait, and this worker has received none for %s s", STALLED_SECONDS)
+            self.restart()
 
-    def _nothing_comes(self) -> bool:
-        came, self.came = self.came, consumer.taken_up()
-        if came != self.came or leases.busy():
+    def _is_stalled(self) -> bool:
+        process = leases.current()
+        before, self.received = self.received, process.messages_received
+        if before != self.received or process.is_busy:
             return False
         # A worker without its database takes messages and waits.
-        model.Session.connection().execute(sa.text("SELECT 1"))
+        sql.run("SELECT 1")
         return broker.on_kept_connection(
             lambda connection: any(broker.queue_length(connection, queue) for queue in self.queues)
         )
 
 
-class Dispatcher:
-    """See the module's text.
+class BackgroundThreads:
+    """The threads of a worker: see the module's text.
 
-    :param queues: the queues this worker reads
-    :param begin_anew: what to do when no messages come any more; None for a worker that cannot tell
+    :param queues: the queues that this worker reads
+    :param restart: replaces a worker that receives no messages; None for one that cannot tell
     """
 
-    def __init__(self, queues: list[str], begin_anew: Callable[[], None] | None = None) -> None:
+    def __init__(self, queues: list[str], restart: Callable[[], None] | None = None) -> None:
         config.remember()
-        a_while = min(10.0, config.worker_dead_seconds() / 3)
-        self.threads = [
-            alive(queues),
-            Jobs(
-                "dispatcher",
-                TICK_SECONDS,
-                [
-                    Job("Dispatching", TICK_SECONDS, dispatch.tick, longest=4),
-                    Job("Looking for forgotten hosts", 60, dispatch.find_lost_hosts),
-                    Job("Looking for lost messages", 10, recovery.find_lost_messages),
-                ],
-            ),
-            Jobs(
-                "housekeeper",
-                0.5,
-                [
-                    Job("Looking for dead workers", a_while, recovery.take_from_the_dead),
-                    Job("Delivering left notices", a_while, notices.deliver_left),
-                    Job("Refreshing the index", 2, indexing.refresh_left, rest=99),
-                    Job("Sweeping", a_while, recovery.sweep),
-                    Job("The regular round", 20, rounds.put_due),
-                    Job("Looking for links in no schedule", 60, rounds.put_never_planned),
-                    Job("Looking for the end of the round", 5, rounds.note_end),
-                    Job("Forgetting old checks", 600, recovery.forget_old_checks),
-                ],
-            ),
-        ]
-        if begin_anew is not None:
-            stall = Stall(queues, begin_anew)
-            self.threads.append(Jobs("watch", 1, [Job("Looking whether messages come", 5, stall.look, longest=5)]))
+        self.threads = [heartbeat(queues), _dispatcher(), _housekeeper()]
+        if restart is not None:
+            watch = StallWatch(queues, restart)
+            self.threads.append(BackgroundThread("watch", 1, [Chore("Stall watch", 5, watch.check, max_pause=5)]))
 
     def start(self) -> None:
         for thread in self.threads:
             thread.start()
 
     def stop(self) -> None:
-        """End the threads and say good-bye."""
+        """End the threads and deregister this worker."""
         stop(self.threads)
 
 
-def stop(threads: list[Jobs]) -> None:
-    """End the threads, and take this worker off the list."""
+def _dispatcher() -> BackgroundThread:
+    return BackgroundThread(
+        "dispatcher",
+        TICK_SECONDS,
+        [
+            Chore("Dispatching", TICK_SECONDS, dispatch.tick, own_transactions=True, max_pause=4),
+            Chore("Waking forgotten hosts", 60, dispatch.wake_forgotten_hosts),
+            Chore("Finding lost messages", 10, recovery.forget_lost_messages),
+        ],
+    )
+
+
+def _housekeeper() -> BackgroundThread:
+    often = min(10.0, config.worker_dead_seconds() / 3)
+    return BackgroundThread(
+        "housekeeper",
+        0.5,
+        [
+            Chore("Releasing leases of dead workers", often, recovery.release_leases_of_the_dead),
+            Chore("Delivering abandoned notices", often, notices.deliver_abandoned, own_transactions=True),
+            Chore("Refreshing the index", 2, indexing.refresh_left, own_transactions=True, rest=99),
+            Chore("Sweeping temporary files", often, recovery.sweep, own_transactions=True),
+            Chore("Scheduling the round", 20, rounds.put_due),
+            Chore("Scheduling unscheduled links", 60, rounds.put_never_planned, own_transactions=True),
+            Chore("Finishing the round", 5, rounds.note_finished),
+            Chore("Deleting old checks", 600, recovery.delete_old_checks),
+        ],
+    )
+
+
+def stop(threads: list[BackgroundThread]) -> None:
+    """End the threads, release this worker's leases and delete its row."""
     for thread in threads:
         thread.ended.set()
     for thread in threads:
         thread.join(timeout=3)
+    database.use_background_connection()
     try:
-        recovery.say_goodbye(leases.worker_id())
+        with sql.transaction():
+            recovery.deregister(leases.worker_id())
     except sa.exc.SQLAlchemyError as e:
-        # Then the others find out by our silence.
-        log.warning("Could not sign off: %s", str(e).splitlines()[0])
+        # The other workers notice the missing heartbeat.
+        log.warning("Could not deregister this worker: %s", str(e).splitlines()[0])
     finally:
         model.Session.remove()

@@ -1,4 +1,4 @@
-"""What a worker does with a message."""
+"""Handles the messages that a worker receives."""
 
 from __future__ import annotations
 
@@ -13,78 +13,70 @@ from ckan import model
 from ckanext.archiver import archiving
 from ckanext.archiver.errors import DATABASE_AWAY
 from ckanext.archiver.queue import claims, enqueue, leases
+from ckanext.archiver.queue.sql import transaction
 from ckanext.archiver.queue.types import Queue, Reason
 
 log = logging.getLogger(__name__)
 
-LONGEST_PAUSE = 10
-"""Seconds between two tries to reach the database, at most."""
+MAX_PAUSE = 10
+"""Most seconds between two tries to reach the database."""
 
-TELL_SECONDS = 60
-_told = float("-inf")
-
-
-_taken_up = 0
-
-
-def taken_up() -> int:
-    """How many messages this process has taken up, about: two threads may count as one."""
-    return _taken_up
+LOG_SECONDS = 60
+_logged_at = float("-inf")
 
 
 def archive_resource(resource_id: str, queue: str) -> None:
-    """Archive one resource for which a message came."""
+    """Archive the resource of a message."""
     _archive(deque([resource_id]), queue)
 
 
 def archive_resources(resource_ids: list[str], queue: str) -> None:
-    """Archive resources that share a message, one after the other."""
+    """Archive the resources of a message, one after the other."""
     left = deque(resource_ids)
     try:
         _archive(left, queue)
     finally:
         if left:
-            # This worker stops, or one of them met a defect: the others need not wait for a minute. They do where the
+            # This worker stops, or the run of one met a defect: the others need not wait for a minute, unless the
             # database is away.
-            with contextlib.suppress(*DATABASE_AWAY):
-                claims.unsend(list(left))
+            with contextlib.suppress(*DATABASE_AWAY), transaction():
+                claims.unsend(left)
 
 
 def _archive(resource_ids: deque[str], queue: str) -> None:
-    global _taken_up
-    _taken_up += 1
+    leases.current().messages_received += 1
     _with_database(lambda: archiving.archive_resources(resource_ids, queue, worker_id=leases.worker_id()))
 
 
 def _with_database(work: Callable[[], object]) -> None:
-    """Do it, waiting for the database as long as that is away, or until this worker is to stop."""
+    """Do some work, waiting as long as the database is away, or until this worker is to stop."""
     pause = 0.5
     while not archiving.stopping(0):
         try:
             work()
         except DATABASE_AWAY as e:
-            _tell(e)
+            _log_away(e)
             model.Session.remove()
             archiving.stopping(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+            pause = min(2 * pause, MAX_PAUSE)
         else:
             return
 
 
-def _tell(error: Exception) -> None:
+def _log_away(error: Exception) -> None:
     """Once a minute for all threads."""
-    global _told
-    if time.monotonic() - _told > TELL_SECONDS:
-        _told = time.monotonic()
+    global _logged_at
+    if time.monotonic() - _logged_at > LOG_SECONDS:
+        _logged_at = time.monotonic()
         log.warning("The database is away, trying again: %s", str(error).splitlines()[0])
 
 
 def request_package(package_id: str, queue: str) -> None:
     """Put requests for all resources of a dataset; the dispatcher sends them."""
     if queue not in tuple(Queue):
-        # From another release, or by hand: no worker would read it.
+        # From another release, or sent by hand: no worker would read it.
         queue = Queue.BULK
-    put = enqueue.put_selection("p.id = :id OR p.name = :id", {"id": package_id}, queue, Reason.COMMAND)
-    model.Session.commit()
+    with transaction():
+        put = enqueue.put_selection("p.id = :id OR p.name = :id", {"id": package_id}, queue, Reason.COMMAND)
     if not put:
         log.info("Nothing to request for dataset %s", package_id)

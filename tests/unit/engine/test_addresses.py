@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from special_addresses import IPV4, IPV6, STRICTER
 
 from ckanext.archiver.engine import addresses, urls
 from ckanext.archiver.engine.addresses import AddressRefused, Guard, HostNotFound, ResolverFailed
+from special_addresses import IPV4, IPV6, STRICTER
 
 PUBLIC = "93.184.215.14"
 PUBLIC_2 = "8.8.4.4"

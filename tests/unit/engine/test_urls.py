@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from odd_urls import BAD, GOOD, JOINED, REDACTED
-from url_invariants import check
 
 from ckanext.archiver.engine import reasons, urls
 from ckanext.archiver.engine.bad_ports import BAD_PORTS
 from ckanext.archiver.engine.outcome import Cause
+from odd_urls import BAD, GOOD, JOINED, REDACTED
+from url_invariants import check
 
 FOUND = Path(__file__).with_name("found_urls.jsonl")
 """What bench/fuzz/urls.py found, one JSON string a line."""

@@ -2,11 +2,11 @@
 
 It differs from what `ckan generate migration` writes:
 
-* Our tables are told by the model, not by their name: ``archival`` does not start with ``archiver``.
-* Each migration has a transaction of its own, so that the short ones that lock ``archival`` do not keep it
+* Our tables are those of the model, not those with a prefix: ``archival`` does not start with ``archiver``.
+* Each migration runs in a transaction of its own, so that the short ones that lock ``archival`` do not keep it
   locked while the long one fills it.
-* The logging of the process that runs us is left alone.
-* One process at a time: where several containers start together, the others wait, and find nothing left to do.
+* The logging of the calling process is not reconfigured.
+* One process at a time: where several containers start together, the others wait and then find nothing to do.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ OURS = {table.name for table in model.TABLES}
 
 
 def include_object(object: Any, name: str | None, type_: str, reflected: bool, compare_to: Any) -> bool:
-    """Whether a comparison of the database with the model looks at something."""
+    """Whether a comparison of the database with the model considers an object."""
     table = object if type_ == "table" else getattr(object, "table", None)
     return table is None or table.name in OURS
 
 
 def run_migrations() -> None:
-    """Run what is wanted over a connection of our own."""
+    """Run the migrations on a connection of our own."""
     engine = engine_from_config(
         config.get_section(config.config_ini_section, {}), prefix="sqlalchemy.", poolclass=pool.NullPool
     )
-    # The lock has a connection of its own, for it has to last longer than each migration's transaction.
+    # The lock has a connection of its own, because it outlasts each migration's transaction.
     with engine.connect() as lock, engine.connect() as connection:
         lock.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": ONE_AT_A_TIME})
         context.configure(
@@ -52,5 +52,5 @@ def run_migrations() -> None:
 
 
 if context.is_offline_mode():
-    raise CommandError("These migrations look at the database, so they cannot be written out as SQL.")
+    raise CommandError("These migrations read the database, so they cannot be written out as SQL.")
 run_migrations()

@@ -1,12 +1,12 @@
-"""Create archival as releases 2.x made it
+"""Create the table archival as releases 2.x made it
 
 Revision ID: 67818770e95f
 Revises:
 Create Date: 2026-01-09 13:19:51
 
-The identifier is the one that late 2.x releases recorded, so a database that has it goes on with 002. Most
-databases of 2.x have the table without any record (``archiver init`` made it from the model): for them this
-does nothing.
+The revision is the one that late 2.x releases recorded, so a database that has it continues with 002. Most
+databases of 2.x have the table without any recorded revision (``archiver init`` made it from the model): for them
+this does nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make the table if there is none. Costs nothing."""
+    """Create the table if it is missing. Takes a moment."""
     op.execute(
         """
         CREATE TABLE IF NOT EXISTS archival (
@@ -50,5 +50,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Remove everything that is known of the links."""
+    """Drop the table, with everything that is known of the links."""
     op.execute("DROP TABLE archival")

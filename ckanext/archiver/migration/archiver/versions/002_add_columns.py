@@ -35,13 +35,13 @@ NEW = {
 
 
 def upgrade() -> None:
-    """Add what is missing; mark the rows of older releases in a column ``of_2x``, which 004 removes again.
+    """Add missing columns; mark the rows of older releases in a column ``of_2x``, which 004 drops.
 
-    The mark is what makes 003 convert each row once, whatever is interrupted and repeated, and keeps it away
-    from the rows of a table that 3.0 made. At 1,000,000 rows: under a second, in which nobody can read the
-    table; it goes into the index over the still empty next_check_at, for no row has to be written anew.
+    The mark makes 003 convert each row once, whatever is interrupted and repeated, and excludes the rows of a table
+    that 3.0 made. At 1,000,000 rows: under a second, in which the table cannot be read; most of it builds the index
+    over the still empty next_check_at, since no row is rewritten.
     """
-    # A 2.x release's own "archiver migrate" made these two as VARCHAR; the change of type rewrites nothing.
+    # The "archiver migrate" of a 2.x release made these two as VARCHAR; the change of type rewrites no row.
     for name in ("etag", "last_modified"):
         op.execute(f"ALTER TABLE archival ADD COLUMN IF NOT EXISTS {name} TEXT")
         op.execute(f"ALTER TABLE archival ALTER COLUMN {name} TYPE TEXT")
@@ -64,7 +64,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Remove the columns, and what 3.0 knows in them."""
+    """Drop the columns, with what 3.0 knows in them."""
     op.execute("DROP INDEX IF EXISTS archival_next_check_at_idx")
     for name in ("of_2x", *NEW):
         op.execute(f"ALTER TABLE archival DROP COLUMN IF EXISTS {name}")

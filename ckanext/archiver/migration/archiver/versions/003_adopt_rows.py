@@ -1,14 +1,13 @@
-"""Give the rows of 2.x what the rules of 3.0 need, and turn their times into UTC
+"""Fill the new columns of 2.x's rows, and convert their times to UTC
 
 Revision ID: archiver_003
 Revises: archiver_002
 Create Date: 2026-11-23 15:00:00
 
-Releases 2.x wrote their times with ``datetime.now()``: naive, in the zone of the machine that ran the worker.
-The zone of the machine (and the variable ``TZ``) that runs *this* is taken for the same; where they differ,
-run it with ``TZ=Europe/Berlin ckan db upgrade -p archiver``. In a portal that runs in UTC no time changes.
-The hour that happens twice in autumn is read as standard time. ``resource_timestamp`` came from CKAN, which
-has always written UTC.
+Releases 2.x wrote their times with ``datetime.now()``: naive, in the zone of the machine that ran the worker. The
+zone of the machine (or the variable ``TZ``) that runs this migration is assumed to be the same; where they differ, run
+it with ``TZ=Europe/Berlin ckan db upgrade -p archiver``. In a portal that runs in UTC no time changes. The hour that
+occurs twice in autumn is read as standard time. ``resource_timestamp`` came from CKAN, which has always written UTC.
 """
 
 from __future__ import annotations
@@ -23,17 +22,51 @@ branch_labels = None
 depends_on = None
 
 
+_ADOPT = """
+    UPDATE archival SET
+        of_2x = false,
+        source_url = (SELECT url FROM resource WHERE resource.id = archival.resource_id),
+        verdict = CASE was.is_broken WHEN true THEN 'broken' WHEN false THEN 'ok' ELSE 'not-sure' END,
+        cause = CASE status_id
+            WHEN 0 THEN 'ok' WHEN 1 THEN 'ok'
+            WHEN 10 THEN 'bad-url' WHEN 11 THEN 'unreachable' WHEN 12 THEN 'server-error'
+            WHEN 21 THEN 'too-large' WHEN 22 THEN 'own-fault' WHEN 23 THEN 'own-fault'
+        END,
+        is_broken = was.is_broken,
+        failure_count = CASE WHEN was.is_broken THEN GREATEST(failure_count, 1) ELSE 0 END,
+        first_failure = CASE WHEN was.is_broken THEN was.first_failure END,
+        failing_since = CASE WHEN was.is_broken THEN COALESCE(was.first_failure, was.updated) END,
+        broken_since = CASE WHEN was.is_broken THEN COALESCE(was.first_failure, was.updated) END,
+        created = was.created,
+        updated = was.updated,
+        checked_at = was.updated,
+        last_success = was.last_success,
+        cached_at = CASE WHEN cache_filepath <> '' THEN was.last_success END
+    FROM (
+        SELECT id,
+            COALESCE(is_broken, CASE WHEN status_id < 10 THEN false WHEN status_id < 20 THEN true END)
+                AS is_broken,
+            created AT TIME ZONE :zone AT TIME ZONE 'UTC' AS created,
+            updated AT TIME ZONE :zone AT TIME ZONE 'UTC' AS updated,
+            first_failure AT TIME ZONE :zone AT TIME ZONE 'UTC' AS first_failure,
+            last_success AT TIME ZONE :zone AT TIME ZONE 'UTC' AS last_success
+        FROM archival WHERE of_2x
+    ) AS was
+    WHERE was.id = archival.id
+"""
+
+
 def upgrade() -> None:
     """Fill the rows that 002 has marked. Stop the workers of the old release first.
 
-    At 1,000,000 rows: about half a minute, and about as much disk space again as the table has until the next
-    vacuum. Others may read meanwhile; writers wait, so that no row comes in with an old time behind our back.
+    At 1,000,000 rows: about half a minute, and about as much additional disk space as the table has, until the next
+    vacuum. The table can be read meanwhile; writers wait, so that no row with a local time is added during the
+    conversion.
 
-    * ``source_url`` is the resource's URL of now: what was last archived, as far as anybody knows. Without it
-      the next edit of a title would look like a new link.
-    * The verdict is the old release's, until the next check. It counted a file that was too large, and its
-      own errors, as failures too; those counts go, or the next trouble of such a link would make it broken at
-      once.
+    * ``source_url`` is the resource's current URL, as the best guess at what was last archived. Without it the next
+      edit of a title would count as a new link.
+    * The verdict is the old release's, until the next check. It counted files that were too large, and its own errors,
+      as failures; those counts are dropped, or the next failure of such a link would make it broken at once.
     """
     bind = op.get_bind()
     if not _has_mark(bind):
@@ -41,47 +74,11 @@ def upgrade() -> None:
     op.execute("LOCK TABLE archival IN SHARE ROW EXCLUSIVE MODE")
     if not bind.execute(sa.text("SELECT EXISTS (SELECT FROM archival WHERE of_2x)")).scalar():
         return
-    bind.execute(
-        sa.text(
-            """
-            UPDATE archival SET
-                of_2x = false,
-                source_url = (SELECT url FROM resource WHERE resource.id = archival.resource_id),
-                verdict = CASE was.is_broken WHEN true THEN 'broken' WHEN false THEN 'ok' ELSE 'not-sure' END,
-                cause = CASE status_id
-                    WHEN 0 THEN 'ok' WHEN 1 THEN 'ok'
-                    WHEN 10 THEN 'bad-url' WHEN 11 THEN 'unreachable' WHEN 12 THEN 'server-error'
-                    WHEN 21 THEN 'too-large' WHEN 22 THEN 'own-fault' WHEN 23 THEN 'own-fault'
-                END,
-                is_broken = was.is_broken,
-                failure_count = CASE WHEN was.is_broken THEN GREATEST(failure_count, 1) ELSE 0 END,
-                first_failure = CASE WHEN was.is_broken THEN was.first_failure END,
-                failing_since = CASE WHEN was.is_broken THEN COALESCE(was.first_failure, was.updated) END,
-                broken_since = CASE WHEN was.is_broken THEN COALESCE(was.first_failure, was.updated) END,
-                created = was.created,
-                updated = was.updated,
-                checked_at = was.updated,
-                last_success = was.last_success,
-                cached_at = CASE WHEN cache_filepath <> '' THEN was.last_success END
-            FROM (
-                SELECT id,
-                    COALESCE(is_broken, CASE WHEN status_id < 10 THEN false WHEN status_id < 20 THEN true END)
-                        AS is_broken,
-                    created AT TIME ZONE :zone AT TIME ZONE 'UTC' AS created,
-                    updated AT TIME ZONE :zone AT TIME ZONE 'UTC' AS updated,
-                    first_failure AT TIME ZONE :zone AT TIME ZONE 'UTC' AS first_failure,
-                    last_success AT TIME ZONE :zone AT TIME ZONE 'UTC' AS last_success
-                FROM archival WHERE of_2x
-            ) AS was
-            WHERE was.id = archival.id
-            """
-        ),
-        {"zone": _zone()},
-    )
+    bind.execute(sa.text(_ADOPT), {"zone": _zone()})
 
 
 def downgrade() -> None:
-    """Turn the times back into those of this machine's zone, and mark every row as 2.x's."""
+    """Convert the times back into this machine's zone, and mark every row as one of 2.x."""
     op.execute("ALTER TABLE archival ADD COLUMN IF NOT EXISTS of_2x BOOLEAN DEFAULT true")
     op.get_bind().execute(
         sa.text(
@@ -103,11 +100,11 @@ def _has_mark(bind: sa.engine.Connection) -> bool:
 
 
 def _zone() -> str:
-    """The name of this machine's time zone, as PostgreSQL knows it too.
+    """The IANA name of this machine's time zone, which PostgreSQL knows too.
 
-    :raises RuntimeError: when the machine does not tell
+    :raises RuntimeError: the machine has no zone configured
     """
     name = tzlocal.get_localzone_name()
     if not name:
-        raise RuntimeError("This machine does not tell its time zone. Say it, as in TZ=Europe/Berlin, and run again.")
+        raise RuntimeError("This machine has no time zone configured. Name it, as in TZ=Europe/Berlin, and run again.")
     return name

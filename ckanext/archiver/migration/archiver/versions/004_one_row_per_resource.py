@@ -16,10 +16,10 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Remove all but the newest row of each resource, and let the database see to it from now on.
+    """Remove all but the newest row of each resource, and add a unique constraint.
 
-    Two workers of 2.x that archived a new resource at the same time left two rows. At 1,000,000 rows: under
-    ten seconds in which others may read but not write, then milliseconds in which they may not read either.
+    Two workers of 2.x that archived a new resource at the same time left two rows. At 1,000,000 rows: under ten
+    seconds in which the table can be read but not written, then milliseconds in which it cannot be read either.
     """
     op.execute("LOCK TABLE archival IN SHARE ROW EXCLUSIVE MODE")
     op.execute(

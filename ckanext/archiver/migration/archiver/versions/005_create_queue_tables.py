@@ -96,7 +96,7 @@ INDEXES = {
 
 
 def upgrade() -> None:
-    """Make the tables that are missing. Locks nothing that is in use."""
+    """Create the missing tables. Locks no table that is in use."""
     for name, columns in TABLES.items():
         op.execute(f"CREATE TABLE IF NOT EXISTS {name} ({columns})")
     for name, what in INDEXES.items():
@@ -104,6 +104,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Remove the tables: open requests, the history of checks and what is known of the hosts."""
+    """Drop the tables: open requests, the history of checks and what is known of the hosts."""
     for name in reversed(TABLES):
         op.execute(f"DROP TABLE IF EXISTS {name}")

@@ -1,4 +1,4 @@
-"""Let a host say when the dispatcher is to look at it next
+"""Record when the dispatcher considers a host next
 
 Revision ID: archiver_006
 Revises: archiver_005
@@ -18,7 +18,7 @@ depends_on = None
 def upgrade() -> None:
     """Add three columns and their indexes. Takes a moment, whatever the size of the tables.
 
-    Hosts that have requests already are found by the workers within a minute.
+    The workers find hosts that already have requests within a minute.
     """
     op.execute("ALTER TABLE archiver_host ADD COLUMN IF NOT EXISTS bulk_at TIMESTAMPTZ")
     op.execute("ALTER TABLE archiver_host ADD COLUMN IF NOT EXISTS opened_at TIMESTAMPTZ")
@@ -33,7 +33,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Back to what 005 made."""
+    """Restore the columns and indexes of 005."""
     op.execute("DROP INDEX IF EXISTS archiver_request_sent_idx")
     op.execute("DROP INDEX IF EXISTS archiver_host_bulk_idx")
     op.execute(

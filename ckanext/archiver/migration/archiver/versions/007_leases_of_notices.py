@@ -1,4 +1,4 @@
-"""Let notices know who delivers them, and count our own faults apart from failed tries
+"""Give notices a lease, and count our own faults apart from failed tries
 
 Revision ID: archiver_007
 Revises: archiver_006
@@ -33,7 +33,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Remove them."""
+    """Drop them."""
     for name in INDEXES:
         op.execute(f"DROP INDEX IF EXISTS {name}")
     for table, columns in COLUMNS.items():

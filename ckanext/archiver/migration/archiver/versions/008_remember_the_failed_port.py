@@ -1,4 +1,4 @@
-"""Let a host remember which of its ports did not answer; when its breaker opened is not asked any more
+"""Record which port of a host did not answer; drop the time at which its breaker opened, which nothing reads
 
 Revision ID: archiver_008
 Revises: archiver_007
@@ -16,12 +16,12 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Change the columns."""
+    """Add one column, drop the other."""
     op.execute("ALTER TABLE archiver_host ADD COLUMN IF NOT EXISTS failed_port INTEGER")
     op.execute("ALTER TABLE archiver_host DROP COLUMN IF EXISTS opened_at")
 
 
 def downgrade() -> None:
-    """Change them back."""
+    """Restore the columns of 007."""
     op.execute("ALTER TABLE archiver_host DROP COLUMN IF EXISTS failed_port")
     op.execute("ALTER TABLE archiver_host ADD COLUMN IF NOT EXISTS opened_at TIMESTAMPTZ")

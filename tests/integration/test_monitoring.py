@@ -65,11 +65,11 @@ def test_the_end_of_the_round_follows_from_the_rate_and_the_largest_host() -> No
     assert monitoring.eta() == 1000, "one host alone takes so long, at its pace"
 
 
-def test_nobody_knows_the_end_while_nothing_moves() -> None:
+def test_the_end_is_unknown_while_nothing_moves() -> None:
     put("h.example", 10)
     assert monitoring.eta() is None
     run("INSERT INTO archiver_state (key, value) VALUES ('round', jsonb_build_object('started_at', now()))")
-    assert "nobody knows" in "\n".join(monitoring.lines(monitoring.collect()))
+    assert "time left unknown" in "\n".join(monitoring.lines(monitoring.collect()))
 
 
 def test_a_round_has_a_beginning_and_an_end() -> None:
@@ -78,11 +78,11 @@ def test_a_round_has_a_beginning_and_an_end() -> None:
     with rounds.Selection("true", {}) as wanted:
         assert sum(wanted.put("bulk", "command")) == 1
     began = monitoring.collect()["round"]["started_at"]
-    assert not rounds.note_end(), "something is left"
+    assert not rounds.note_finished(), "something is left"
     checks(5, 0)
     run("DELETE FROM archiver_request")
-    assert rounds.note_end()
-    assert not rounds.note_end()
+    assert rounds.note_finished()
+    assert not rounds.note_finished()
     found = monitoring.collect()["round"]
     assert "started_at" not in found
     assert found["last"]["started_at"] == began
@@ -110,7 +110,7 @@ def test_paused_hosts_and_why() -> None:
 
 
 def test_a_queue_without_a_worker_is_told_loudly() -> None:
-    recovery.show_alive("here:1:x", ["priority"])
+    recovery.record_heartbeat("here:1:x", ["priority"])
     found = monitoring.collect()
     assert found["queues_without_worker"] == ["bulk"]
     assert [line for line in monitoring.alarms(found) if "NO WORKER reads queue bulk" in line]
@@ -118,7 +118,7 @@ def test_a_queue_without_a_worker_is_told_loudly() -> None:
     assert monitoring.collect()["queues_without_worker"] == ["priority", "bulk"], "it has died"
 
 
-def test_held_verdicts_and_the_guard() -> None:
+def test_held_verdicts_and_the_outage() -> None:
     put("h.example", 4, held="'outage'")
     put("h.example", 1, held="'disk-full'")
     run(
@@ -128,6 +128,7 @@ def test_held_verdicts_and_the_guard() -> None:
     assert hosts.check_outage().is_outage
     found = monitoring.collect()
     assert found["held"]["count"] == 5
+    assert found["held"]["outage_suspected"] is found["held"]["guard"] is True, "the old name stays for a release"
     assert found["held"]["reasons"] == {"outage": 4, "disk-full": 1}
     assert any("VERDICTS ARE HELD: 25 of 25" in line for line in monitoring.alarms(found))
 
@@ -155,7 +156,7 @@ def test_an_archive_that_cannot_be_one(ckan_config: Any, tmp_path: Path, name: s
 
 
 def test_a_broker_that_does_not_answer(cli: Any, ckan_config: Any, free_port_url: str) -> None:
-    recovery.show_alive("here:1:x", ["priority", "bulk"])
+    recovery.record_heartbeat("here:1:x", ["priority", "bulk"])
     assert monitoring.collect()["broker"] == {"answers": True, "error": None}
     ckan_config["ckanext-archiver.broker_url"] = free_port_url
     result = cli.invoke(ckan, ["archiver", "status"])
@@ -179,7 +180,7 @@ def test_the_command_says_it_and_alarms_by_its_exit_code(cli: Any) -> None:
     result = cli.invoke(ckan, ["archiver", "status"])
     assert result.exit_code == 1
     assert "NO WORKER reads queue bulk" in result.output
-    recovery.show_alive("here:1:x", ["priority", "bulk"])
+    recovery.record_heartbeat("here:1:x", ["priority", "bulk"])
     result = cli.invoke(ckan, ["archiver", "status"])
     assert result.exit_code == 0, result.output
     assert re.search(r"^bulk +0 waiting", result.output, re.MULTILINE)

@@ -33,7 +33,7 @@ def worker(worker_id: str, pid: int, seen: int, hostname: str = "") -> None:
 
 
 def taken() -> set[str]:
-    recovery.take_from_the_dead()
+    recovery.release_leases_of_the_dead()
     return {id_ for (id_,) in run("SELECT resource_id FROM archiver_request WHERE lease_token IS NULL AND deaths = 1")}
 
 
@@ -70,7 +70,7 @@ def test_a_worker_of_this_machine_whose_process_is_gone_is_not_waited_for(gone: 
 
 def test_a_worker_that_says_goodbye_gives_back_without_a_death() -> None:
     worker("w", os.getpid(), 0)
-    recovery.say_goodbye("w")
+    recovery.deregister("w")
     assert run("SELECT lease_token, deaths FROM archiver_request") == [(None, 0)]
     assert run("SELECT 1 FROM archiver_worker") == []
 
@@ -80,9 +80,9 @@ def test_messages_of_an_emptied_broker_are_sent_again() -> None:
         put(f"h{number}.example")
     assert dispatch.tick() == 20
     run("UPDATE archiver_request SET sent_until = sent_until - interval '11 seconds'")
-    assert recovery.find_lost_messages() == 0, "they are there"
+    assert recovery.forget_lost_messages() == 0, "they are there"
     connect_to_redis().flushdb()
-    assert recovery.find_lost_messages() == 20
+    assert recovery.forget_lost_messages() == 20
     run("UPDATE archiver_host SET bulk_at = now(), next_at = now()")
     assert dispatch.tick() == 20
 
@@ -93,5 +93,5 @@ def test_old_history_is_forgotten() -> None:
         "('old', timezone('utc', now()) - interval '401 days', 'ok', 'ok'), "
         "('new', timezone('utc', now()) - interval '399 days', 'ok', 'ok')"
     )
-    recovery.forget_old_checks()
+    recovery.delete_old_checks()
     assert run("SELECT resource_id FROM archival_check") == [("new",)]

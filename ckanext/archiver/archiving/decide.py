@@ -1,0 +1,255 @@
+"""What a run comes to in the tables: pure rules. Nothing here reads a clock, a database, a disk or an option.
+
+In this order:
+
+* The link was edited during the run: the run says nothing about the new URL, and the request is due again.
+* The failure may be our own fault: no verdict, and the request is held.
+* The failure is transient and retries are left: the request is deferred. A link without a verdict shows the failure
+  meanwhile (a provisional row).
+* Else the verdict is final: the archival's row, an entry in the history, and the request is done.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from ckanext.archiver import clock, schedule
+from ckanext.archiver.archiving.types import Decision, Link, Options, Run
+from ckanext.archiver.engine import reasons, store
+from ckanext.archiver.engine.outcome import Cause, Verdict
+from ckanext.archiver.model import Status
+from ckanext.archiver.queue import claims, hosts
+from ckanext.archiver.queue.types import Reason
+from ckanext.archiver.verdict import History, Judgement, judge, status_text
+
+MAX_HOLDS_WITHOUT_OUTAGE = 3
+"""Holds after which a failure counts although many hosts fail, as long as some answer."""
+
+
+def decide(
+    run: Run,
+    current: claims.CurrentResource,
+    outage: hosts.OutageCheck | None,
+    options: Options,
+    *,
+    jitter: float = 0.0,
+) -> Decision:
+    """Decide what is written about a run.
+
+    :param run: its file, if one came, is in the archive already (``run.outcome.temp_path``)
+    :param current: the resource by now, and the time by the database's clock
+    :param outage: where an outage of our own is suspected, how the hosts checked lately answered; else None
+    :param jitter: -1 to 1, moves the next regular check
+    """
+    observation = observe(run)
+    if not is_unchanged(run.link, current):
+        return Decision(deferral=claims.Deferral(run.claim, attempts=0), observation=observation)
+    held = own_fault(run, outage)
+    if held:
+        if observation is not None:
+            observation = replace(observation, held=True)
+        deferral = _hold(run, options)
+        return Decision(deferral=deferral, observation=observation, held=held if deferral.held else "")
+    history = history_of(run.link)
+    claim, outcome, now = run.claim, run.outcome, current.now
+    if outcome.transient and claim.attempts < len(options.retry_delays) and not claim.at_once:
+        values = None
+        if _shows_first_failure(run, history):
+            values = archival_values(run, _provisional(history, now), now, options, jitter)
+        deferral = claims.Deferral(claim, options.retry_delays[claim.attempts], attempts=claim.attempts + 1)
+        return Decision(values, deferral, observation)
+    judgement = judge(outcome.cause, outcome.detail, history, options.rules, now)
+    return Decision(archival_values(run, judgement, now, options, jitter), None, observation, is_final=True)
+
+
+def decide_poisoned(run: Run, now: datetime, options: Options, *, jitter: float = 0.0) -> Decision:
+    """Decide about a link that killed its workers: not sure, with the reason, so that it is not tried for ever."""
+    judgement = judge(run.outcome.cause, run.outcome.detail, history_of(run.link), options.rules, now)
+    judgement = replace(judgement, verdict=Verdict.NOT_SURE, held=False)
+    return Decision(archival_values(run, judgement, now, options, jitter), is_final=True)
+
+
+# -- the rules ---------------------------------------------------------------------------------------------
+
+
+def is_unchanged(link: Link, current: claims.CurrentResource) -> bool:
+    """Whether the resource is still the one that the run was about."""
+    return (current.url, current.url_type, current.timestamp) == (link.url, link.url_type, link.timestamp)
+
+
+def observe(run: Run) -> hosts.HostObservation | None:
+    """What a run says about its host; None where no request was made because the host was known to be down."""
+    admission = run.request.admission
+    if admission.down_since is not None:
+        return None
+    return hosts.HostObservation(run.claim.host, run.outcome, probes=admission.probes)
+
+
+def may_be_outage(run: Run) -> bool:
+    """Whether a failure counts only if no outage of our own is suspected."""
+    return hosts.may_be_ours(run.outcome) and not run.claim.at_once
+
+
+def own_fault(run: Run, outage: hosts.OutageCheck | None) -> str:
+    """Why this failure may be ours, in words for the log; empty when it is the link's."""
+    outcome = run.outcome
+    if outcome.cause is Cause.OWN_FAULT:
+        return reasons.reason(outcome.detail, outcome.facts)
+    if outage is None or not may_be_outage(run):
+        return ""
+    if outage.some_worked and run.claim.holds >= MAX_HOLDS_WITHOUT_OUTAGE:
+        return ""
+    return f"{outage.failed} of {outage.seen} hosts fail at once."
+
+
+def _hold(run: Run, options: Options) -> claims.Deferral:
+    outcome = run.outcome
+    if outcome.detail == "stopped":
+        return claims.Deferral(run.claim)
+    held = outcome.detail if outcome.cause is Cause.OWN_FAULT else "outage"
+    return claims.Deferral(run.claim, options.hold_seconds, held=held)
+
+
+def _shows_first_failure(run: Run, history: History) -> bool:
+    """Whether a failure is shown before its retries decide what it counts: a person has just typed this URL, or asked
+    for it to be confirmed now."""
+    if not run.link.known:
+        return True
+    return run.claim.reason == Reason.CONFIRM and history.verdict not in (Verdict.FAILING, Verdict.BROKEN)
+
+
+def _provisional(history: History, now: datetime) -> Judgement:
+    return Judgement(Verdict.FAILING, history.failure_count, history.first_failure or now, history.last_success)
+
+
+def history_of(link: Link) -> History:
+    """What is known of the link's URL."""
+    known = link.known
+    if not known or not known["verdict"]:
+        return History()
+    return History(
+        failure_count=known["failure_count"] or 0,
+        first_failure=clock.aware(known["first_failure"]),
+        last_success=clock.aware(known["last_success"]),
+        verdict=Verdict(known["verdict"]),
+        detail=known["detail"] or "",
+    )
+
+
+# -- the archival's row ------------------------------------------------------------------------------------
+
+COPY_COLUMNS = (
+    "cache_filepath",
+    "cache_url",
+    "size",
+    "mimetype",
+    "hash",
+    "sha256",
+    "changed_at",
+    "cached_at",
+)
+
+
+def archival_values(
+    run: Run, judgement: Judgement, now: datetime, options: Options, jitter: float = 0.0
+) -> dict[str, Any]:
+    """The columns of the archival after this run; ``id`` is None for a new row."""
+    link, outcome = run.link, run.outcome
+    old, known = link.archival or {}, link.known
+    moment = clock.naive(now)
+    verdict = judgement.verdict
+    assert verdict is not None  # noqa: S101 - a run that is held writes no row
+    not_changed = outcome.not_modified or (bool(outcome.sha256) and outcome.sha256 == known.get("sha256"))
+    status = status_text(outcome.cause, verdict, not_changed=not_changed)
+    first_failure = clock.naive(judgement.first_failure)
+    broken_since = (known.get("broken_since") or moment) if verdict is Verdict.BROKEN else None
+    values = {
+        "id": old.get("id"),
+        "package_id": link.package_id,
+        "resource_id": link.resource_id,
+        "resource_timestamp": link.timestamp,
+        "status_id": Status.by_text(status),
+        "is_broken": verdict.is_broken,
+        "reason": "" if status == "Archived successfully" else reasons.reason(outcome.detail, outcome.facts),
+        "url_redirected_to": outcome.final_url if outcome.hops else None,
+        "first_failure": first_failure,
+        "last_success": clock.naive(judgement.last_success),
+        "failure_count": judgement.failure_count,
+        "created": old.get("created") or moment,
+        "updated": moment,
+        "source_url": link.url,
+        "verdict": str(verdict),
+        "cause": str(outcome.cause),
+        "detail": outcome.detail,
+        "facts": dict(outcome.facts),
+        "not_sure_reason": str(outcome.cause) if verdict is Verdict.NOT_SURE else None,
+        "http_status": outcome.http_status,
+        "failing_since": first_failure if verdict in (Verdict.FAILING, Verdict.BROKEN) else None,
+        "broken_since": broken_since,
+        "checked_at": moment,
+        "permanent_url": outcome.permanent_url,
+        "certificate_expires": clock.naive(outcome.certificate.not_after) if outcome.certificate else None,
+        **_copy_values(run, moment, options, not_changed=not_changed),
+    }
+    next_check = schedule.next_check(
+        options.recheck,
+        verdict,
+        now,
+        stable_since=clock.aware(values["changed_at"]),
+        broken_since=clock.aware(broken_since),
+        retry_after=outcome.retry_after,
+        jitter=jitter,
+    )
+    return {**values, "next_check_at": clock.naive(next_check)}
+
+
+def _copy_values(run: Run, now: datetime | None, options: Options, *, not_changed: bool) -> dict[str, Any]:
+    """The columns about the copy. A failure leaves the copy we have, which is what people want then."""
+    link, outcome = run.link, run.outcome
+    old, known = link.archival or {}, link.known
+    values = {name: old.get(name) for name in COPY_COLUMNS}
+    # A validator is of use only for the URL it came from.
+    values.update({name: known.get(name) for name in ("etag", "last_modified")})
+    if outcome.cause is not Cause.OK:
+        return {**values, **_actual_copy_values(run, now)}
+    values.update(
+        etag=outcome.etag or values["etag"] if outcome.not_modified else outcome.etag,
+        last_modified=outcome.last_modified or values["last_modified"]
+        if outcome.not_modified
+        else outcome.last_modified,
+    )
+    if outcome.temp_path is None:
+        if outcome.mimetype and not outcome.not_modified:
+            values["mimetype"] = outcome.mimetype
+        return values
+    path = outcome.temp_path
+    return {
+        **values,
+        "cache_filepath": str(path),
+        "cache_url": cache_url(options, link.package_id, link.resource_id, path.name),
+        "size": outcome.size,
+        "mimetype": outcome.mimetype,
+        "hash": outcome.sha1,
+        "sha256": outcome.sha256,
+        "changed_at": known.get("changed_at") if not_changed else now,
+        "cached_at": now,
+    }
+
+
+def _actual_copy_values(run: Run, now: datetime | None) -> dict[str, Any]:
+    """The columns of a copy that is not the one the row describes: as the file is. Its validators are not known."""
+    if not run.actual_copy:
+        return {}
+    old = run.link.archival or {}
+    is_same = run.actual_copy["sha256"] == old.get("sha256")
+    changed_at = old.get("changed_at") if is_same else now
+    return {**run.actual_copy, "changed_at": changed_at, "etag": None, "last_modified": None}
+
+
+def cache_url(options: Options, package_id: str, resource_id: str, filename: str) -> str:
+    """The public URL of a copy: below ``cache_url_root``, else CKAN's own page for it."""
+    if options.cache_url_root:
+        return store.cache_url(options.cache_url_root, resource_id, filename)
+    return f"{options.site_url}/dataset/{package_id}/resource/{resource_id}/cached"

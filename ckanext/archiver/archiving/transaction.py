@@ -1,0 +1,430 @@
+"""Write what a run found and claim the next request: the one module of this package that commits.
+
+Group commit: the first thread to arrive writes for every thread that arrives while it is writing
+(:mod:`~ckanext.archiver.queue.group_commit`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+import sqlalchemy as sa
+from ckan import model
+
+from ckanext.archiver import config, indexing
+from ckanext.archiver.archiving import record
+from ckanext.archiver.archiving import run as one_run
+from ckanext.archiver.archiving.decide import decide, decide_poisoned, is_unchanged, may_be_outage, observe
+from ckanext.archiver.archiving.types import ClaimedRequest, Delivery, Options, Result, Run, Step, StepResult
+from ckanext.archiver.errors import DATABASE_AWAY
+from ckanext.archiver.queue import claims, enqueue, hosts, leases, notices
+from ckanext.archiver.queue.group_commit import CONTENDED, Contended, Group
+from ckanext.archiver.queue.types import Queue, Reason
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+SUSPECT_SECONDS = 2
+"""How long a request on its last chance waits for another such."""
+
+
+# -- one step ----------------------------------------------------------------------------------------------
+
+
+def advance(run: Run | None, delivery: Delivery | None) -> tuple[Result | None, ClaimedRequest | None]:
+    """Write a finished run and claim the next request.
+
+    :returns: the result of the run, if anything was judged, and what was claimed
+    :raises sqlalchemy.exc.DBAPIError: the database is away, or a defect
+    """
+    step_result = _write_and_claim(Step(run, delivery))
+    request, result = step_result.request, None
+    try:
+        if run is not None:
+            result = _after_commit(run, step_result.is_ours)
+    except BaseException:
+        # The lease goes back: this worker releases what it no longer has in flight.
+        if isinstance(request, ClaimedRequest):
+            leases.discard(request.claim.token)
+        raise
+    if isinstance(request, Contended):
+        request = write_and_claim_one(Step(None, delivery)).request
+    return result, request if isinstance(request, ClaimedRequest) else None
+
+
+def _write_and_claim(step: Step) -> StepResult:
+    """Do a step in a transaction shared with other threads; alone where a caller waits for the result."""
+    with release_on_error(step.run.request if step.run else None):
+        at_once = step.delivery.at_once if step.delivery else step.run is not None and step.run.claim.at_once
+        try:
+            return write_and_claim_one(step) if at_once else _group.do(step)
+        finally:
+            if step.run is not None:
+                one_run.remove_temporary(step.run)
+
+
+@contextlib.contextmanager
+def release_on_error(request: ClaimedRequest | None) -> Iterator[None]:
+    """Let go of a claimed request when something fails."""
+    try:
+        yield
+    except DATABASE_AWAY:
+        # Once the database is back, this worker releases the leases that it no longer has in flight.
+        if request is not None:
+            leases.discard(request.claim.token)
+        raise
+    except Exception:
+        # A defect of ours: tried again, but not at once.
+        try:
+            model.Session.rollback()
+            if request is not None:
+                claims.defer([claims.Deferral(request.claim, config.hold_seconds(), held="defect")])
+                model.Session.commit()
+        finally:
+            if request is not None:
+                leases.discard(request.claim.token)
+        raise
+
+
+def write_and_claim_one(step: Step) -> StepResult:
+    """Do one step in a transaction of its own, waiting for rows that other transactions have locked.
+
+    Where there is a run to write, only that is done, and ``CONTENDED`` stands for the request that would be claimed: a
+    transaction that waits for a request while it holds another would block an edit that has locked the first and
+    comes to the second.
+    """
+    has_both = step.run is not None and step.delivery is not None
+    if step.delivery is not None and step.delivery.others:
+        claims.take_in_hand(step.delivery.others)
+        model.Session.commit()
+    step_now = Step(step.run, None) if has_both else step
+    (result,) = retry_while_locked(lambda: write_and_claim_batch([step_now], wait=True))
+    assert not isinstance(result, Contended)  # noqa: S101 - only where it does not wait
+    return replace(result, request=CONTENDED) if has_both else result
+
+
+_LOCKED = ("55P03", "40P01")
+"""SQLSTATE of PostgreSQL's lock_not_available (lock_timeout) and deadlock_detected."""
+
+
+def retry_while_locked(work: Callable[[], T]) -> T:
+    """Repeat some work as long as another transaction has a row locked, unless this process is to stop."""
+    while True:
+        try:
+            return work()
+        except sa.exc.OperationalError as e:
+            model.Session.rollback()
+            if getattr(e.orig, "pgcode", "") not in _LOCKED or leases.current().stopping.is_set():
+                raise
+
+
+def write_and_claim_batch(steps: Sequence[Step], *, wait: bool = False) -> list[StepResult | Contended]:
+    """The steps of several threads in one transaction.
+
+    Rows are locked in one order everywhere, so that workers do not deadlock: requests (a transaction that waits for
+    one holds no other), suspects, hosts, archivals, datasets, and each kind in the order of its key.
+
+    :param wait: wait for rows that other transactions have locked; else ``CONTENDED`` stands for such a step
+    """
+    runs = [step.run for step in steps if step.run is not None]
+    claimed: dict[int, claims.Claim | None | Contended] = {}
+    requests: dict[str, ClaimedRequest] = {}
+    try:
+        current = claims.still_ours([run.claim for run in runs], wait=wait)
+        # A run's request that is not found may be locked: its thread waits for it alone, and claims then.
+        contended = set() if wait else {run.claim.token for run in runs} - current.keys()
+        claimed = _claim(steps, contended, wait=wait)
+        if not wait:
+            _note_messages(steps)
+        admitted = _write_and_admit(
+            [run for run in runs if run.claim.token in current],
+            current,
+            [(claim, steps[number].delivery) for number, claim in claimed.items() if isinstance(claim, claims.Claim)],
+        )
+        model.Session.commit()
+        requests = admitted
+        # Within the shared part, so that threads do not contend for the log's lock.
+        log_results([run for run in runs if run.claim.token in current])
+    finally:
+        for claim in claimed.values():
+            if isinstance(claim, claims.Claim) and claim.token not in requests:
+                leases.discard(claim.token)
+        model.Session.rollback()
+
+    def result_of(number: int, step: Step) -> StepResult | Contended:
+        token = step.run.claim.token if step.run else ""
+        if token in contended:
+            return CONTENDED
+        claim = claimed.get(number)
+        request = requests.get(claim.token) if isinstance(claim, claims.Claim) else claim
+        return StepResult(is_ours=not token or token in current, request=request)
+
+    return [result_of(number, step) for number, step in enumerate(steps)]
+
+
+_group: Group[Step, StepResult] = Group(write_and_claim_batch, write_and_claim_one)
+
+
+# -- claiming ----------------------------------------------------------------------------------------------
+
+
+def _claim(steps: Sequence[Step], contended: set[str], *, wait: bool) -> dict[int, claims.Claim | None | Contended]:
+    """Claim the requests of deliveries, by the number of the step; not for steps whose run is contended."""
+    deliveries = {
+        number: step.delivery
+        for number, step in enumerate(steps)
+        if step.delivery and not (step.run and step.run.claim.token in contended)
+    }
+    if not deliveries:
+        return {}
+    messages = [claims.Message(delivery.resource_id, delivery.queue) for delivery in deliveries.values()]
+    first = next(iter(deliveries.values()))
+    claimed = claims.claim(messages, first.worker_id, at_once=first.at_once, wait=wait)
+    return dict(zip(deliveries, claimed, strict=True))
+
+
+def _note_messages(steps: Sequence[Step]) -> None:
+    """Note that messages have arrived, for the resources in them that are claimed later."""
+    others = [resource_id for step in steps if step.delivery for resource_id in step.delivery.others]
+    if others:
+        claims.take_in_hand(others)
+
+
+def _write_and_admit(
+    runs: Sequence[Run],
+    current: Mapping[str, claims.CurrentResource],
+    claimed: Sequence[tuple[claims.Claim, Delivery | None]],
+) -> dict[str, ClaimedRequest]:
+    """Decide and write runs, and admit claims to their hosts.
+
+    :param current: what the resources of the runs are by now, by token
+    :returns: the claimed requests that may start, by token
+    """
+    new_claims = [claim for claim, _ in claimed]
+    claims.lock_suspects(new_claims)
+    _decide(runs, current)
+    observations = [run.decision.observation for run in runs if run.decision.observation is not None]
+    hosts.lock([observation.host for observation in observations], [claim.host for claim in new_claims])
+    hosts.leave(observations)
+    admitted = _admit(claimed, [run.claim.token for run in runs])
+    _write(runs)
+    return admitted
+
+
+def _admit(
+    claimed: Sequence[tuple[claims.Claim, Delivery | None]], leaving: Sequence[str]
+) -> dict[str, ClaimedRequest]:
+    """The claimed requests that may start now, by token; the others are deferred.
+
+    :param leaving: the tokens of runs that end in this transaction
+    """
+    if not claimed:
+        return {}
+    links = record.load([claim.resource_id for claim, _ in claimed])
+    # What makes no HTTP request (a deleted resource, one that is about to be set aside) needs no admission.
+    fetching = [
+        claim
+        for claim, _ in claimed
+        if not claim.at_once and claim.resource_id in links and claim.deaths < config.poison_deaths()
+    ]
+    suspects = claims.suspects_to_wait(fetching)
+    fetching = [claim for claim in fetching if claim.token not in suspects]
+    candidates = [
+        hosts.Candidate(claim.host, links[claim.resource_id].url, urgent=claim.queue == Queue.PRIORITY)
+        for claim in fetching
+    ]
+    entered = hosts.enter(candidates, [*leaving, *(claim.token for claim, _ in claimed)])
+    admissions = {claim.token: admission for claim, admission in zip(fetching, entered, strict=True)}
+    admissions.update({token: hosts.Admission(wait=SUSPECT_SECONDS) for token in suspects})
+    requests, deferrals = {}, []
+    for claim, delivery in claimed:
+        admission = admissions.get(claim.token, hosts.Admission())
+        if admission.wait:
+            deferrals.append(claims.Deferral(claim, admission.wait))
+        else:
+            notice_queue = delivery.notice_queue if delivery else ""
+            requests[claim.token] = ClaimedRequest(claim, links.get(claim.resource_id), admission, notice_queue)
+    if deferrals:
+        claims.defer(deferrals)
+    return requests
+
+
+# -- writing -----------------------------------------------------------------------------------------------
+
+
+def options() -> Options:
+    """The options that decisions depend on, as they are now.
+
+    :raises ConfigError: for a bad value
+    """
+    return Options(
+        rules=config.rules(),
+        retry_delays=config.retry_delays(),
+        hold_seconds=config.hold_seconds(),
+        recheck=config.recheck(),
+        cache_url_root=config.cache_url_root(),
+        site_url=config.site_url(),
+    )
+
+
+def _jitter() -> float:
+    return random.uniform(-1, 1)  # noqa: S311 - not a secret
+
+
+def _decide(runs: Sequence[Run], current: Mapping[str, claims.CurrentResource]) -> None:
+    """Place the files of runs, and decide what is written about each."""
+    if not runs:
+        return
+    unchanged = [run for run in runs if is_unchanged(run.link, current[run.claim.token])]
+    for run in unchanged:
+        one_run.place_copy(run, current[run.claim.token].now)
+    outage = _suspected_outage(unchanged)
+    options_now = options()
+    for run in runs:
+        run.decision = decide(run, current[run.claim.token], outage, options_now, jitter=_jitter())
+
+
+def _suspected_outage(runs: Sequence[Run]) -> hosts.OutageCheck | None:
+    """How the hosts checked lately answered, where so many fail that the fault may be ours."""
+    if not any(may_be_outage(run) for run in runs):
+        return None
+    outage = hosts.check_outage([observation for observation in map(observe, runs) if observation is not None])
+    return outage if outage.is_outage else None
+
+
+def _write(runs: Sequence[Run]) -> None:
+    """Write what was decided, in the batch's transaction."""
+    record.save(runs)
+    deferrals = [run.decision.deferral for run in runs if run.decision.deferral is not None]
+    if deferrals:
+        claims.defer(deferrals)
+    final = [run for run in runs if run.decision.is_final]
+    if final:
+        _finish(
+            [run.request for run in final],
+            {run.claim.token: run.decision.values["cache_filepath"] for run in final if run.decision.values},
+        )
+
+
+def _finish(requests: Sequence[ClaimedRequest], archived: Mapping[str, str | None]) -> None:
+    """Delete requests, and note what subscribers are to hear.
+
+    :param archived: the path of the copy, if any, by the token of those requests that were archived
+    """
+    finished = claims.finish([request.claim for request in requests])
+    # The last request of a dataset completes it.
+    last = {request.claim.package_id: request for request in requests if finished.get(request.claim.token)}
+    if last:
+        indexing.note_facet(*last)
+    if not notices.wanted():
+        return
+    new = [
+        _notice(
+            "archived", request, resource_id=request.claim.resource_id, cache_filepath=archived[request.claim.token]
+        )
+        for request in requests
+        if request.claim.token in archived
+    ]
+    for request in last.values():
+        notice = _notice("package-archived", request)
+        if request.claim.at_once and request.claim.reason == Reason.CALLED:
+            # A direct call of update_resource() delivers the resource's notice only; a worker delivers the dataset's.
+            notice = replace(notice, token=None, worker_id=None)
+        new.append(notice)
+    notices.add(new)
+
+
+def _notice(operation: str, request: ClaimedRequest, **more: str | None) -> notices.Notice:
+    claim = request.claim
+    queue = request.notice_queue or claim.queue
+    return notices.Notice(operation, queue, claim.package_id, claim.token, claim.worker_id, **more)
+
+
+def log_results(runs: Sequence[Run]) -> None:
+    """One line for each run that was written, or held."""
+    for run in runs:
+        decision, resource_id = run.decision, run.claim.resource_id
+        if decision.is_final and decision.values is not None:
+            log.info("%s: resource %s (%s)", decision.values["verdict"], resource_id, run.outcome.detail)
+        elif decision.held and decision.deferral is not None:
+            seconds = decision.deferral.delay
+            log.warning("No verdict about resource %s: %s Trying again in %s s", resource_id, decision.held, seconds)
+
+
+# -- after the commit --------------------------------------------------------------------------------------
+
+
+def _after_commit(run: Run, is_ours: bool) -> Result | None:
+    """Remove older copies, deliver the notices and refresh the index. None when nothing was judged."""
+    claim, values = run.claim, run.decision.values
+    try:
+        if not is_ours:
+            log.info(
+                "Nothing is written about resource %s: its request was withdrawn, or is another worker's",
+                claim.resource_id,
+            )
+            return None
+        if not run.decision.is_final or values is None:
+            return None
+        if run.has_older_copies:
+            one_run.remove_older_copies(run.link, values["cache_filepath"])
+        if notices.wanted():
+            notices.deliver(claim.token)
+    finally:
+        leases.discard(claim.token)
+    if Queue.BULK not in (claim.queue, run.request.notice_queue or claim.queue):
+        # The round leaves the index to the dispatcher, which refreshes it in batches.
+        indexing.refresh_dataset(claim.package_id)
+    return Result(run.outcome, values)
+
+
+# -- requests without a run --------------------------------------------------------------------------------
+
+
+def request_all(resource_ids: Sequence[str], queue: str, reason: str) -> list[str]:
+    """Put requests for resources that are to be archived now.
+
+    :returns: those that are active
+    """
+    put = [resource_id for resource_id in resource_ids if enqueue.put_resource(resource_id, queue, reason)]
+    model.Session.commit()
+    return put
+
+
+def withdraw(request: ClaimedRequest) -> None:
+    """Delete the request of a resource that was deleted after it was put."""
+
+    def work() -> None:
+        if claims.still_ours([request.claim]):
+            _finish([request], {})
+        model.Session.commit()
+
+    retry_while_locked(work)
+    notices.deliver(request.claim.token)
+
+
+def set_aside(run: Run) -> None:
+    """Write that a resource killed its workers, and tell subscribers."""
+    claim = run.claim
+
+    def work() -> bool:
+        current = claims.still_ours([claim]).get(claim.token)
+        if current is None:
+            # The transaction must not stay open: this thread's next one would see the past.
+            model.Session.rollback()
+            return False
+        run.decision = decide_poisoned(run, current.now, options(), jitter=_jitter())
+        record.save([run])
+        _finish([run.request], {claim.token: None})
+        model.Session.commit()
+        return True
+
+    if retry_while_locked(work):
+        notices.deliver(claim.token)
+        log.error("Resource %s is set aside: %s workers died while they archived it", claim.resource_id, claim.deaths)

@@ -1,0 +1,76 @@
+"""SQL that more than one statement needs, each piece under a name, and how statements are run.
+
+Functions of ``queue/`` run in the caller's transaction and never commit. The exceptions do their work in more than one
+transaction by nature, since something outside the database happens in between: ``dispatch.tick`` (messages),
+``notices.deliver`` (other extensions) and ``rounds.Selection`` (batches). They open each with :func:`transaction`,
+as the callers of all the others do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import sqlalchemy as sa
+from ckan import model
+
+_text = functools.lru_cache(maxsize=256)(sa.text)
+
+
+def run(statement: str, **parameters: Any) -> Any:
+    """Run a statement in the transaction of this thread's session.
+
+    :returns: SQLAlchemy's result
+    """
+    return model.Session.connection().execute(_text(statement), parameters)
+
+
+@contextlib.contextmanager
+def transaction() -> Iterator[None]:
+    """A transaction of this thread's session: committed at the end, rolled back on an error."""
+    try:
+        yield
+        model.Session.commit()
+    except BaseException:
+        model.Session.rollback()
+        raise
+
+
+HOST_OF_URL = r"""
+    CASE WHEN r.url_type = 'upload' THEN '' ELSE left(coalesce(rtrim(substring(lower(r.url) from
+    '^\s*[a-z][a-z0-9+.-]*:[/\\]*(?:[^/?#\\]*@)?(\[[^]/?#]*\]|[^]:/?#\\\s[]*)'), '.'), ''), 255) END
+"""
+"""The host of a resource's URL (``r`` is the resource), for politeness; empty for an upload and where there is none.
+No host name has more than 253 characters, and an index does not take a value of any length."""
+
+RELEASE_LEASE = "lease_token = NULL, leased_by = NULL, leased_until = NULL, sent_until = NULL, again = false"
+"""Sets the columns of a request that no worker holds any more."""
+
+WORKER_IS_ALIVE = "w.seen_at > now() - :dead * interval '1 second'"
+"""Whether the worker ``w`` (archiver_worker) is alive. ``:dead`` is ``config.worker_dead_seconds()``."""
+
+WAKE_HOST = """
+    ON CONFLICT (host) DO UPDATE SET bulk_at = EXCLUDED.bulk_at WHERE h.bulk_at IS NULL OR h.bulk_at > now()
+"""
+"""Ends ``INSERT INTO archiver_host AS h (host, bulk_at) SELECT …, now()``: the dispatcher looks at these hosts next.
+What is selected must be in the order of ``host``, so that two transactions that do it never wait in a circle."""
+
+
+def update_unlocked(changes: str, condition: str) -> str:
+    """A statement that changes requests, except those that another transaction has locked.
+
+    A transaction that holds several requests must not wait for another one: an edit that holds that one may come to
+    these, and PostgreSQL would break one of the two off. What an edit or a claim has locked needs no change: both
+    make it themselves.
+
+    :param changes: what stands after ``SET``
+    :param condition: what stands after ``WHERE``
+    """
+    return f"""
+        WITH unlocked AS MATERIALIZED (
+            SELECT resource_id FROM archiver_request WHERE {condition} FOR UPDATE SKIP LOCKED
+        )
+        UPDATE archiver_request SET {changes} WHERE resource_id IN (SELECT resource_id FROM unlocked)
+    """  # noqa: S608 - constants only
