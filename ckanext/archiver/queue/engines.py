@@ -19,6 +19,7 @@ from redis.connection import parse_url
 
 from ckanext.archiver import config
 from ckanext.archiver.errors import BrokerError, ConfigError
+from ckanext.archiver.options import PREFIX
 
 REDIS_SCHEMES = {"redis": "redis", "valkey": "redis", "rediss": "rediss", "valkeys": "rediss", "unix": "unix"}
 """Schemes of URLs → those of redis-py. ``redis+socket://`` is kombu's name for ``unix://``."""
@@ -41,7 +42,7 @@ URL_OPTIONS = (
 
 CLUSTER = (
     "The broker is a Redis Cluster, which kombu cannot use: name a Redis without cluster mode, or with Sentinel, in "
-    f"{config.PREFIX}broker_url."
+    f"{PREFIX}broker_url."
 )
 OTHER_QUEUE_TYPE = (
     "RabbitMQ has a queue of this name that is no quorum queue, as older releases made it: let their workers empty it, "
@@ -93,8 +94,7 @@ def current() -> Engine:
     options = {**options, **config.broker_transport_options()}
     if scheme == "sentinel" and "master_name" not in options:
         raise ConfigError(
-            f'{config.PREFIX}broker_transport_options must have a "master_name" where {config.PREFIX}broker_url names '
-            "Sentinels."
+            f'{PREFIX}broker_transport_options must have a "master_name" where {PREFIX}broker_url names Sentinels.'
         )
     return Engine(url, options, ssl)
 
