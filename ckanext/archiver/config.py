@@ -354,6 +354,12 @@ def host_concurrency() -> int:
 
 
 @_option
+def slow_transfers() -> int:
+    """Transfers of edits that a worker may have under way beside its threads; 0 for none."""
+    return _integer("slow_transfers", 0, 10_000, zero_means="none")
+
+
+@_option
 def lease_seconds() -> int:
     """Seconds for which a worker owns a request."""
     seconds = _integer("lease_seconds", 1, MAX_SECONDS)
@@ -467,6 +473,7 @@ CHECKS: tuple[Callable[[], Any], ...] = (
     dispatch_window,
     host_interval,
     host_concurrency,
+    slow_transfers,
     lease_seconds,
     worker_dead_seconds,
     hold_seconds,

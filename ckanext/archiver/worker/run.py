@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from typing import Any
 
 import ckan.plugins.toolkit as tk
@@ -18,11 +19,12 @@ from celery import signals
 from celery.concurrency.prefork import TaskPool as PreforkPool
 from ckan import model
 
-from ckanext.archiver import archiving
+from ckanext.archiver import archiving, config
 from ckanext.archiver.queue import leases
 from ckanext.archiver.queue.celery_app import app
 from ckanext.archiver.queue.types import Queue
-from ckanext.archiver.worker import background, database
+from ckanext.archiver.worker import background, consumer, database
+from ckanext.archiver.worker.handover import Handover
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +41,8 @@ QUIET_LOGGERS = ("celery.worker.strategy", "celery.app.trace")
 
 _background: background.BackgroundThreads | None = None
 _stop_requested = threading.Event()
+_stop_at = 0.0
+"""When (``time.monotonic``) the transfers of a worker that is to stop are ended."""
 _lifeline: tuple[int, int] | None = None
 """A pipe to the processes of the prefork pool. Nothing is ever written: it ends when the parent closes its end, which
 stops them, or when the parent is dead."""
@@ -57,6 +61,7 @@ def _prepare(sender: Any = None, **kwargs: Any) -> None:
     # A connection that is open here would be shared by the processes of the pool.
     model.Session.remove()
     model.meta.engine.dispose()
+    leases.current().places = sender.concurrency
     database.use_own_engines(sender.concurrency)
     # The objects loaded so far stay for good: frozen, the collector does not go through them again and again while all
     # threads wait, and the processes of a pool keep sharing them.
@@ -70,15 +75,21 @@ def _start(sender: Any = None, **kwargs: Any) -> None:
     queues = sorted(sender.app.amqp.queues.consume_from)
     # In a prefork pool the parent does not know what its children have in flight.
     is_prefork = isinstance(sender.pool, PreforkPool)
+    if not is_prefork:
+        consumer.handover = Handover(config.slow_transfers())
+        leases.current().places += config.slow_transfers()
     _background = background.BackgroundThreads(queues, None if is_prefork else _restart)
     if is_prefork:
         background.fork_between_chores(list(_background.threads))
+    leases.current().parks = not is_prefork
     _background.start()
     log.info("Worker ready for %s", ", ".join(queues))
 
 
 @signals.worker_shutting_down.connect
 def _shut_down(**kwargs: Any) -> None:
+    global _stop_at
+    _stop_at = time.monotonic() + STOP_SECONDS
     _stop_requested.set()
     timer = threading.Timer(STOP_SECONDS, _stop_transfers)
     timer.daemon = True
@@ -95,6 +106,10 @@ def _stop_transfers() -> None:
 
 @signals.worker_shutdown.connect
 def _stop(**kwargs: Any) -> None:
+    if not consumer.handover.wait(max(_stop_at - time.monotonic(), 0)):
+        archiving.stop()
+        # Transfers see the stop within a second; their requests go back to the table then.
+        consumer.handover.wait(5)
     if _background is not None:
         _background.stop()
 
@@ -107,11 +122,15 @@ def _forked(**kwargs: Any) -> None:
     global _background
     # A forked child must not use its parent's connections, nor its name: it may be killed alone.
     database.use_own_engines(1)
+    places = leases.current().places
     leases.become(leases.WorkerProcess())
+    leases.current().places = places
     _background = None
-    heartbeat = background.heartbeat(sorted(app.amqp.queues.consume_from))
-    heartbeat.start()
-    signals.worker_process_shutdown.connect(lambda **kwargs: background.stop([heartbeat]), weak=False)
+    leases.current().parks = True
+    threads = [background.heartbeat(sorted(app.amqp.queues.consume_from)), background.writer()]
+    for thread in threads:
+        thread.start()
+    signals.worker_process_shutdown.connect(lambda **kwargs: background.stop(threads), weak=False)
     if _lifeline is not None:
         os.close(_lifeline[1])
         threading.Thread(target=_end_with_pool, args=(_lifeline[0], os.getppid()), daemon=True).start()
