@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import math
 import os
 import re
@@ -30,7 +31,7 @@ T = TypeVar("T")
 
 OVERRIDE_KINDS = ("dataset", "organization", "host", "format")
 
-BROKERS = ("redis", "rediss", "redis+socket", "sentinel", "amqp", "amqps", "pyamqp")
+BROKERS = ("redis", "rediss", "valkey", "valkeys", "unix", "redis+socket", "sentinel", "amqp", "amqps", "pyamqp")
 
 # Beyond these a number is a typing error, and nothing that it is given to could hold it: neither a socket's timeout,
 # nor a time span of the database, nor a column.
@@ -398,8 +399,30 @@ def broker_url() -> str:
     """The broker: our option, else the section [app:celery] of the ini file, else ``ckan.redis.url``."""
     name, url = next(((name, url) for name, url in _brokers() if url), ("ckan.redis.url", ""))
     if _scheme(url) not in BROKERS:
-        raise ConfigError(f"{name} must be a redis:// or amqp:// URL, not {_without_password(url)!r}.")
+        raise ConfigError(
+            f"{name} must be a redis://, valkey://, unix:// or amqp:// URL, not {_without_password(url)!r}."
+        )
     return url
+
+
+@_option
+def broker_transport_options() -> dict[str, Any]:
+    """kombu's transport options beside those in the broker's URL."""
+    text = _text("broker_transport_options")
+    try:
+        options = json.loads(text) if text else {}
+    except ValueError:
+        options = None
+    if not isinstance(options, dict):
+        raise ConfigError(
+            f'{PREFIX}broker_transport_options must be a JSON object like {{"master_name": "mymaster"}}, not {text!r}.'
+        )
+    return options
+
+
+def site_id() -> str:
+    """``ckan.site_id``: what this portal is called in servers that several share."""
+    return _text("ckan.site_id") or "default"
 
 
 def _brokers() -> Iterator[tuple[str, str]]:
@@ -480,6 +503,7 @@ CHECKS: tuple[Callable[[], Any], ...] = (
     breaker_failures,
     poison_deaths,
     broker_url,
+    broker_transport_options,
 )
 
 

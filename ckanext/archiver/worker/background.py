@@ -208,7 +208,8 @@ class StallWatch:
         if before != self.received or process.is_busy:
             return False
         # A worker without its database takes messages and waits.
-        sql.run("SELECT 1")
+        with sql.transaction():
+            sql.run("SELECT 1")
         return broker.on_kept_connection(
             lambda connection: any(broker.queue_length(connection, queue) for queue in self.queues)
         )
@@ -226,7 +227,9 @@ class BackgroundThreads:
         self.threads = [heartbeat(queues), writer(), _dispatcher(), _housekeeper()]
         if restart is not None:
             watch = StallWatch(queues, restart)
-            self.threads.append(BackgroundThread("watch", 1, [Chore("Stall watch", 5, watch.check, max_pause=5)]))
+            self.threads.append(
+                BackgroundThread("watch", 1, [Chore("Stall watch", 5, watch.check, own_transactions=True, max_pause=5)])
+            )
 
     def start(self) -> None:
         for thread in self.threads:
@@ -244,7 +247,7 @@ def _dispatcher() -> BackgroundThread:
         [
             Chore("Dispatching", TICK_SECONDS, dispatch.tick, own_transactions=True, max_pause=4),
             Chore("Waking forgotten hosts", 60, dispatch.wake_forgotten_hosts),
-            Chore("Finding lost messages", 10, recovery.forget_lost_messages),
+            Chore("Finding lost messages", 10, recovery.forget_lost_messages, own_transactions=True),
         ],
     )
 

@@ -15,7 +15,7 @@ import time
 from typing import Any
 
 import ckan.plugins.toolkit as tk
-from celery import signals
+from celery import bootsteps, signals
 from celery.concurrency.prefork import TaskPool as PreforkPool
 from ckan import model
 
@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 
 STOP_SECONDS = 15
 """Seconds for transfers in flight to finish when a worker is to stop; then their requests go back to the table."""
+
+POOL_SECONDS = 10
+"""Seconds after a TERM in which a process of the prefork pool ends with its pool; then it ends by itself."""
 
 RESTART_SECONDS = 5
 """Pause before a worker that ended by itself is replaced by a new one."""
@@ -86,6 +89,36 @@ def _start(sender: Any = None, **kwargs: Any) -> None:
     log.info("Worker ready for %s", ", ".join(queues))
 
 
+class OneStop(bootsteps.StartStopStep):
+    """Lets the first TERM or INT stop a worker, and ignores every other.
+
+    Celery's handlers take a lock that is not re-entrant: a second signal that interrupts the first one's handler waits
+    for it for ever. A group signal of systemd, supervisor or ``timeout`` beside one of a parent process is such a
+    second signal.
+    """
+
+    def start(self, worker: Any) -> None:
+        stop = signal.getsignal(signal.SIGTERM)
+        is_stopping = False
+
+        def once(number: int, frame: Any) -> None:
+            nonlocal is_stopping
+            if not is_stopping and callable(stop):
+                is_stopping = True
+                stop(signal.SIGTERM, frame)
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, once)
+
+    def stop(self, worker: Any) -> None:
+        """The handlers stay: a signal may arrive until the very end."""
+
+    terminate = stop
+
+
+app.steps["worker"].add(OneStop)
+
+
 @signals.worker_shutting_down.connect
 def _shut_down(**kwargs: Any) -> None:
     global _stop_at
@@ -126,6 +159,7 @@ def _forked(**kwargs: Any) -> None:
     leases.become(leases.WorkerProcess())
     leases.current().places = places
     _background = None
+    signal.signal(signal.SIGTERM, _stop_pool_process)
     leases.current().parks = True
     threads = [background.heartbeat(sorted(app.amqp.queues.consume_from)), background.writer()]
     for thread in threads:
@@ -134,6 +168,15 @@ def _forked(**kwargs: Any) -> None:
     if _lifeline is not None:
         os.close(_lifeline[1])
         threading.Thread(target=_end_with_pool, args=(_lifeline[0], os.getppid()), daemon=True).start()
+
+
+def _stop_pool_process(number: int, frame: Any) -> None:
+    """A signal to the whole group reaches the pool's processes too. They give back what they do, and end with the pool;
+    the timer is for a pool that wants them gone."""
+    archiving.stop()
+    timer = threading.Timer(POOL_SECONDS, os._exit, (0,))
+    timer.daemon = True
+    timer.start()
 
 
 def _end_with_pool(lifeline: int, parent: int) -> None:
