@@ -4,6 +4,8 @@ from pathlib import Path
 
 from setuptools import find_namespace_packages, setup
 
+from distutils.command.install_headers import install_headers  # isort: skip - setuptools brings distutils
+
 HERE = Path(__file__).parent
 
 # CKAN 2.11 pins redis-py 5.0.7, which kombu 5.7 refuses (below 6.1); CKAN 2.12 pins redis-py 8.0.1, for which kombu 5.6
@@ -13,6 +15,17 @@ CELERY_FOR = {
     "ckan-2-12": ["celery>=5.7,<5.8", "kombu>=5.7,<5.8"],
     "ckan-2-11": ["celery>=5.6,<5.7", "kombu>=5.6.2,<5.7"],
 }
+
+
+class InstallPth(install_headers):
+    """Puts the .pth file beside the packages, where Python reads it.
+
+    Of the commands that copy single files, this is the one that setuptools runs for wheels and editable installs alike.
+    """
+
+    def finalize_options(self):
+        self.set_undefined_options("install", ("install_lib", "install_dir"))
+        super().finalize_options()
 
 
 def requirements():
@@ -48,6 +61,9 @@ setup(
     ],
     python_requires=">=3.10",
     packages=find_namespace_packages(include=["ckanext.*"]),
+    py_modules=["ckanext_archiver_namespace"],
+    headers=["ckanext_archiver.pth"],
+    cmdclass={"install_headers": InstallPth},
     include_package_data=True,
     zip_safe=False,
     install_requires=requirements(),
