@@ -1,5 +1,6 @@
 """Packaging of ckanext-archiver; tool settings are in pyproject.toml."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_namespace_packages, setup
@@ -33,6 +34,11 @@ def requirements():
     return [line for line in lines if line]
 
 
+def version():
+    text = (HERE / "ckanext" / "archiver" / "__init__.py").read_text(encoding="utf-8")
+    return re.search(r'^__version__ = "(.+)"$', text, re.MULTILINE)[1]
+
+
 def readme():
     path = HERE / "README.rst"
     return path.read_text(encoding="utf-8") if path.exists() else ""
@@ -40,7 +46,7 @@ def readme():
 
 setup(
     name="ckanext-archiver",
-    version="3.0.0",
+    version=version(),
     description="Checks, for every resource of a CKAN portal, that people can still get the file, and keeps a copy",
     long_description=readme(),
     long_description_content_type="text/x-rst",

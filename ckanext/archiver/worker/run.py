@@ -18,7 +18,7 @@ from celery import signals
 from celery.concurrency.prefork import TaskPool as PreforkPool
 from ckan import model
 
-from ckanext.archiver import archiving
+from ckanext.archiver import archiving, installation
 from ckanext.archiver.queue import leases
 from ckanext.archiver.queue.celery_app import app
 from ckanext.archiver.queue.types import Queue
@@ -52,6 +52,7 @@ def _prepare(sender: Any = None, **kwargs: Any) -> None:
     global _lifeline
     for name in QUIET_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
+    log.info("%s", installation.description())
     _lifeline = os.pipe()
     leases.become(leases.WorkerProcess())
     # A connection that is open here would be shared by the processes of the pool.
