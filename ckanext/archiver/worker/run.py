@@ -22,7 +22,7 @@ from ckanext.archiver import archiving, installation
 from ckanext.archiver.queue import leases
 from ckanext.archiver.queue.celery_app import app
 from ckanext.archiver.queue.types import Queue
-from ckanext.archiver.worker import background, database
+from ckanext.archiver.worker import background, database, systemd
 
 log = logging.getLogger(__name__)
 
@@ -75,12 +75,14 @@ def _start(sender: Any = None, **kwargs: Any) -> None:
     if is_prefork:
         background.fork_between_chores(list(_background.threads))
     _background.start()
+    systemd.ready()
     log.info("Worker ready for %s", ", ".join(queues))
 
 
 @signals.worker_shutting_down.connect
 def _shut_down(**kwargs: Any) -> None:
     _stop_requested.set()
+    systemd.stopping()
     timer = threading.Timer(STOP_SECONDS, _stop_transfers)
     timer.daemon = True
     timer.start()
