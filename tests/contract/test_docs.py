@@ -169,6 +169,13 @@ def _assert_options(command, words):
     assert [word for word in words if word.startswith("-") and word != "-" and word not in known] == [], words
 
 
+def test_the_layers_are_those_of_the_contract():
+    contract = re.search(r"^layers = \[\n(.*?)^\]", _text(ROOT / "pyproject.toml"), re.MULTILINE | re.DOTALL)
+    layers = [line.split(" | ") for line in re.findall(r'"([^"]+)"', contract[1])]
+    drawn = re.search(r"lower layers::\n\n((?:    .+\n)+)", _text(DOCS / "architecture.rst"))
+    assert [line.replace("/", "").split() for line in drawn[1].splitlines()] == layers
+
+
 TERMS = re.findall(r"^([a-z][a-z -]+)\n    \S", _text(DOCS / "glossary.rst"), re.MULTILINE)
 
 
