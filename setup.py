@@ -1,15 +1,42 @@
 """Packaging of ckanext-archiver; tool settings are in pyproject.toml."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_namespace_packages, setup
 
+from distutils.command.install_headers import install_headers  # isort: skip - setuptools brings distutils
+
 HERE = Path(__file__).parent
+
+# CKAN 2.11 pins redis-py 5.0.7, which kombu 5.7 refuses (below 6.1); CKAN 2.12 pins redis-py 8.0.1, for which kombu 5.6
+# is not made (below 6.5). No marker of packaging metadata can ask for another package's version, so an extra names
+# the CKAN in use: pip install 'ckanext-archiver[ckan-2-11]'. (pip before 23.3 does not find a name with a dot in it.)
+CELERY_FOR = {
+    "ckan-2-12": ["celery>=5.7,<5.8", "kombu>=5.7,<5.8"],
+    "ckan-2-11": ["celery>=5.6,<5.7", "kombu>=5.6.2,<5.7"],
+}
+
+
+class InstallPth(install_headers):
+    """Puts the .pth file beside the packages, where Python reads it.
+
+    Of the commands that copy single files, this is the one that setuptools runs for wheels and editable installs alike.
+    """
+
+    def finalize_options(self):
+        self.set_undefined_options("install", ("install_lib", "install_dir"))
+        super().finalize_options()
 
 
 def requirements():
     lines = (line.partition("#")[0].strip() for line in (HERE / "requirements.txt").read_text().splitlines())
     return [line for line in lines if line]
+
+
+def version():
+    text = (HERE / "ckanext" / "archiver" / "__init__.py").read_text(encoding="utf-8")
+    return re.search(r'^__version__ = "(.+)"$', text, re.MULTILINE)[1]
 
 
 def readme():
@@ -19,7 +46,7 @@ def readme():
 
 setup(
     name="ckanext-archiver",
-    version="3.0.0",
+    version=version(),
     description="Checks, for every resource of a CKAN portal, that people can still get the file, and keeps a copy",
     long_description=readme(),
     long_description_content_type="text/x-rst",
@@ -40,9 +67,13 @@ setup(
     ],
     python_requires=">=3.10",
     packages=find_namespace_packages(include=["ckanext.*"]),
+    py_modules=["ckanext_archiver_namespace"],
+    headers=["ckanext_archiver.pth"],
+    cmdclass={"install_headers": InstallPth},
     include_package_data=True,
     zip_safe=False,
     install_requires=requirements(),
+    extras_require=CELERY_FOR,
     entry_points={
         "ckan.plugins": [
             "archiver = ckanext.archiver.plugin:ArchiverPlugin",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -14,11 +15,15 @@ from pathlib import Path
 
 from .layout import REPOSITORY, Stack, StackError, say
 from .process import tail
+from .progress import PipProgress
 
-#: A change of one of these means: install again.
+#: The environment is made anew when one of these changes.
 _PACKAGES = ("requirements.txt", "dev-requirements.txt")
-#: A change of one of these means: write the extension's metadata (entry points) again.
-_EXTENSION = ("setup.py", "setup.cfg", "pyproject.toml", "MANIFEST.in", "requirements.txt")
+#: The extension's metadata (entry points) is written anew when one of these changes.
+_EXTENSION = (
+    *("setup.py", "setup.cfg", "pyproject.toml", "MANIFEST.in", "requirements.txt"),
+    *("ckanext_archiver.pth", "ckanext/archiver/__init__.py"),
+)
 
 
 def up_to_date(stack: Stack) -> bool:
@@ -31,7 +36,7 @@ def needs_packages(stack: Stack) -> bool:
 
 
 def install(stack: Stack) -> None:
-    """Make the environment what the constraints say; does nothing when it is that already."""
+    """Bring the environment to what the constraints pin; does nothing when it is there already."""
     if needs_packages(stack):
         _install_packages(stack)
         _write_stamp(stack, "packages", _packages(stack))
@@ -42,8 +47,8 @@ def install(stack: Stack) -> None:
 
 
 def _install_packages(stack: Stack) -> None:
-    say("installing CKAN %s and its servers in %s (about a minute)", stack.release, stack.dir)
-    # A half-made or moved environment cannot be mended in place.
+    say("installing CKAN %s and its servers in %s (one to three minutes)", stack.release, stack.dir)
+    # A half-made or moved environment cannot be repaired in place.
     shutil.rmtree(stack.venv, ignore_errors=True)
     _run(stack, sys.executable, "-m", "venv", stack.venv)
     wheels = stack.dir / "wheels"
@@ -63,8 +68,9 @@ def _install_packages(stack: Stack) -> None:
         f"ckan[requirements]=={stack.release}",
         "setuptools",
         "wheel",
+        progress=PipProgress(stack.log_file("install"), stack.venv, _number_of_pins(stack.constraints)),
     )
-    # CKAN loads libmagic, which a bare system lacks.
+    # CKAN loads libmagic, which a minimal system lacks.
     if subprocess.run([stack.python, "-c", "import magic"], capture_output=True, check=False).returncode:
         _add_libmagic(stack)
 
@@ -80,7 +86,7 @@ def _install_extension(stack: Stack) -> None:
 
 
 def _write_psycopg2_wheel(folder: Path, version: str) -> None:
-    """A `psycopg2` of no content that depends on `psycopg2-binary`, which brings the same module.
+    """An empty `psycopg2` that depends on `psycopg2-binary`, which provides the same module.
 
     CKAN requires the source distribution, which needs a compiler and PostgreSQL's headers.
     """
@@ -97,7 +103,7 @@ def _write_psycopg2_wheel(folder: Path, version: str) -> None:
 
 
 def _add_libmagic(stack: Stack) -> None:
-    """Install `pylibmagic`, which carries the library and, once imported, lets `magic` find it."""
+    """Install `pylibmagic`, which contains the library and, once imported, lets `magic` find it."""
     _pip(stack, "--constraint", stack.constraints, "pylibmagic")
     found = subprocess.run(
         [stack.python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
@@ -115,16 +121,33 @@ def _pinned(constraints: Path, package: str) -> str:
     return found[1]
 
 
-def _pip(stack: Stack, *arguments: str | os.PathLike[str]) -> None:
-    options = ("--quiet", "--disable-pip-version-check", "--no-input")
-    _run(stack, stack.python, "-m", "pip", "install", *options, *arguments)
+def _number_of_pins(constraints: Path) -> int:
+    return len(re.findall(r"^[\w.-]+==", constraints.read_text(), re.MULTILINE))
 
 
-def _run(stack: Stack, *command: str | os.PathLike[str]) -> None:
+def _pip(stack: Stack, *arguments: str | os.PathLike[str], progress: PipProgress | None = None) -> None:
+    options = ("--progress-bar", "off", "--disable-pip-version-check", "--no-input")
+    _run(stack, stack.python, "-m", "pip", "install", *options, *arguments, progress=progress)
+
+
+def _run(stack: Stack, *command: str | os.PathLike[str], progress: PipProgress | None = None) -> None:
     log = stack.log_file("install")
-    with log.open("ab") as output:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False)
-    if done.returncode:
+    with (
+        log.open("ab") as output,
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output) as process,
+    ):
+        try:
+            while process.poll() is None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(0.5)
+                if progress is not None:
+                    progress.show()
+        except BaseException:
+            process.kill()
+            raise
+    if progress is not None:
+        progress.end()
+    if process.returncode:
         words = " ".join(str(word) for word in command)
         raise StackError(f"failed: {words}\nthe end of {log}:\n{tail(log)}")
 
@@ -133,7 +156,7 @@ def _run(stack: Stack, *command: str | os.PathLike[str]) -> None:
 
 
 def _packages(stack: Stack) -> str:
-    """Changes when the environment has to be made anew; holds the interpreter and the folder too."""
+    """Changes when the environment has to be made anew: with the pins, the interpreter or the folder."""
     digest = hashlib.sha256(f"{stack.release} {sys.version_info[:2]} {stack.venv}".encode())
     for path in (stack.constraints, *(REPOSITORY / name for name in _PACKAGES)):
         digest.update(path.read_bytes())

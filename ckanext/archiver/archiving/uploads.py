@@ -20,9 +20,9 @@ from ckan import model
 from ckan.lib import uploader
 
 from ckanext.archiver import config
-from ckanext.archiver.engine import filenames, http, store, urls
+from ckanext.archiver.engine import filenames, http, media_types, store, urls
+from ckanext.archiver.engine.failure import Failure
 from ckanext.archiver.engine.outcome import Cause, FetchRequest, Limits, Outcome
-from ckanext.archiver.engine.wire import Failure
 
 log = logging.getLogger(__name__)
 
@@ -155,9 +155,9 @@ def _copy(stream: IO[bytes], filename: str, sink: store.Sink, limits: Limits) ->
         if sink.size + len(chunk) > limits.max_content_length:
             facts = {"limit": limits.max_content_length}
             return Outcome(Cause.TOO_LARGE, "too-large", facts, url=filename, final_url=filename)
-        head = head or chunk[:4096]
+        head = head or chunk[: media_types.SNIFF_BYTES]
         sink.write(chunk)
-    mimetype = filenames.mimetype(None, head, filename)
+    mimetype = media_types.mimetype(None, head, filename)
     return Outcome(
         Cause.OK,
         "ok-upload",

@@ -19,11 +19,11 @@ from celery import bootsteps, signals
 from celery.concurrency.prefork import TaskPool as PreforkPool
 from ckan import model
 
-from ckanext.archiver import archiving, config
+from ckanext.archiver import archiving, config, installation
 from ckanext.archiver.queue import leases
 from ckanext.archiver.queue.celery_app import app
 from ckanext.archiver.queue.types import Queue
-from ckanext.archiver.worker import background, consumer, database
+from ckanext.archiver.worker import background, consumer, database, systemd
 from ckanext.archiver.worker.handover import Handover
 
 log = logging.getLogger(__name__)
@@ -59,6 +59,7 @@ def _prepare(sender: Any = None, **kwargs: Any) -> None:
     global _lifeline
     for name in QUIET_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
+    log.info("%s", installation.description())
     _lifeline = os.pipe()
     leases.become(leases.WorkerProcess())
     # A connection that is open here would be shared by the processes of the pool.
@@ -86,6 +87,7 @@ def _start(sender: Any = None, **kwargs: Any) -> None:
         background.fork_between_chores(list(_background.threads))
     leases.current().parks = not is_prefork
     _background.start()
+    systemd.ready()
     log.info("Worker ready for %s", ", ".join(queues))
 
 
@@ -124,6 +126,7 @@ def _shut_down(**kwargs: Any) -> None:
     global _stop_at
     _stop_at = time.monotonic() + STOP_SECONDS
     _stop_requested.set()
+    systemd.stopping()
     timer = threading.Timer(STOP_SECONDS, _stop_transfers)
     timer.daemon = True
     timer.start()

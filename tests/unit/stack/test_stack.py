@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import re
 import signal
@@ -13,8 +14,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
-from _stack import install, process
+from _stack import cli, install, process
 from _stack.ckan_site import with_settings
 from _stack.cli import parse, take_stack_options
 from _stack.layout import CKAN_RELEASES, REPOSITORY, Stack, is_free
@@ -47,13 +49,13 @@ def test_the_ckan_command_gets_its_own_options() -> None:
     assert rest == ["archiver", "update", "x", "--queue", "bulk", "--help"]
 
 
-def test_after_two_dashes_everything_is_the_ckan_commands() -> None:
+def test_everything_after_two_dashes_belongs_to_the_ckan_command() -> None:
     _, _, rest = parse(["ckan", "--", "some-command", "--dir", "there"])
 
     assert rest == ["some-command", "--dir", "there"]
 
 
-def test_pytest_gets_what_is_not_ours() -> None:
+def test_options_that_are_not_the_stacks_belong_to_pytest() -> None:
     assert take_stack_options(["-k", "x", "--ckan", "2.11", "tests/ckan", "-q"]) == (
         ["--ckan", "2.11"],
         ["-k", "x", "tests/ckan", "-q"],
@@ -73,7 +75,7 @@ def sleeper(stack: Stack) -> subprocess.Popen[bytes]:
 
 def test_a_server_is_known_by_its_pid_file_and_stopped(stack: Stack) -> None:
     child = sleeper(stack)
-    # As init would: otherwise the ended child stays as a zombie.
+    # As init does: otherwise the ended child stays a zombie.
     threading.Thread(target=child.wait, daemon=True).start()
 
     assert process.running(stack, "sleeper") == child.pid
@@ -94,7 +96,7 @@ def test_a_killed_server_does_not_run_even_as_a_zombie(stack: Stack) -> None:
 def test_another_process_with_the_same_pid_is_left_alone(stack: Stack) -> None:
     child = sleeper(stack)
     pid, _ = stack.pid_file("sleeper").read_text().splitlines()
-    stack.pid_file("sleeper").write_text(f"{pid}\nborn another day\n")
+    stack.pid_file("sleeper").write_text(f"{pid}\nanother birth\n")
     try:
         assert not process.stop(stack, "sleeper", signal.SIGTERM)
         assert child.poll() is None
@@ -108,6 +110,69 @@ def test_a_server_that_ends_at_once_is_an_error_that_shows_its_log(stack: Stack)
 
     with pytest.raises(Exception, match="(?s)ended with code 1.*no such disk"):
         process.await_ready(stack, "bad", child, lambda: False)
+
+
+class Sleeper:
+    """A server, as :mod:`_stack.cli` uses it."""
+
+    NAME = "sleeper"
+
+    @staticmethod
+    def down(stack: Stack) -> bool:
+        return process.stop(stack, "sleeper", signal.SIGTERM)
+
+
+@pytest.fixture
+def one_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    def up(stack: Stack, **_: bool) -> None:
+        if not process.running(stack, "sleeper"):
+            threading.Thread(target=sleeper(stack).wait, daemon=True).start()
+
+    monkeypatch.setattr(cli, "SERVERS", (Sleeper,))
+    monkeypatch.setattr(cli, "up", up)
+
+
+@pytest.mark.usefixtures("one_server")
+def test_a_server_is_stopped_when_the_last_command_that_uses_it_ends(stack: Stack) -> None:
+    with cli.servers(stack):
+        with cli.servers(stack):
+            pass
+        assert process.running(stack, "sleeper")
+
+    assert process.running(stack, "sleeper") is None
+
+
+@pytest.mark.usefixtures("one_server")
+def test_the_last_command_stops_what_another_one_started(stack: Stack) -> None:
+    first, second = cli.servers(stack), cli.servers(stack)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert process.running(stack, "sleeper")
+
+    second.__exit__(None, None, None)
+
+    assert process.running(stack, "sleeper") is None
+
+
+@pytest.mark.usefixtures("one_server")
+def test_servers_stay_that_ran_before_or_are_to_be_kept(stack: Stack) -> None:
+    with cli.servers(stack, keep=True):
+        pass
+    assert process.running(stack, "sleeper")
+
+    with cli.servers(stack):
+        pass
+
+    assert process.running(stack, "sleeper")
+    Sleeper.down(stack)
+
+
+def test_a_signal_ends_the_command_and_its_exit_code_is_a_shells(tmp_path: Path) -> None:
+    code = "import os, signal; os.kill(os.getppid(), signal.SIGTERM); signal.pause()"
+
+    assert process.run_to_its_end([sys.executable, "-c", code], dict(os.environ), tmp_path) == 128 + signal.SIGTERM
+    assert process.run_to_its_end([sys.executable, "-c", "raise SystemExit(3)"], dict(os.environ), tmp_path) == 3
 
 
 # -- ports and memory ------------------------------------------------------------------------------------------
@@ -178,3 +243,15 @@ def test_every_requirement_is_pinned(version: str) -> None:
     assert f"ckan=={stack.release}" in stack.constraints.read_text().splitlines()
     # The shim wheel takes the place of the one, so both have to be the same release.
     assert install._pinned(stack.constraints, "psycopg2") == install._pinned(stack.constraints, "psycopg2-binary")
+
+
+@pytest.mark.parametrize("version", CKAN_RELEASES)
+def test_the_extra_of_a_ckan_fits_what_is_pinned_for_it(version: str) -> None:
+    extra = importlib.metadata.requires("ckanext-archiver") or []
+    wanted = [Requirement(line) for line in extra]
+    name = f"ckan-{version}".replace(".", "-")
+    pairs = {one.name: one for one in wanted if one.marker and one.marker.evaluate({"extra": name})}
+
+    assert set(pairs) >= {"celery", "kombu"}
+    for package in ("celery", "kombu"):
+        assert install._pinned(Stack.at(version, None).constraints, package) in pairs[package].specifier
