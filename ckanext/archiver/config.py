@@ -40,17 +40,10 @@ RECHECKS = ("adaptive", "weekly", "off")
 
 OVERRIDE_KINDS = ("dataset", "organization", "host", "format")
 
-BROKERS = (
-    *("redis", "rediss", "valkey", "valkeys", "unix", "redis+socket", "sentinel"),
-    *("amqp", "amqps", "pyamqp"),
-)
+BROKERS = ("redis", "rediss", "valkey", "valkeys", "unix", "redis+socket", "sentinel", "amqp", "amqps", "pyamqp")
 
-_NUMBER, _SWITCH, _WORD, _OBJECT = (
-    ((int, float), "a number"),
-    (bool, "true or false"),
-    (str, "a text"),
-    (dict, "an object"),
-)
+_NUMBER, _SWITCH = ((int, float), "a number"), (bool, "true or false")
+_WORD, _OBJECT = (str, "a text"), (dict, "an object")
 BROKER_OPTIONS: Mapping[str, tuple[Any, str]] = {
     **dict.fromkeys(("socket_timeout", "socket_connect_timeout", "health_check_interval"), _NUMBER),
     **dict.fromkeys(("visibility_timeout", "max_connections", "min_other_sentinels"), _NUMBER),
@@ -290,6 +283,12 @@ def host_concurrency() -> int:
 
 
 @option
+def slow_transfers() -> int:
+    """Transfers of edits that a worker may have under way beside its threads; 0 for none."""
+    return integer("slow_transfers", 0, 10_000, zero_means="none")
+
+
+@option
 def lease_seconds() -> int:
     """Seconds for which a worker owns a request."""
     lease = integer("lease_seconds", 1, MAX_SECONDS)
@@ -328,7 +327,9 @@ def broker_url() -> str:
     """The broker: our option, else the section [app:celery] of the ini file, else ``ckan.redis.url``."""
     name, url = next(((name, url) for name, url in _brokers() if url), ("ckan.redis.url", ""))
     if scheme(url) not in BROKERS:
-        raise ConfigError(f"{name} must be a redis:// or amqp:// URL, not {without_password(url)!r}.")
+        raise ConfigError(
+            f"{name} must be a redis://, valkey://, unix:// or amqp:// URL, not {without_password(url)!r}."
+        )
     return url
 
 
@@ -336,19 +337,25 @@ def broker_url() -> str:
 def broker_transport_options() -> dict[str, Any]:
     """kombu's options for the broker, beside those in its URL. A bad value is not shown: it may hold a password."""
     name = f"{PREFIX}broker_transport_options"
+    example = '{"master_name": "mymaster"}'
     try:
-        options = json.loads(text("broker_transport_options") or "{}")
+        found = json.loads(text("broker_transport_options") or "{}")
     except ValueError as e:
-        raise ConfigError(f'{name} must be a JSON object like {{"master_name": "mymaster"}}: {e}.') from e
-    if not isinstance(options, dict):
-        raise ConfigError(f'{name} must be a JSON object like {{"master_name": "mymaster"}}.')
-    for key, value in options.items():
+        raise ConfigError(f"{name} must be a JSON object like {example}: {e}.") from e
+    if not isinstance(found, dict):
+        raise ConfigError(f"{name} must be a JSON object like {example}.")
+    for key, value in found.items():
         if key not in BROKER_OPTIONS:
             raise ConfigError(f"{name} may have {', '.join(sorted(BROKER_OPTIONS))}, not {key!r}.")
         types, what = BROKER_OPTIONS[key]
         if not isinstance(value, types) or (what == "a number" and (isinstance(value, bool) or value < 0)):
             raise ConfigError(f"{name}: {key} must be {what}.")
-    return options
+    return found
+
+
+def site_id() -> str:
+    """``ckan.site_id``: what this portal is called in servers that several share."""
+    return text("ckan.site_id") or "default"
 
 
 def _brokers() -> Iterator[tuple[str, str]]:
@@ -391,6 +398,7 @@ CHECKS: tuple[Callable[[], Any], ...] = (
     dispatch_window,
     host_interval,
     host_concurrency,
+    slow_transfers,
     lease_seconds,
     worker_dead_seconds,
     hold_seconds,

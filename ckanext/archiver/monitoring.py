@@ -36,6 +36,8 @@ def collect() -> Status:
 
     At 1,000,000 resources it takes about a second, since it counts them.
     """
+    # Asked before the transaction begins: a broker that hangs must not hold it.
+    broker_ = _broker()
     queues = _queues()
     rate = _rate()
     links = _links()
@@ -45,7 +47,7 @@ def collect() -> Status:
         "rate_per_second": rate,
         "round": {**rounds.bookkeeping(), "eta_seconds": _eta(queues[Queue.BULK], rate)},
         "hosts_paused": _paused(),
-        "broker": _broker(),
+        "broker": broker_,
         "workers": _workers(),
         "held": _held(),
         "links": links["verdicts"],

@@ -139,7 +139,7 @@ def test_rabbitmq(works: Callable[..., Any], rabbitmq: engines.RabbitMq) -> None
     worker = works(rabbitmq.url)
     assert "Global QoS is disabled" in worker.log
     types = _queue_types(rabbitmq)
-    assert types["bulk"] == types["priority"] == "quorum"
+    assert types["archiver-test.bulk"] == types["archiver-test.priority"] == "quorum"
     assert not [name for name in types if "delayed" in name], "no queues for what we never send"
 
 

@@ -12,11 +12,13 @@ from typing import Any, TypeVar
 
 from kombu import Connection
 from kombu.common import maybe_declare
+from kombu.exceptions import KombuError
 
 from ckanext.archiver import config
 from ckanext.archiver.errors import BrokerError
-from ckanext.archiver.queue import engines
+from ckanext.archiver.queue import broker_settings
 from ckanext.archiver.queue.celery_app import app
+from ckanext.archiver.queue.confirms import Confirms
 
 log = logging.getLogger(__name__)
 
@@ -31,17 +33,43 @@ TIMEOUT = 0.5
 PAUSE = 30
 """Seconds for which this process does not try a broker again that did not answer."""
 
+KEPT_TIMEOUT = 5
+"""Seconds that a worker or a command waits for a broker that does not answer."""
+
+RETRY_SECONDS = 1
+"""A broker that takes longer than this to fail is not asked a second time."""
+
+CLUSTER = (
+    "The broker is a Redis Cluster, which kombu cannot use: name a Redis without cluster mode, or with Sentinel, in "
+    "ckanext-archiver.broker_url."
+)
+OTHER_QUEUE_TYPE = (
+    "RabbitMQ has a queue of this name that is no quorum queue: delete it with rabbitmqctl delete_queue NAME, nothing "
+    "is lost by that ({error})"
+)
+
 _lock = threading.Lock()
 _connection: Connection | None = None
 _down_until = 0.0
 
 
 def connect(timeout: float = TIMEOUT) -> Connection:
-    """A connection for sending that fails after ``timeout`` seconds instead of trying for ever.
-
-    :raises ConfigError: for a URL or options that cannot be used
-    """
-    return engines.current().connect(timeout)
+    """A connection for sending that fails after ``timeout`` seconds instead of trying for ever."""
+    options: dict[str, Any] = {"max_retries": 0, "interval_start": 0, "interval_step": 0, "interval_max": 0}
+    settings = broker_settings.read()
+    if settings.is_redis:
+        options.update(settings.options)
+        options.update(socket_timeout=timeout, socket_connect_timeout=timeout, retry_on_timeout=False)
+    else:
+        options.update(settings.options)
+        options.update(read_timeout=timeout, write_timeout=timeout)
+    return Connection(
+        settings.url,
+        transport=settings.transport,
+        ssl=settings.tls,
+        connect_timeout=timeout,
+        transport_options=options,
+    )
 
 
 def _batch(producer: Any) -> Any:
@@ -62,8 +90,8 @@ def send(connection: Connection, resource_ids: Sequence[str], queue: str, *, per
                 task, first = (TASK, ids[0]) if per_message == 1 else (TASK_FOR_MANY, ids)
                 expect()
                 app.send_task(task, (first, queue), queue=queue, producer=producer, retry=False)
-    except engines.errors(connection) as e:
-        raise engines.failure(e) from e
+    except _errors(connection) as e:
+        raise _failure(e) from e
     return len(resource_ids)
 
 
@@ -71,9 +99,9 @@ def send(connection: Connection, resource_ids: Sequence[str], queue: str, *, per
 def _publisher(connection: Connection, queue: str) -> Iterator[tuple[Any, Callable[[], None]]]:
     """A producer whose messages are with the broker at the end, and what to call before each."""
     if connection.transport.driver_type == "amqp":
-        # A queue that no worker has declared yet would lose them.
+        # An exchange that no worker has declared yet would refuse them.
         maybe_declare(app.amqp.queues[queue], connection.default_channel)
-        confirms = engines.Confirms(connection)
+        confirms = Confirms(connection)
         with confirms.channel, app.amqp.Producer(confirms.channel, auto_declare=False) as producer:
             yield producer, confirms.expect
             confirms.wait()
@@ -98,25 +126,82 @@ def _chunks(resource_ids: Sequence[str], per_message: int) -> Iterator[Sequence[
 
 def send_at_once(resource_ids: Sequence[str], queue: str) -> None:
     """Send from a web process. A broker that is down delays an edit by half a second once, and never fails it."""
+    if time.monotonic() < _down_until:
+        return
+    try:
+        # Loaded here once: it takes long in a process that has just started, and is no fault of the broker.
+        app.amqp.queues  # noqa: B018 - a property that loads
+    except (Exception, SystemExit) as e:  # noqa: BLE001 - as in _send_and_log
+        _pause(e)
+        return
+    # A thread, since no timeout of the libraries below holds for the whole: a server that hangs is asked several things
+    # when a connection is made, each with a time of its own.
+    sender = threading.Thread(target=_send_and_log, args=(resource_ids, queue), name="archiver-sender", daemon=True)
+    sender.start()
+    sender.join(TIMEOUT)
+    if sender.is_alive():
+        _pause(BrokerError(f"The broker does not answer within {TIMEOUT} s"))
+
+
+def _pause(error: BaseException) -> None:
+    global _down_until
+    _down_until = time.monotonic() + PAUSE
+    text = (str(error) or type(error).__name__).rstrip(".")
+    log.warning("%s. The requests are in the database and are sent when the broker is back.", text)
+
+
+def _send_and_log(resource_ids: Sequence[str], queue: str) -> None:
     global _connection, _down_until
     with _lock:
-        if time.monotonic() < _down_until:
-            return
         try:
             if _connection is None:
                 _connection = connect()
             send(_connection, resource_ids, queue)
-        except BrokerError as e:
-            _down_until = time.monotonic() + PAUSE
-            log.warning("%s. The requests are in the database and are sent when it is back.", e)
+        except Exception as e:  # noqa: BLE001 - whatever it is (a bad URL, a library's defect): the edit is saved
+            _pause(e)
             _discard()
+        else:
+            # Also one that took longer than an edit waits.
+            _down_until = 0.0
 
 
 def _discard() -> None:
     global _connection
     if _connection is not None:
-        _connection.release()
+        with contextlib.suppress(Exception):
+            _connection.release()
         _connection = None
+
+
+# -- what goes wrong ---------------------------------------------------------------------------------------
+
+
+def _errors(connection: Connection) -> tuple[type[Exception], ...]:
+    return (KombuError, OSError, *connection.connection_errors, *connection.channel_errors)
+
+
+def _failure(error: Exception) -> BrokerError:
+    """What went wrong, in one sentence."""
+    text = str(error)
+    if any(word in text for word in ("MOVED ", "CROSSSLOT", "CLUSTERDOWN", "cluster mode")):
+        return BrokerError(CLUSTER)
+    if "x-queue-type" in text:
+        return BrokerError(OTHER_QUEUE_TYPE.format(error=text))
+    return BrokerError(f"The broker does not answer: {text}")
+
+
+def refusal() -> str | None:
+    """Why the broker can never be used, in one sentence. None where it can, and where it does not answer now."""
+    connection = connect(KEPT_TIMEOUT)
+    try:
+        channel = connection.default_channel
+        if connection.transport.driver_type == "redis" and channel.client.info("cluster").get("cluster_enabled"):
+            return CLUSTER
+    except _errors(connection) as e:
+        return CLUSTER if str(_failure(e)) == CLUSTER else None
+    finally:
+        connection.release()
+    return None
 
 
 # -- a connection that lasts, one a thread -----------------------------------------------------------------
@@ -131,10 +216,14 @@ def on_kept_connection(work: Callable[[Connection], T]) -> T:
 
     :raises BrokerError: the broker does not answer
     """
+    began = time.monotonic()
     try:
         return work(_kept_connection())
     except BrokerError:
         _drop_kept()
+        if time.monotonic() - began > RETRY_SECONDS:
+            # It hangs: a second try would only take as long again.
+            raise
     try:
         return work(_kept_connection())
     except BrokerError:
@@ -146,7 +235,7 @@ def _kept_connection() -> Connection:
     url = config.broker_url()
     if getattr(_kept, "url", None) != url:
         _drop_kept()
-        _kept.connection, _kept.url = connect(timeout=5), url
+        _kept.connection, _kept.url = connect(timeout=KEPT_TIMEOUT), url
     return _kept.connection
 
 
@@ -163,5 +252,5 @@ def queue_length(connection: Connection, queue: str) -> int:
     """
     try:
         return int(app.amqp.queues[queue].bind(connection.default_channel).queue_declare().message_count)
-    except engines.errors(connection) as e:
-        raise engines.failure(e) from e
+    except _errors(connection) as e:
+        raise _failure(e) from e

@@ -15,7 +15,7 @@ from kombu import Exchange, Queue
 
 from ckanext.archiver import ckan_context, config
 from ckanext.archiver.errors import ConfigError
-from ckanext.archiver.queue import engines, types
+from ckanext.archiver.queue import broker_settings, types
 
 log = logging.getLogger(__name__)
 
@@ -25,28 +25,16 @@ def settings() -> dict[str, Any]:
 
     :raises ConfigError: for a bad option
     """
-    lease = config.lease_seconds()
-    engine = engines.current()
+    broker = broker_settings.read()
     return {
-        "broker_url": engine.url,
-        "broker_use_ssl": engine.ssl or False,
+        "broker_url": broker.url,
+        "broker_transport": broker.transport,
+        "broker_use_ssl": broker.tls,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
-        # A message may wait in a busy worker as long as a task may run; a copy that is sent again does nothing.
-        "broker_transport_options": {
-            "visibility_timeout": 2 * lease,
-            "socket_keepalive": True,
-            # Each thread acknowledges its own messages. kombu opens 10 connections at most, and an acknowledgement that
-            # finds none free is lost: its message counts as delivered for ever, and the worker takes one fewer.
-            "max_connections": 1_000,
-            **engine.options,
-        },
+        "broker_transport_options": _transport_options(broker),
         "include": ["ckanext.archiver.tasks"],
-        "task_queues": [
-            # Quorum queues: RabbitMQ 4 mirrors no others. Elsewhere the argument is ignored.
-            Queue(name.value, Exchange(name.value), routing_key=name.value, queue_arguments={"x-queue-type": "quorum"})
-            for name in types.Queue
-        ],
+        "task_queues": [_queue(name.value, broker) for name in types.Queue],
         # RabbitMQ 4 refuses queues that are neither durable nor exclusive, which Celery before 5.7 makes for these.
         "control_queue_exclusive": True,
         "event_queue_exclusive": True,
@@ -66,6 +54,28 @@ def settings() -> dict[str, Any]:
         "worker_redirect_stdouts": False,
         "timezone": "UTC",
     }
+
+
+def _transport_options(broker: broker_settings.BrokerSettings) -> dict[str, Any]:
+    if not broker.is_redis:
+        return dict(broker.options)
+    return {
+        # A message may wait in a busy worker as long as a task may run; a copy that is sent again does nothing.
+        "visibility_timeout": 2 * config.lease_seconds(),
+        "socket_keepalive": True,
+        # Each thread acknowledges its own messages. kombu opens 10 connections at most, and an acknowledgement that
+        # finds none free is lost: its message counts as delivered for ever, and the worker takes one fewer.
+        "max_connections": 1_000,
+        **broker.options,
+    }
+
+
+def _queue(name: str, broker: broker_settings.BrokerSettings) -> Queue:
+    if broker.is_redis:
+        return Queue(name, Exchange(name), routing_key=name)
+    # A virtual host may have several portals. Quorum queues: RabbitMQ 4 has no other replicated ones.
+    own = f"{config.site_id()}.{name}"
+    return Queue(own, Exchange(own), routing_key=own, alias=name, queue_arguments={"x-queue-type": "quorum"})
 
 
 def import_other_tasks() -> None:
