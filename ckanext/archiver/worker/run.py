@@ -25,6 +25,7 @@ from ckanext.archiver.queue.celery_app import app
 from ckanext.archiver.queue.types import Queue
 from ckanext.archiver.worker import background, consumer, database, systemd
 from ckanext.archiver.worker.handover import Handover
+from ckanext.archiver.worker.polling import BrokerWatch, Poller
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ QUIET_LOGGERS = ("celery.worker.strategy", "celery.app.trace")
 """They log every message received and every task done; our own line per resource says more."""
 
 _background: background.BackgroundThreads | None = None
+_poller: Poller | None = None
 _stop_requested = threading.Event()
 _stop_at = 0.0
 """When (``time.monotonic``) the transfers of a worker that is to stop are ended."""
@@ -80,22 +82,37 @@ def _refuse_unusable_broker() -> None:
         raise SystemExit(why)
 
 
+class Background(bootsteps.StartStopStep):
+    """Starts the background threads before the worker connects to its broker, which may be away for long."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def start(self, worker: Any) -> None:
+        global _background, _poller
+        queues = sorted(worker.app.amqp.queues.consume_from)
+        watch = BrokerWatch()
+        # In a prefork pool the parent does not know what its children have in flight.
+        is_prefork = isinstance(worker.pool, PreforkPool)
+        if not is_prefork:
+            _poller = Poller(watch, queues, consumer.archive_resource, places=worker.concurrency)
+            consumer.handover = Handover(config.slow_transfers())
+            leases.current().places += config.slow_transfers()
+        _background = background.BackgroundThreads(queues, watch, None if is_prefork else _restart, _poller)
+        if is_prefork:
+            background.fork_between_chores(list(_background.threads))
+        leases.current().parks = not is_prefork
+        _background.start()
+
+    def stop(self, worker: Any) -> None:
+        """``_stop`` does."""
+
+    terminate = stop
+
+
 @signals.worker_ready.connect
-def _start(sender: Any = None, **kwargs: Any) -> None:
-    global _background
-    queues = sorted(sender.app.amqp.queues.consume_from)
-    # In a prefork pool the parent does not know what its children have in flight.
-    is_prefork = isinstance(sender.pool, PreforkPool)
-    if not is_prefork:
-        consumer.handover = Handover(config.slow_transfers())
-        leases.current().places += config.slow_transfers()
-    _background = background.BackgroundThreads(queues, None if is_prefork else _restart)
-    if is_prefork:
-        background.fork_between_chores(list(_background.threads))
-    leases.current().parks = not is_prefork
-    _background.start()
+def _say_ready(sender: Any = None, **kwargs: Any) -> None:
     systemd.ready()
-    log.info("Worker ready for %s", ", ".join(queues))
+    log.info("Worker ready for %s", ", ".join(sorted(sender.app.amqp.queues.consume_from)))
 
 
 class OneStop(bootsteps.StartStopStep):
@@ -125,7 +142,7 @@ class OneStop(bootsteps.StartStopStep):
     terminate = stop
 
 
-app.steps["worker"].add(OneStop)
+app.steps["worker"].update((Background, OneStop))
 
 
 @signals.worker_shutting_down.connect
@@ -149,6 +166,8 @@ def _stop_transfers() -> None:
 
 @signals.worker_shutdown.connect
 def _stop(**kwargs: Any) -> None:
+    if _poller is not None:
+        _poller.wait(max(_stop_at - time.monotonic(), 0))
     if not consumer.handover.wait(max(_stop_at - time.monotonic(), 0)):
         archiving.stop()
         # Transfers see the stop within a second; their requests go back to the table then.
@@ -171,7 +190,14 @@ def _forked(**kwargs: Any) -> None:
     _background = None
     signal.signal(signal.SIGTERM, _stop_pool_process)
     leases.current().parks = True
-    threads = [background.heartbeat(sorted(app.amqp.queues.consume_from)), background.writer()]
+    queues, watch = sorted(app.amqp.queues.consume_from), BrokerWatch()
+    poller = Poller(watch, queues, consumer.archive_resource, places=1)
+    threads = [
+        background.heartbeat(queues),
+        background.writer(),
+        background.broker_watch(watch),
+        background.polling(poller),
+    ]
     for thread in threads:
         thread.start()
     signals.worker_process_shutdown.connect(lambda **kwargs: background.stop(threads), weak=False)
