@@ -1,7 +1,7 @@
 """What a worker does while its broker is away: it takes what is due from the table itself, once a second.
 
-That is slower than messages, and keeps every rule: requests are claimed, hosts admitted and datasets finished as ever,
-in the database. A broker that is restarted is not away yet: ``AWAY_SECONDS``.
+That is slower than messages, and keeps every rule: claims, the admission to hosts and the end of a dataset are in the
+database. A broker that is restarted is not away yet: ``AWAY_SECONDS``.
 """
 
 from __future__ import annotations
