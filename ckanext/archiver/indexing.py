@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from ckan import model
 from ckan.lib import search as ckan_search
 
+from ckanext.archiver import links
 from ckanext.archiver.ckan_context import ckan_context
 from ckanext.archiver.queue import leases
 
@@ -34,17 +35,18 @@ FAILED_SECONDS = 3600
 _failed: dict[str, float] = {}
 """Datasets that could not be indexed → when to try again (``time.monotonic``)."""
 
-_NOTE = sa.text("""
+_NOTE = sa.text(f"""
     INSERT INTO archiver_dataset AS d (package_id, facet)
     SELECT noted.id, CASE max(CASE a.verdict WHEN 'broken' THEN 3 WHEN 'failing' THEN 2 WHEN 'not-sure' THEN 1
                               WHEN 'ok' THEN 0 END)
                      WHEN 3 THEN 'broken' WHEN 2 THEN 'failing' WHEN 1 THEN 'not-sure' WHEN 0 THEN 'ok' END
     FROM unnest(CAST(:ids AS text[])) AS noted (id)
-    LEFT JOIN (archival a JOIN resource r ON r.id = a.resource_id AND r.state = 'active') ON a.package_id = noted.id
+    LEFT JOIN (archival a JOIN resource r ON r.id = a.resource_id AND r.state = 'active' AND {links.HAS_LINK_SQL})
+        ON a.package_id = noted.id
     GROUP BY noted.id ORDER BY noted.id
     ON CONFLICT (package_id) DO UPDATE SET facet = EXCLUDED.facet
     WHERE d.facet IS DISTINCT FROM EXCLUDED.facet
-""")
+""")  # noqa: S608 - constants only
 
 
 def note_facet(*package_ids: str) -> None:

@@ -265,9 +265,9 @@ def test_threads_that_acknowledge_at_the_same_time_all_can() -> None:
 
 def test_messages_are_of_uneven_size_and_have_each_resource_once() -> None:
     ids = [str(number) for number in range(1_000)]
-    lots = list(broker._lots(ids, 10))
+    lots = list(broker._chunks(ids, 10))
     assert [id_ for lot in lots for id_ in lot] == ids
     sizes = {len(lot) for lot in lots[:-1]}
     assert len(sizes) > 1
     assert sizes <= set(range(6, 14))
-    assert [list(lot) for lot in broker._lots(ids[:3], 1)] == [["0"], ["1"], ["2"]]
+    assert [list(lot) for lot in broker._chunks(ids[:3], 1)] == [["0"], ["1"], ["2"]]

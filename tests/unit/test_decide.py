@@ -68,7 +68,7 @@ def a_run(
 ) -> Run:
     values = {"queue": Queue.BULK, "reason": Reason.ROUND, "attempts": 0, "holds": 0, "deaths": 0, **claim}
     of = Claim(resource_id="r1", package_id="p1", host="data.example", token="t", worker_id="w", **values)
-    link = Link("r1", "p1", "stops", "transport", URL, "", "CSV", None, known)
+    link = Link("r1", "p1", "stops", "transport", URL, URL, "", "CSV", None, known)
     return Run(ClaimedRequest(of, link, admission or Admission()), link, outcome, actual_copy=actual_copy or {})
 
 

@@ -11,6 +11,7 @@ In this order:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 from ckanext.archiver import clock, schedule
 from ckanext.archiver.archiving.types import Decision, Link, Options, Run
 from ckanext.archiver.engine import reasons, store
-from ckanext.archiver.engine.outcome import Cause, Verdict
+from ckanext.archiver.engine.outcome import Cause, Outcome, Verdict
 from ckanext.archiver.model import Status
 from ckanext.archiver.queue import claims, hosts
 from ckanext.archiver.queue.types import Reason
@@ -161,7 +162,7 @@ def archival_values(
     moment = clock.naive(now)
     verdict = judgement.verdict
     assert verdict is not None  # noqa: S101 - a run that is held writes no row
-    not_changed = outcome.not_modified or (bool(outcome.sha256) and outcome.sha256 == known.get("sha256"))
+    not_changed = outcome.not_modified or _is_same_file(outcome, known)
     status = status_text(outcome.cause, verdict, not_changed=not_changed)
     first_failure = clock.naive(judgement.first_failure)
     broken_since = (known.get("broken_since") or moment) if verdict is Verdict.BROKEN else None
@@ -172,7 +173,7 @@ def archival_values(
         "resource_timestamp": link.timestamp,
         "status_id": Status.by_text(status),
         "is_broken": verdict.is_broken,
-        "reason": "" if status == "Archived successfully" else reasons.reason(outcome.detail, outcome.facts),
+        "reason": reasons.reason(outcome.detail, outcome.facts),
         "url_redirected_to": outcome.final_url if outcome.hops else None,
         "first_failure": first_failure,
         "last_success": clock.naive(judgement.last_success),
@@ -180,6 +181,7 @@ def archival_values(
         "created": old.get("created") or moment,
         "updated": moment,
         "source_url": link.url,
+        "source_format": link.format,
         "verdict": str(verdict),
         "cause": str(outcome.cause),
         "detail": outcome.detail,
@@ -203,6 +205,13 @@ def archival_values(
         jitter=jitter,
     )
     return {**values, "next_check_at": clock.naive(next_check)}
+
+
+def _is_same_file(outcome: Outcome, known: Mapping[str, Any]) -> bool:
+    """Whether a download has the bytes of the copy we have. Rows of 2.x have a SHA-1 only."""
+    if known.get("sha256"):
+        return outcome.sha256 == known["sha256"]
+    return bool(outcome.sha1) and outcome.sha1 == known.get("hash")
 
 
 def _copy_values(run: Run, now: datetime | None, options: Options, *, not_changed: bool) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from ckanext.archiver import config
 from ckanext.archiver.archiving import record, uploads
 from ckanext.archiver.archiving.types import ClaimedRequest, Link, Run
-from ckanext.archiver.engine import http, store
+from ckanext.archiver.engine import http, store, urls
 from ckanext.archiver.engine.outcome import Cause, FetchRequest, Outcome
 from ckanext.archiver.queue import leases
 
@@ -53,13 +53,20 @@ def fetch(request: ClaimedRequest, link: Link) -> Outcome:
     if link.is_upload:
         return uploads.fetch(link.resource_id, link.url, spool, limits, check_only=check_only, stop=stop)
     wanted = FetchRequest(
-        url=link.url,
+        url=_requested_url(link),
         format=link.format,
         check_only=check_only,
         hints=request.admission.hints,
         **({} if check_only else _validators(link)),
     )
     return http.fetch(wanted, limits=limits, policy=config.policy(), spool=spool, stop=stop)
+
+
+def _requested_url(link: Link) -> str:
+    """The link; the raw URL where the ``http://`` before it makes no link either: its fault can be named better."""
+    if link.url != link.raw_url and isinstance(urls.normalise(link.url), urls.BadUrl):
+        return link.raw_url
+    return link.url
 
 
 def _only_checks(request: ClaimedRequest, link: Link) -> bool:

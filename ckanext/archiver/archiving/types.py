@@ -34,18 +34,24 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Link:
-    """A resource's link, and what is known of it."""
+    """A resource's link, and what is known of it.
+
+    :ivar url: as CKAN shows it (see :mod:`ckanext.archiver.links`); the file name of an upload
+    :ivar raw_url: as the resource table has it
+    :ivar timestamp: ``last_modified`` of the resource, which changes when a file is uploaded
+    :ivar archival: the row of the table ``archival``, whatever URL it is about
+    """
 
     resource_id: str
     package_id: str
     package_name: str
     organization: str
     url: str
+    raw_url: str
     url_type: str
     format: str
     timestamp: datetime | None
     archival: Mapping[str, Any] | None
-    """The row of the table ``archival``, whatever URL it is about."""
 
     @property
     def is_upload(self) -> bool:
