@@ -6,6 +6,14 @@ from setuptools import find_namespace_packages, setup
 
 HERE = Path(__file__).parent
 
+# CKAN 2.11 pins redis-py 5.0.7, which kombu 5.7 refuses (below 6.1); CKAN 2.12 pins redis-py 8.0.1, for which kombu 5.6
+# is not made (below 6.5). No marker of packaging metadata can ask for another package's version, so an extra names
+# the CKAN in use: pip install 'ckanext-archiver[ckan-2-11]'. (pip before 23.3 does not find a name with a dot in it.)
+CELERY_FOR = {
+    "ckan-2-12": ["celery>=5.7,<5.8", "kombu>=5.7,<5.8"],
+    "ckan-2-11": ["celery>=5.6,<5.7", "kombu>=5.6.2,<5.7"],
+}
+
 
 def requirements():
     lines = (line.partition("#")[0].strip() for line in (HERE / "requirements.txt").read_text().splitlines())
@@ -43,6 +51,7 @@ setup(
     include_package_data=True,
     zip_safe=False,
     install_requires=requirements(),
+    extras_require=CELERY_FOR,
     entry_points={
         "ckan.plugins": [
             "archiver = ckanext.archiver.plugin:ArchiverPlugin",

@@ -1,4 +1,4 @@
-"""1,000,000 requests over 5,000 hosts: what it costs to put them, to dispatch them, and to keep them."""
+"""1,000,000 requests over 5,000 hosts: the cost of putting, dispatching and keeping them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def enqueue(site: Site) -> tuple[float, int]:
             now = memory(process.pid)
         except (OSError, IndexError):
             break
-        # What is there when the first requests appear is CKAN itself.
+        # The memory used when the first requests appear is CKAN's own.
         if not idle and site.value("SELECT EXISTS (SELECT 1 FROM archiver_request)"):
             idle = now
         most = max(most, now)
@@ -46,7 +46,7 @@ def enqueue(site: Site) -> tuple[float, int]:
 
 
 def ticks(site: Site, count: int) -> tuple[list[float], list[float]]:
-    """Seconds of single ticks, and of bare updates of as many rows; what was sent is taken off after each."""
+    """Seconds of single ticks, and of bare updates of as many rows; each tick's messages are removed after it."""
     from ckan import model
 
     from ckanext.archiver.queue import dispatch

@@ -1,4 +1,4 @@
-"""The portal that is measured: made by SQL in a stack of its own, and processes whose cost is read from /proc."""
+"""The measured portal: made by SQL in a stack of its own; the cost of its processes is read from /proc."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ class Site:
             return result.all() if result.returns_rows else None
 
     def value(self, statement: str, **params: Any) -> Any:
-        """The one value that a statement gives."""
+        """The single value that a statement returns."""
         return self.sql(statement, **params)[0][0]
 
     def wipe(self) -> None:
         """Empty the tables and the broker. The archive is a new one.
 
-        Archives of earlier runs go after ten minutes: while ext4 has just removed many files, making one costs it
-        much more than otherwise.
+        Archives of earlier runs are removed after ten minutes: just after removing many files, ext4 creates one much
+        more slowly than otherwise.
         """
         for old in self.archives.iterdir():
             if old != self.archive and time.time() - old.stat().st_mtime > 600:
@@ -122,7 +122,7 @@ def broker() -> Any:
 
 
 def wait(condition: Any, timeout: float) -> None:
-    """Wait until something is true, looking often."""
+    """Poll until a condition is true."""
     end = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > end:

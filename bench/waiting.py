@@ -1,13 +1,12 @@
-"""How many slow answers one process waits for side by side."""
+"""How many slow answers one process waits for in parallel."""
 
 from __future__ import annotations
 
 import sys
 import time
 
+from many_hosts import origin, url_sql
 from portal import Site, cpu_seconds, memory, parser, report, wait
-
-from origin import origin, url_sql
 
 THREADS = 100
 DELAY = 0.3

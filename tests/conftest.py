@@ -1,7 +1,7 @@
-"""For every test, also those that need no CKAN.
+"""Fixtures of every test, also of those that need no CKAN.
 
-The fixtures for tests with a CKAN and its servers are in ``site_fixtures.py``; they are there whenever pytest runs
-with CKAN's own plugin, which is always but for ``bin/test tests/unit``.
+The fixtures for tests with a CKAN and its servers are in ``site_fixtures.py``. They exist whenever pytest runs with
+CKAN's own plugin: always, except in ``bin/test tests/unit``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Let a test that measures time run while no other run of these tests, as ``.ci/run`` has two, is in a test."""
+    """Run a test that measures time while no other run (``.ci/run`` has two in parallel) is inside a test."""
     with Path(__file__).open() as handle:
         fcntl.flock(handle, fcntl.LOCK_EX if item.get_closest_marker("timed") else fcntl.LOCK_SH)
         return (yield)
@@ -33,7 +33,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 @pytest.fixture(autouse=True)
 def stays_on_this_machine() -> Iterator[None]:
-    """Fail a test that looked up a name or connected somewhere beyond loopback, however it took the refusal."""
+    """Fail a test that looked up a name or connected beyond loopback, even if it handled the refusal."""
     loopback_only.refused.clear()
     yield
     assert not loopback_only.refused, f"left the machine: {loopback_only.refused}"
@@ -41,7 +41,7 @@ def stays_on_this_machine() -> Iterator[None]:
 
 @pytest.fixture
 def wait_until() -> Callable[..., None]:
-    """``wait_until(lambda: …, timeout=10)``: look until it is true; fails the test when it does not get true."""
+    """``wait_until(lambda: …, timeout=10)``: poll until it is true; fails the test when it does not become true."""
 
     def wait(condition: Callable[[], object], timeout: float = 10, what: str = "") -> None:
         deadline = time.monotonic() + timeout

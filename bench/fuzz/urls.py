@@ -75,7 +75,7 @@ def a_character(chance: random.Random) -> str:
     return chr(chance.randrange(0x3000) if way < 0.85 else chance.randrange(0x110000))
 
 
-def trouble(text: str) -> str:
+def defect_of(text: str) -> str:
     """What is wrong with how a string is read; "" for nothing."""
     try:
         start = time.perf_counter()
@@ -116,9 +116,9 @@ def main() -> int:
         if number % 1000 == 0 and time.monotonic() - start > options.seconds:
             break
         text = a_string(chance)
-        kind = trouble(text)
+        kind = defect_of(text)
         if kind:
-            found.add(json.dumps(shortest(text, trouble)))
+            found.add(json.dumps(shortest(text, defect_of)))
         result = urls.normalise(text) if not kind else None
         counts[kind or (result.detail if isinstance(result, urls.BadUrl) else "link")] += 1
     seconds = time.monotonic() - start

@@ -11,7 +11,7 @@ from typing import Any
 from _stack.ckan_site import SYSADMIN
 from _stack.layout import StackError
 
-from .portal import DATASETS, ORGANIZATION, Dataset, Link
+from .portal import DATASETS, ORGANIZATIONS, SAMPLE_NOTE, Dataset, Link, Organization
 
 Json = dict[str, Any]
 
@@ -62,18 +62,37 @@ class Portal:
         return True
 
     def make(self) -> bool:
-        """Make the organization and the datasets, or change them back to what they should be.
+        """Make the organizations and the datasets, or change them back to what they should be.
 
         :returns: whether anything had to be changed
         """
-        organization = self._organization()
-        changed = [self._dataset(dataset, organization) for dataset in DATASETS]
+        ids = {organization.name: self._organization(organization) for organization in ORGANIZATIONS}
+        changed = [self._dataset(dataset, ids[dataset.organization]) for dataset in DATASETS]
         return any(changed)
 
-    def _organization(self) -> str:
-        found = self._show("organization_show", ORGANIZATION["name"])
+    def make_editor(self, name: str, password: str) -> None:
+        """Make the user who may edit the datasets of some organizations, with this password."""
+        if self._show("user_show", name) is None:
+            email = f"{name}@demo.invalid"
+            self.call("user_create", {"name": name, "email": email, "password": password, "fullname": "Demo editor"})
+        else:
+            self.call("user_patch", {"id": name, "password": password, "state": "active"})
+        for organization in ORGANIZATIONS:
+            if organization.has_editor:
+                member = {"id": organization.name, "username": name, "role": "editor"}
+                self.call("organization_member_create", member)
+
+    def _organization(self, organization: Organization) -> str:
+        found = self._show("organization_show", organization.name)
         if found is None:
-            return str(self.call("organization_create", ORGANIZATION)["id"])
+            wanted: Json = {
+                "name": organization.name,
+                "title": organization.title,
+                "description": organization.description,
+            }
+            if organization.parent:
+                wanted["groups"] = [{"name": organization.parent, "capacity": "public"}]
+            return str(self.call("organization_create", wanted)["id"])
         if found["state"] != "active":
             self.call("organization_patch", {"id": found["id"], "state": "active"})
         return str(found["id"])
@@ -82,7 +101,7 @@ class Portal:
         wanted = {
             "name": dataset.name,
             "title": dataset.title,
-            "notes": dataset.notes,
+            "notes": f"{dataset.notes}\n\n{SAMPLE_NOTE}",
             "owner_org": organization,
             "license_id": "uk-ogl",
             "tags": [{"name": tag} for tag in dataset.tags],
@@ -91,7 +110,12 @@ class Portal:
         found = self._show("package_show", dataset.name)
         have = {resource["name"]: resource for resource in found["resources"]} if found else {}
         links = [link for link in dataset.links if not link.upload]
-        changed = found is None or found["state"] != "active" or any(self._differs(link, have) for link in links)
+        changed = (
+            found is None
+            or found["state"] != "active"
+            or found["owner_org"] != organization
+            or any(self._differs(link, have) for link in links)
+        )
         if changed:
             resources = [{**have.get(link.name, {}), **self._resource(link)} for link in links]
             # What else is there stays: an upload, or what somebody added.

@@ -7,23 +7,26 @@ import contextlib
 import fcntl
 import html
 import json
+import os
+import secrets
 import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
+from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 from urllib.parse import quote
 
 from _stack import ckan_site
 from _stack import cli as stack_cli
 from _stack.layout import Stack, StackError, is_free
-from _stack.process import running
+from origin_server import Origin
 
+from . import history, pictures, showing, watching
 from . import portal as the_portal
-from . import showing, watching
 from .api import Portal, get
-from .origin import Origin
 from .processes import Site
 from .progress import Progress, say
 from .watching import Result
@@ -32,17 +35,23 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=timezone.utc)
 
+EDITOR = "editor"
+
 _DESCRIPTION = """\
-Starts a CKAN with its workers on a stack of its own, fills it with six datasets whose links lead to every kind
-of answer, waits until all were archived, and says what to open. Runs until Ctrl-C, which stops what it started.
+Starts a CKAN with its workers on a stack of its own, fills it with the datasets of three organizations whose links
+lead to every kind of answer, waits until all are archived, and says what to open and what to try. Runs until Ctrl-C,
+which stops what it started. While it runs, "bin/demo ckan ..." runs any ckan command on its portal.
 """
 
 
 def main(arguments: Sequence[str]) -> int:
-    options = _options(arguments)
-    for number in _SIGNALS:
-        signal.signal(number, _interrupt)
+    mine, theirs = stack_cli.take_stack_options(arguments)
     try:
+        if theirs[:1] == ["ckan"]:
+            _become_ckan(mine, theirs[1:])
+        options = _options(arguments)
+        for number in _SIGNALS:
+            signal.signal(number, _interrupt)
         return _run(options)
     except StackError as error:
         say(str(error))
@@ -51,10 +60,30 @@ def main(arguments: Sequence[str]) -> int:
         return 130
 
 
+def _become_ckan(stack_options: Sequence[str], words: Sequence[str]) -> NoReturn:
+    """Become the ``ckan`` command of the demo's portal.
+
+    :raises StackError: there is none yet
+    """
+    parser = argparse.ArgumentParser(prog="bin/demo ckan")
+    stack_cli.add_stack_options(parser)
+    options = parser.parse_args(stack_options)
+    site = Site(Stack.at(options.ckan, options.dir), 0)
+    if not site.ini.exists():
+        raise StackError(f"there is no demo in {site.stack.dir} yet; bin/demo makes one")
+    command = site.command(*words)
+    os.execve(command[0], command, site.environment)
+
+
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="bin/demo", description=_DESCRIPTION)
+    parser = argparse.ArgumentParser(
+        prog="bin/demo",
+        usage="bin/demo [ckan ...] [--once] [--json] [--pictures DIR] [--port PORT] [--ckan VERSION] [--dir DIR]",
+        description=_DESCRIPTION,
+    )
     parser.add_argument("--once", action="store_true", help="end after the table")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+    parser.add_argument("--pictures", type=Path, metavar="DIR", help="take the documentation's pictures, into DIR")
     parser.add_argument("--port", type=int, help="port of CKAN's web server; default: the stack's")
     stack_cli.add_stack_options(parser)
     return parser.parse_args(arguments)
@@ -72,14 +101,17 @@ def _run(options: argparse.Namespace) -> int:
         cleanup.enter_context(_servers(stack))
         site = Site(stack, _port(stack, options.port))
         origin_port = stack.port("origin")
-        cleanup.enter_context(Origin(origin_port, the_portal.answers()))
+        origin = cleanup.enter_context(Origin(port=origin_port))
         portal = cleanup.enter_context(_running_site(site, origin_port))
 
-        results, since = _archive(site, portal)
+        results, since = _archive(site, portal, origin)
         wrong = watching.unexpected(results, since)
         pages = _pages(site.url, results)
         wrong += _look_at_pages(pages, results)
         _print(options, site, results, pages, time.monotonic() - began)
+        if options.pictures:
+            for picture in pictures.take(stack, pages, options.pictures):
+                say(f"took {picture}")
         for line in wrong:
             say(f"not as expected: {line}")
         if not options.once:
@@ -105,15 +137,13 @@ def _alone(stack: Stack) -> Iterator[None]:
 @contextlib.contextmanager
 def _servers(stack: Stack) -> Iterator[None]:
     """The stack's servers; those that did not run before are stopped at the end."""
-    ran = {server.NAME for server in stack_cli.SERVERS if running(stack, server.NAME)}
-    try:
-        stack_cli.up(stack, for_tests=False)
-        yield
-    finally:
-        with _undisturbed(), stack.locked():
-            for server in reversed(stack_cli.SERVERS):
-                if server.NAME not in ran:
-                    server.down(stack)
+    with contextlib.ExitStack() as cleanup:
+        cleanup.enter_context(stack_cli.servers(stack, for_tests=False))
+        try:
+            yield
+        finally:
+            with _undisturbed():
+                cleanup.close()
 
 
 @contextlib.contextmanager
@@ -163,27 +193,57 @@ def _port(stack: Stack, wanted: int | None) -> int:
 # -- what happens ----------------------------------------------------------------------------------------------
 
 
-def _archive(site: Site, portal: Portal) -> tuple[list[Result], datetime]:
-    """Make the portal, wait for the archivals that this causes, then have all links looked at once more.
+def _archive(site: Site, portal: Portal, origin: Origin) -> tuple[list[Result], datetime]:
+    """Make the portal, wait for the archivals that this causes, break some links, then have all archived once more.
 
     :returns: what is known then, and the moment since which it must be known
     """
+    _answer(origin, first=True)
     changed = portal.make()
+    portal.make_editor(EDITOR, _editor_password(site.stack))
     say("the datasets are made, or put right" if changed else "the datasets are as they should be")
     progress = Progress("archived because of the edits" if changed else "archived before", len(the_portal.links()))
     results = watching.wait(portal, _LONG_AGO, progress, site.check)
     if not all(result.is_done(_LONG_AGO) for result in results):
         return results, _LONG_AGO
+    if any(result.link.before and not result.cached for result in results):
+        # A demo that was killed made the datasets.
+        _update(site, portal)
+    _answer(origin, first=False)
+    results, since = _update(site, portal)
+    if history.add(site.stack, {result.resource_id: result.link.past for result in results}):
+        say(f"added {history.DAYS} days of sample history")
+    return results, since
+
+
+def _update(site: Site, portal: Portal) -> tuple[list[Result], datetime]:
     since = datetime.now(timezone.utc)
     said = site.run("archiver", "update").splitlines()
     say("ckan archiver update: " + " ".join(said[:1]))
-    progress = Progress("archived once more", len(results))
+    progress = Progress("archived once more", len(the_portal.links()))
     return watching.wait(portal, since, progress, site.check), since
 
 
+def _answer(origin: Origin, *, first: bool) -> None:
+    for path, program in the_portal.answers(first=first).items():
+        origin.answer(path, program)
+
+
+def _editor_password(stack: Stack) -> str:
+    """The same in every run; it can be typed."""
+    known = stack.recall().get("demo_editor_password")
+    if known:
+        return known
+    # Syllables, so that it can be typed: 38 bits are enough for a server on loopback.
+    password = "-".join("".join(map(secrets.choice, ("bdfgklmnprstvz", "aeiou") * 2)) for _ in range(3))
+    stack.remember(demo_editor_password=password)
+    return password
+
+
 def _shown_first(results: Sequence[Result]) -> Result:
-    """The most telling link: the first that is broken."""
-    return next((result for result in results if result.verdict == "broken"), results[0])
+    """The most telling link: the first that is broken, one with a copy if there is any."""
+    broken = [result for result in results if result.verdict == "broken"]
+    return next((result for result in [*broken, *results] if result.cached), results[0])
 
 
 def _pages(site_url: str, results: Sequence[Result]) -> dict[str, str]:
@@ -202,17 +262,22 @@ def _pages(site_url: str, results: Sequence[Result]) -> dict[str, str]:
 def _look_at_pages(pages: Mapping[str, str], results: Sequence[Result]) -> list[str]:
     """A line for each page that does not answer or does not tell what it should."""
     texts, wrong = {}, []
-    listed = f"{pages['report']}/{the_portal.ORGANIZATION['name']}?format=json"
-    for name, url in [*pages.items(), ("links", listed)]:
+    lists = {
+        organization.name: f"{pages['report']}/{organization.name}?format=json"
+        for organization in the_portal.ORGANIZATIONS
+    }
+    for name, url in {**pages, **lists}.items():
         status, texts[name] = get(url)
         if status != 200:
             wrong.append(f"{url} answered {status}")
+    organizations = {dataset.name: dataset.organization for dataset in the_portal.DATASETS}
     reason = _shown_first(results).reason
     if reason not in html.unescape(texts["resource"]):
         wrong.append(f"{pages['resource']} does not say: {reason}")
     for result in results:
-        if (result.verdict == "broken") != (result.resource_id in texts["links"]):
-            wrong.append(f"{listed} is wrong about {result.link.name}")
+        organization = organizations[result.dataset]
+        if (result.verdict == "broken") != (result.resource_id in texts[organization]):
+            wrong.append(f"{lists[organization]} is wrong about {result.link.name}")
     return wrong
 
 
@@ -225,8 +290,11 @@ def _print(
     else:
         sys.stdout.write("\n" + showing.table(results, sys.stdout))
         if not options.once:
-            password = site.stack.secret("sysadmin_password")
-            sys.stdout.write(showing.what_to_open(pages, ckan_site.SYSADMIN, password))
+            users = {
+                EDITOR: _editor_password(site.stack),
+                ckan_site.SYSADMIN: site.stack.secret("sysadmin_password"),
+            }
+            sys.stdout.write(showing.what_to_open(pages, users) + showing.what_to_try(_shown_first(results)))
     sys.stdout.flush()
     say(f"ready after {seconds:.1f} s")
 

@@ -2,20 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from origin_server import Answer, Request, revalidating
+
 from . import samples
-from .origin import Answer
+from .history import Past
 
 LIMIT = 2_000_000
 """Largest file, in bytes, that the demo archives."""
 
-ORGANIZATION = {
-    "name": "northshire-council",
-    "title": "Northshire Council",
-    "description": "A council that does not exist, with the open data of one that does.",
-}
+
+@dataclass(frozen=True)
+class Organization:
+    """A publisher.
+
+    :ivar parent: the name of the organization above it
+    :ivar has_editor: the demo's editor may edit its datasets
+    """
+
+    name: str
+    title: str
+    description: str
+    parent: str = ""
+    has_editor: bool = True
+
+
+ORGANIZATIONS = (
+    Organization("northshire-council", "Northshire Council", "A county council that does not exist."),
+    Organization(
+        "wexbridge-town-council",
+        "Wexbridge Town Council",
+        "The largest town of Northshire.",
+        parent="northshire-council",
+    ),
+    Organization(
+        "northshire-environment-agency",
+        "Northshire Environment Agency",
+        "Measures air and water. The demo's editor may not edit its datasets.",
+        has_editor=False,
+    ),
+)
+
+SAMPLE_NOTE = "The history of its links before today is sample data."
 
 
 @dataclass(frozen=True)
@@ -34,6 +64,7 @@ OK = Expected("ok", "ok", cached=True)
 class Link:
     """One resource: a link to a path of the origin, or an uploaded file.
 
+    :ivar before: the answer until the link was archived once: the link broke later
     :ivar host: another one than the origin's
     :ivar upload: the file's name, for a file that is put into CKAN; ``answer`` has its bytes
     """
@@ -44,6 +75,8 @@ class Link:
     answer: Answer
     description: str
     expected: Expected = OK
+    before: Answer | None = None
+    past: Past = Past()
     host: str = ""
     upload: str = ""
 
@@ -56,6 +89,7 @@ class Link:
 class Dataset:
     """One dataset of the portal."""
 
+    organization: str
     name: str
     title: str
     notes: str
@@ -68,18 +102,26 @@ def links() -> list[Link]:
     return [link for dataset in DATASETS for link in dataset.links]
 
 
-def answers() -> Mapping[str, Answer]:
-    """What the origin says, by path."""
-    found = {link.path: link.answer for link in links() if link.path}
-    return found | {_ROUTES_NOW: _file("application/geo+json", samples.geojson("route", 24))}
+def answers(*, first: bool = False) -> Mapping[str, Callable[[Request], Answer]]:
+    """What the origin server does, by path.
+
+    :param first: before the portal has archived each link once
+    """
+    found = {link.path: (first and link.before) or link.answer for link in links() if link.path}
+    found[_ROUTES_NOW] = _file("application/geo+json", samples.geojson("route", 24))
+    return {path: revalidating(answer) for path, answer in found.items()}
 
 
 def _file(content_type: str, body: bytes) -> Answer:
-    return Answer(content_type, body)
+    return Answer(body, headers={"Content-Type": content_type})
+
+
+def _page(title: str, text: str, status: int = 200) -> Answer:
+    return Answer(samples.page(title, text), status, {"Content-Type": "text/html; charset=utf-8"})
 
 
 def _error(status: int, title: str) -> Answer:
-    return Answer(status=status, body=samples.page(title, "northshire.example"))
+    return _page(title, "northshire.example", status)
 
 
 _CSV, _XLSX = "text/csv; charset=utf-8", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
@@ -91,16 +133,25 @@ _TIMES = samples.table(
     ("trip_id", "arrival_time", "stop_id"),
     [(f"trip-{i // 20}", f"{6 + i // 60:02d}:{i % 60:02d}:00", f"stop-{i % 180 + 1:03d}") for i in range(900)],
 )
-_SPENDING = samples.table(
-    ("date", "supplier", "department", "amount"),
-    [(f"2026-{i % 6 + 1:02d}-{i % 28 + 1:02d}", f"Supplier {i % 40}", "Highways", 500 + i * 37) for i in range(400)],
-)
+
+
+def _spending(year: int) -> bytes:
+    return samples.table(
+        ("date", "supplier", "department", "amount"),
+        [
+            (f"{year}-{i % 6 + 1:02d}-{i % 28 + 1:02d}", f"Supplier {i % 40}", "Highways", 500 + i * 37)
+            for i in range(400)
+        ],
+    )
+
+
 _AIR = samples.as_json(
     [{"station": f"air-{i % 8 + 1:03d}", "hour": f"2026-06-01T{i // 8:02d}:00", "no2": 18 + i % 23} for i in range(192)]
 )
 
 DATASETS = (
     Dataset(
+        "northshire-council",
         "bus-stops-and-timetables",
         "Bus stops and timetables",
         "Every bus stop in Northshire, the routes that serve it, and when the buses leave.",
@@ -125,12 +176,13 @@ DATASETS = (
                 "Bus routes",
                 "GeoJSON",
                 "/transport/routes.geojson",
-                Answer(status=301, location=_ROUTES_NOW),
+                Answer(status=301, headers={"Location": _ROUTES_NOW}),
                 "Moved for good to a new address.",
             ),
         ),
     ),
     Dataset(
+        "northshire-environment-agency",
         "air-quality",
         "Air quality measurements",
         "Hourly measurements of nitrogen dioxide at eight stations.",
@@ -160,34 +212,41 @@ DATASETS = (
                 "Live sensor feed",
                 "JSON",
                 "/air/live.json",
-                Answer(silent=True),
+                Answer(delay=3600),
                 "A server that takes the request and never answers.",
                 Expected("failing", "unreachable"),
+                past=Past(bad_days=(9, 23, 24, 51, 70)),
             ),
         ),
     ),
     Dataset(
+        "northshire-council",
         "council-spending",
         "Council spending over £500",
         "Payments to suppliers of more than £500, published every month.",
         ("finance", "spending"),
         (
-            Link("Spending 2026", "CSV", "/finance/spending-2026.csv", _file(_CSV, _SPENDING), "January to June."),
+            Link(
+                "Spending 2026", "CSV", "/finance/spending-2026.csv", _file(_CSV, _spending(2026)), "January to June."
+            ),
             Link(
                 "Spending 2025",
                 "CSV",
                 "/finance/spending-2025.csv",
-                _error(404, "Not found"),
-                "Lost when the web site was made anew.",
-                Expected("broken", "gone"),
+                _error(410, "Gone"),
+                "Taken down when the council's web site was replaced. The portal has a copy.",
+                Expected("broken", "gone", cached=True),
+                before=_file(_CSV, _spending(2025)),
+                past=Past(failing_for=12, bad_days=(41, 42, 43)),
             ),
             Link(
                 "Spending 2019",
                 "CSV",
                 "/finance/spending-2019.csv",
-                _error(410, "Gone"),
-                "Taken down on purpose.",
+                _error(404, "Not found"),
+                "An address with a typing error: it never worked.",
                 Expected("broken", "gone"),
+                past=Past(failing_for=90, never_worked=True),
             ),
             Link(
                 "Supplier codes",
@@ -200,6 +259,7 @@ DATASETS = (
         ),
     ),
     Dataset(
+        "wexbridge-town-council",
         "planning-applications",
         "Planning applications",
         "Applications for planning permission and the decisions on them.",
@@ -212,6 +272,7 @@ DATASETS = (
                 _error(500, "Internal server error"),
                 "A server with a defect.",
                 Expected("failing", "server-error"),
+                past=Past(failing_for=1, bad_days=(30,)),
             ),
             Link(
                 "Decisions",
@@ -220,18 +281,21 @@ DATASETS = (
                 _error(403, "Forbidden"),
                 "A firewall that lets no programs in.",
                 Expected("not-sure", "blocked"),
+                past=Past(failing_for=90, never_worked=True),
             ),
             Link(
                 "Conservation areas",
                 "CSV",
                 "/planning/conservation-areas.csv",
-                Answer(body=samples.page("Northshire Council", "Please choose a topic from the menu.")),
+                _page("Northshire Council", "Please choose a topic from the menu."),
                 "A web page where a table was promised.",
                 Expected("not-sure", "soft-404"),
+                past=Past(failing_for=90, never_worked=True),
             ),
         ),
     ),
     Dataset(
+        "northshire-environment-agency",
         "aerial-photographs",
         "Aerial photographs 2025",
         "Photographs of the whole county from the air, at 25 cm a pixel.",
@@ -248,7 +312,7 @@ DATASETS = (
                 "All tiles",
                 "ZIP",
                 "/photos/all-tiles.zip",
-                Answer("application/zip", announced=4_812_774_400),
+                Answer(headers={"Content-Type": "application/zip", "Content-Length": "4812774400"}),
                 "Larger than what is kept.",
                 Expected("ok", "too-large"),
             ),
@@ -262,6 +326,7 @@ DATASETS = (
         ),
     ),
     Dataset(
+        "wexbridge-town-council",
         "street-lights",
         "Street lights",
         "Street lights with their type and the month in which they were last looked after.",

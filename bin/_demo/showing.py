@@ -59,8 +59,11 @@ def _copy(result: Result) -> str:
     return f"{size:.1f} GB"
 
 
-def what_to_open(pages: dict[str, str], user: str, password: str) -> str:
-    """The addresses to look at, and how to log in."""
+def what_to_open(pages: dict[str, str], users: dict[str, str]) -> str:
+    """The addresses to open, and how to log in.
+
+    :param users: passwords by name
+    """
     names = {
         "dataset": "Dataset page",
         "resource": "Resource page",
@@ -69,8 +72,23 @@ def what_to_open(pages: dict[str, str], user: str, password: str) -> str:
         "login": "Log in",
     }
     lines = [f"  {names[name]:<14} {url}" for name, url in pages.items()]
-    lines.append(f"  {'':<14} user {user}, password {password}")
+    lines += [f"  {'':<14} user {user}, password {password}" for user, password in users.items()]
     return "\nOpen:\n" + "\n".join(lines) + "\n"
+
+
+def what_to_try(broken: Result) -> str:
+    """Commands for a second terminal, as they are typed there."""
+    commands = {
+        "bin/demo ckan archiver status": "queues, workers, hosts, disk",
+        f"bin/demo ckan archiver view {broken.dataset}": "what is known of a dataset",
+        f"bin/demo ckan archiver check {broken.url}": "check one link, without the database",
+        "bin/demo ckan archiver update --broken --wait": "archive all broken links again",
+        "bin/demo ckan archiver report": "the report as CSV",
+        "bin/demo ckan archiver --help": "all commands",
+    }
+    width = max(map(len, commands))
+    lines = [f"  {command:<{width}}  {what}" for command, what in commands.items()]
+    return "\nTry, in another terminal in this folder:\n" + "\n".join(lines) + "\n"
 
 
 def as_json(results: Sequence[Result], pages: dict[str, str], seconds: float) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""``bin/check``: everything that can be said of the code without a server."""
+"""``bin/check``: every check of the code that needs no server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from . import cli
 from .layout import REPOSITORY, Stack, StackError, say
 from .tests import WITHOUT_CKAN
 
-#: What is said when it fails → the program of the stack that is run, with its arguments.
+#: The name of a check → its command, a program of the stack.
 _CHECKS = {
     "ruff's rules": ["ruff", "check"],
     "the format": ["ruff", "format", "--check"],
@@ -25,9 +25,9 @@ _FIXES = {
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="bin/check", description="Look at the code without running it.")
+    parser = argparse.ArgumentParser(prog="bin/check", description="Check the code without running it.")
     cli.add_stack_options(parser)
-    parser.add_argument("--fix", action="store_true", help="let ruff mend what it can, first")
+    parser.add_argument("--fix", action="store_true", help="let ruff fix what it can, first")
     options = parser.parse_args(arguments)
     stack = Stack.at(options.ckan, options.dir)
     try:
@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
         say("%s", error)
         return 1
     failed = [name for name, command in _checks(fix=options.fix).items() if not _passes(stack, command)]
-    say("check: %s", "failed: " + ", ".join(failed) if failed else "all is well")
+    say("check: %s", "failed: " + ", ".join(failed) if failed else "passed")
     return 1 if failed else 0
 
 

@@ -78,9 +78,9 @@ def environment(stack: Stack) -> dict[str, str]:
 
 
 def process_environment(stack: Stack, which: str = "") -> dict[str, str]:
-    """The environment for a command of this stack, or of its tests: the ini file alone says what is used.
+    """The environment for a command of this stack, or of its tests, without `CKAN_*` variables.
 
-    CKAN takes `CKAN_*` variables over its ini file: after ``eval "$(bin/stack env)"`` the tests would otherwise
+    CKAN prefers such variables to its ini file: after ``eval "$(bin/stack env)"`` the tests would otherwise
     empty the site's database.
     """
     clean = {name: value for name, value in os.environ.items() if not name.startswith("CKAN_")}
@@ -97,7 +97,7 @@ def site_url(stack: Stack, which: str = "") -> str:
 
 
 def prepare(stack: Stack, *, for_tests: bool) -> None:
-    """Write the ini files; make the tables and the sysadmin when they are missing or migrations changed."""
+    """Write the ini files; create the tables and the sysadmin if they are missing or a migration changed."""
     _write_inis(stack)
     _prepare_database(stack, "")
     if for_tests:
@@ -139,9 +139,9 @@ def _write_inis(stack: Stack) -> None:
 
 
 def with_settings(ini: str, settings: dict[str, str]) -> str:
-    """The ini text with other values for some settings; those it lacks are added to its CKAN section.
+    """The ini text with these settings replaced; missing ones are added to its CKAN section.
 
-    (CKAN 2.11 wants the logging sections in the file itself, so ``use = config:`` would save nothing.)
+    (CKAN 2.11 needs the logging sections in the file itself, so ``use = config:`` would save nothing.)
     """
     for name, value in settings.items():
         line = f"{name} = {value}".replace("%", "%%").rstrip()
@@ -161,7 +161,7 @@ def _prepare_database(stack: Stack, which: str) -> None:
     if known == wanted and postgres.has_tables(stack, target):
         return
     if which == "test" and known is not None:
-        # A migration was edited that may have run already. The tests' database holds nothing to keep.
+        # A migration that may already have run was edited. The tests' database holds nothing worth keeping.
         postgres.drop_database(stack, target)
         postgres.make_database(stack, target)
     say("preparing %s", "the tests' database" if which else "CKAN's database")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import ModuleType
 
 from . import ckan_site, install, postgres, solr, valkey
 from .layout import CKAN_RELEASES, DEFAULT_CKAN, Stack, StackError, say
+from .process import running
 
 #: In the order of starting; stopped in the opposite order.
 SERVERS: tuple[ModuleType, ...] = (postgres, valkey, solr)
@@ -30,16 +32,58 @@ System servers are used instead when the environment names them:
 """
 
 
-def up(stack: Stack, *, for_tests: bool = True) -> None:
+def up(stack: Stack, *, for_tests: bool = True, keep: bool = True) -> None:
     """Make everything of the stack exist, run and answer. Harmless when it does already.
 
     :param for_tests: the tests' database too
+    :param keep: no command that used the servers stops them, only :func:`down` does
     """
     with stack.locked():
+        if keep:
+            stack.remember(stop_after_use="")
         install_packages(stack)
         for server in SERVERS:
             server.up(stack)
         ckan_site.prepare(stack, for_tests=for_tests)
+
+
+@contextlib.contextmanager
+def servers(stack: Stack, *, for_tests: bool = True, keep: bool = False) -> Iterator[None]:
+    """Have the stack up for a block of code.
+
+    The servers that did not run before are stopped when the last such block ends, in this process or in another one.
+
+    :param for_tests: the tests' database too
+    :param keep: leave them running
+    """
+    with stack.used() as is_last:
+        ran = _running(stack)
+        try:
+            try:
+                up(stack, for_tests=for_tests, keep=keep)
+            finally:
+                if not keep:
+                    stack.remember(stop_after_use=" ".join(_to_stop(stack) | (_running(stack) - ran)))
+            yield
+        finally:
+            with stack.locked():
+                if is_last():
+                    _stop_after_use(stack)
+
+
+def _stop_after_use(stack: Stack) -> None:
+    for server in reversed(SERVERS):
+        if server.NAME in _to_stop(stack):
+            server.down(stack)
+    stack.remember(stop_after_use="")
+
+
+def _running(stack: Stack) -> set[str]:
+    return {server.NAME for server in SERVERS if running(stack, server.NAME)}
+
+
+def _to_stop(stack: Stack) -> set[str]:
+    return set(stack.recall().get("stop_after_use", "").split())
 
 
 def install_packages(stack: Stack) -> None:
@@ -137,8 +181,13 @@ def add_stack_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dir", help="the stack's folder; default: .stack/<ckan version>")
 
 
+def add_keep_option(parser: argparse.ArgumentParser) -> None:
+    """The option of the scripts that start servers for as long as they run."""
+    parser.add_argument("--keep", action="store_true", help="leave the servers running that this command starts")
+
+
 def take_stack_options(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Split a command line into our two options and everything else, in order."""
+    """Split a command line into the options of the stack and everything else, in order."""
     mine: list[str] = []
     others: list[str] = []
     words = iter(arguments)
@@ -147,7 +196,7 @@ def take_stack_options(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
             others += [word, *words]
         elif word in ("--ckan", "--dir"):
             mine += [word, *(value for value in [next(words, None)] if value is not None)]
-        elif word.startswith(("--ckan=", "--dir=")):
+        elif word == "--keep" or word.startswith(("--ckan=", "--dir=")):
             mine.append(word)
         else:
             others.append(word)

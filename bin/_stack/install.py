@@ -15,9 +15,9 @@ from pathlib import Path
 from .layout import REPOSITORY, Stack, StackError, say
 from .process import tail
 
-#: A change of one of these means: install again.
+#: The environment is made anew when one of these changes.
 _PACKAGES = ("requirements.txt", "dev-requirements.txt")
-#: A change of one of these means: write the extension's metadata (entry points) again.
+#: The extension's metadata (entry points) is written anew when one of these changes.
 _EXTENSION = ("setup.py", "setup.cfg", "pyproject.toml", "MANIFEST.in", "requirements.txt")
 
 
@@ -31,7 +31,7 @@ def needs_packages(stack: Stack) -> bool:
 
 
 def install(stack: Stack) -> None:
-    """Make the environment what the constraints say; does nothing when it is that already."""
+    """Bring the environment to what the constraints pin; does nothing when it is there already."""
     if needs_packages(stack):
         _install_packages(stack)
         _write_stamp(stack, "packages", _packages(stack))
@@ -43,7 +43,7 @@ def install(stack: Stack) -> None:
 
 def _install_packages(stack: Stack) -> None:
     say("installing CKAN %s and its servers in %s (about a minute)", stack.release, stack.dir)
-    # A half-made or moved environment cannot be mended in place.
+    # A half-made or moved environment cannot be repaired in place.
     shutil.rmtree(stack.venv, ignore_errors=True)
     _run(stack, sys.executable, "-m", "venv", stack.venv)
     wheels = stack.dir / "wheels"
@@ -64,7 +64,7 @@ def _install_packages(stack: Stack) -> None:
         "setuptools",
         "wheel",
     )
-    # CKAN loads libmagic, which a bare system lacks.
+    # CKAN loads libmagic, which a minimal system lacks.
     if subprocess.run([stack.python, "-c", "import magic"], capture_output=True, check=False).returncode:
         _add_libmagic(stack)
 
@@ -80,7 +80,7 @@ def _install_extension(stack: Stack) -> None:
 
 
 def _write_psycopg2_wheel(folder: Path, version: str) -> None:
-    """A `psycopg2` of no content that depends on `psycopg2-binary`, which brings the same module.
+    """An empty `psycopg2` that depends on `psycopg2-binary`, which provides the same module.
 
     CKAN requires the source distribution, which needs a compiler and PostgreSQL's headers.
     """
@@ -97,7 +97,7 @@ def _write_psycopg2_wheel(folder: Path, version: str) -> None:
 
 
 def _add_libmagic(stack: Stack) -> None:
-    """Install `pylibmagic`, which carries the library and, once imported, lets `magic` find it."""
+    """Install `pylibmagic`, which contains the library and, once imported, lets `magic` find it."""
     _pip(stack, "--constraint", stack.constraints, "pylibmagic")
     found = subprocess.run(
         [stack.python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
@@ -133,7 +133,7 @@ def _run(stack: Stack, *command: str | os.PathLike[str]) -> None:
 
 
 def _packages(stack: Stack) -> str:
-    """Changes when the environment has to be made anew; holds the interpreter and the folder too."""
+    """Changes when the environment has to be made anew: with the pins, the interpreter or the folder."""
     digest = hashlib.sha256(f"{stack.release} {sys.version_info[:2]} {stack.venv}".encode())
     for path in (stack.constraints, *(REPOSITORY / name for name in _PACKAGES)):
         digest.update(path.read_bytes())

@@ -9,7 +9,7 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,11 +21,11 @@ DEFAULT_CKAN = next(iter(CKAN_RELEASES))
 
 
 class StackError(Exception):
-    """Something a person has to put right; the message says what, and where the log is."""
+    """An error for the user to fix; the message says what is wrong and where the log is."""
 
 
 def say(message: str, *args: object) -> None:
-    """Tell the person what happens. Standard error, because standard output belongs to ``env`` and ``ini``."""
+    """Print progress to standard error; standard output belongs to ``env`` and ``ini``."""
     sys.stderr.write("stack: " + (message % args if args else message) + "\n")
     sys.stderr.flush()
 
@@ -84,14 +84,14 @@ class Stack:
     def make(self) -> None:
         for name in ("run", "log", "site"):
             (self.dir / name).mkdir(parents=True, exist_ok=True)
-        # A stack in the default folder is ignored by git already; one elsewhere in a checkout ignores itself.
+        # git already ignores the default folder; a stack elsewhere in a checkout ignores itself.
         ignore = self.dir / ".gitignore"
         if not ignore.exists():
             ignore.write_text("*\n")
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Let one command at a time change this stack; a second one waits for the first."""
+        """Serialize the commands that change this stack."""
         self.make()
         with (self.dir / "run" / "lock").open("w") as handle:
             try:
@@ -100,6 +100,25 @@ class Stack:
                 say("waiting for another command on %s", self.dir)
                 fcntl.flock(handle, fcntl.LOCK_EX)
             yield
+
+    @contextlib.contextmanager
+    def used(self) -> Iterator[Callable[[], bool]]:
+        """Mark this stack as used for a block of code.
+
+        :returns: a function that ends the mark and says whether no other process uses the stack
+        """
+        self.make()
+        with (self.dir / "run" / "users").open("w") as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH)
+
+            def is_last() -> bool:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return False
+                return True
+
+            yield is_last
 
     # -- what is remembered ------------------------------------------------------------------------------------
 
@@ -154,7 +173,7 @@ def is_free(port: int) -> bool:
 def free_port() -> int:
     """A free loopback port below the range that the kernel hands to outgoing connections.
 
-    A port from that range may be taken by anybody's connection while the stack is down.
+    A port of that range may be taken by any program's connection while the stack is down.
     """
     for _ in range(200):
         port = 20_000 + secrets.randbelow(12_000)

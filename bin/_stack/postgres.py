@@ -18,7 +18,7 @@ from .process import await_ready, birth, running, start, stop, wait_until
 NAME = "postgres"
 _SYSTEM = "ARCHIVER_STACK_POSTGRES"
 
-# The builtin locale is the same on every system, whatever locales it has.
+# PostgreSQL's builtin locale does not depend on the locales of the system.
 _CLUSTER = (
     *("--username=ckan", "--auth=scram-sha-256", "--no-sync", "--encoding=UTF8"),
     *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
@@ -26,7 +26,7 @@ _CLUSTER = (
 
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
-    # TCP only: the path of a socket file has a limit of 107 bytes, a checkout's path has none.
+    # TCP only: the path of a socket file is limited to 107 bytes, a checkout's path is not.
     "unix_socket_directories": "",
     # A killed server loses nothing without fsync, since the kernel still has the pages; only a power cut would,
     # and a demo or test database need not outlive that.
@@ -76,7 +76,7 @@ def status(stack: Stack) -> tuple[int | None, bool, str]:
 
 
 def _up(stack: Stack) -> None:
-    # One that runs but does not answer may only be busy for a moment.
+    # A server that runs but does not answer may be busy for a moment.
     if running(stack, NAME) and wait_until(lambda: _answers(stack), 20):
         return
     down(stack)
@@ -93,8 +93,8 @@ def _up(stack: Stack) -> None:
             await_ready(stack, NAME, process, lambda: _answers(stack))
             break
         except StackError:
-            # After a kill -9 the backends of the old server may need a moment to notice; and another program may
-            # have taken the port since it was looked at.
+            # After a kill -9 the backends of the old server need a moment to notice; or another program has
+            # taken the port since it was checked.
             if attempt == 3:
                 raise
     say("PostgreSQL runs on port %s", port)
@@ -203,7 +203,7 @@ def _other_user() -> pwd.struct_passwd:
 
 
 def _unprivileged(stack: Stack) -> Callable[[], None] | None:
-    """What a child process does to become an ordinary user; None when we are one."""
+    """A function that turns a child process into an ordinary user; None when this process is one."""
     if os.geteuid() != 0:
         return None
     user = _other_user()

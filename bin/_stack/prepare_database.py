@@ -1,8 +1,8 @@
-"""Make CKAN's and the plugins' tables, and a sysadmin if one is named: run by the stack's own Python.
+"""Create the tables of CKAN and its plugins, and a sysadmin if one is named: run by the stack's own Python.
 
 usage: CKAN_INI=… prepare_database.py [--sysadmin NAME PASSWORD]
 
-One process for what would be four `ckan` commands of three seconds each.
+One process instead of four `ckan` commands of three seconds each.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Start a server, recognise it later, stop it: by its process id and nothing vaguer."""
+"""Start a server, recognise it later and stop it, by its process id alone."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pathlib import Path
 
 from .layout import Stack, StackError
 
-POLL = 0.05  # seconds between two looks at something that is getting ready
+POLL = 0.05  # seconds between two calls of a readiness check
 
 
 def wait_until(ready: Callable[[], bool], seconds: float) -> bool:
-    """Look until ``ready()`` is true, at most ``seconds`` long; the answer says which it was."""
+    """Poll until ``ready()`` is true, for at most ``seconds``; returns whether it became true."""
     deadline = time.monotonic() + seconds
     while not ready():
         if time.monotonic() > deadline:
@@ -26,9 +26,9 @@ def wait_until(ready: Callable[[], bool], seconds: float) -> bool:
 
 
 def birth(pid: int) -> str | None:
-    """What tells this process from another one that gets its pid later; None when it does not run.
+    """What distinguishes this process from a later one with the same pid; None when it does not run.
 
-    A killed server whose parent does not collect it stays as a zombie: that is not running.
+    A zombie (a killed server whose parent has not collected it) does not run.
     """
     stat = Path(f"/proc/{pid}/stat")
     if Path("/proc/self/stat").exists():
@@ -38,10 +38,10 @@ def birth(pid: int) -> str | None:
             return None
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return None if fields[0] in "ZX" else f"{boot} {fields[19]}"
-    told = subprocess.run(
+    fields = subprocess.run(
         ["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
     ).stdout.split(maxsplit=1)
-    return None if len(told) < 2 or told[0].startswith("Z") else told[1].strip()
+    return None if len(fields) < 2 or fields[0].startswith("Z") else fields[1].strip()
 
 
 def running(stack: Stack, server: str) -> int | None:
@@ -85,15 +85,18 @@ def await_ready(
     ready: Callable[[], bool],
     seconds: float = 60,
 ) -> None:
-    """Wait for readiness; a server that ends, or never gets ready, is an error that shows its log."""
+    """Wait until a server is ready.
+
+    :raises StackError: it ended, or was not ready in time; with the end of its log
+    """
     ended = False
 
-    def looked() -> bool:
+    def ended_or_ready() -> bool:
         nonlocal ended
         ended = process.poll() is not None
         return ended or ready()
 
-    if wait_until(looked, seconds) and not ended:
+    if wait_until(ended_or_ready, seconds) and not ended:
         return
     stop(stack, server, signal.SIGTERM)
     what = f"ended with code {process.returncode}" if ended else f"was not ready after {seconds:.0f} s"
@@ -101,7 +104,7 @@ def await_ready(
 
 
 def stop(stack: Stack, server: str, how: signal.Signals, seconds: float = 15) -> bool:
-    """Stop this stack's ``server`` if it runs. A pid that belongs to another process by now is left alone."""
+    """Stop this stack's ``server`` if it runs. A pid that belongs to another process by now is not signalled."""
     pid = running(stack, server)
     if pid is not None:
         for sign in (how, signal.SIGKILL):
@@ -113,6 +116,29 @@ def stop(stack: Stack, server: str, how: signal.Signals, seconds: float = 15) ->
             raise StackError(f"{server} (pid {pid}) does not stop")
     stack.pid_file(server).unlink(missing_ok=True)
     return pid is not None
+
+
+def run_to_its_end(command: Sequence[str], environment: dict[str, str], cwd: Path) -> int:
+    """Run a command in the foreground; a signal that ends this process ends the command instead, and is waited for.
+
+    :returns: its exit code, as a shell gives it
+    """
+    started: list[subprocess.Popen[bytes]] = []
+
+    def forward(number: int, frame: object) -> None:
+        # Ctrl-C reaches the command by itself: the terminal interrupts every process of the foreground.
+        if number != signal.SIGINT:
+            for process in started:
+                process.send_signal(number)
+
+    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        started.append(subprocess.Popen(command, env=environment, cwd=cwd))
+        code = started[0].wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return code if code >= 0 else 128 - code
 
 
 def tail(path: Path, lines: int = 15) -> str:

@@ -29,7 +29,7 @@ def up(stack: Stack) -> None:
         if not _answers(stack):
             raise StackError(f"{_SYSTEM}: no answer from {url(stack)}")
         return
-    # One that runs but does not answer may only be busy for a moment.
+    # A server that runs but does not answer may be busy for a moment.
     if running(stack, NAME) and wait_until(lambda: _answers(stack), 20):
         return
     down(stack)
@@ -42,7 +42,7 @@ def up(stack: Stack) -> None:
             await_ready(stack, NAME, process, lambda: _answers(stack), seconds=120)
             break
         except StackError:
-            if attempt == 3:  # another program may have taken the port since it was looked at
+            if attempt == 3:  # another program may have taken the port since it was checked
                 raise
     say("Solr runs on port %s", port)
 
@@ -108,7 +108,7 @@ def _home(stack: Stack) -> Path:
     shutil.copy(_CONFIGURATION / "solrconfig.xml", conf / "solrconfig.xml")
     for name in ("synonyms.txt", "protwords.txt", "stopwords.txt"):
         (conf / name).touch()
-    # Left by a killed Solr; nobody else can hold it, since this stack's Solr does not run.
+    # Left by a killed Solr. No other process can hold it, since this stack's Solr does not run.
     for lock in home.glob("ckan/data/index/write.lock"):
         lock.unlink()
     return home

@@ -9,6 +9,7 @@ from pathlib import Path
 from . import cli
 from .ckan_site import process_environment
 from .layout import REPOSITORY, Stack, StackError, say
+from .process import run_to_its_end
 
 #: CKAN's pytest plugins load a CKAN, with its database, whatever is tested.
 WITHOUT_CKAN = ("-p", "no:ckan", "-p", "no:ckan_fixtures")
@@ -21,28 +22,25 @@ def main(arguments: list[str]) -> int:
     mine, theirs = cli.take_stack_options(arguments)
     parser = argparse.ArgumentParser(prog="bin/test", add_help=False)
     cli.add_stack_options(parser)
+    cli.add_keep_option(parser)
     options = parser.parse_args(mine)
     stack = Stack.at(options.ckan, options.dir)
     try:
-        return _run(stack, [word for word in theirs if word != "--"])
+        return _run(stack, [word for word in theirs if word != "--"], keep=options.keep)
     except StackError as error:
         say("%s", error)
         return 1
 
 
-def _run(stack: Stack, arguments: list[str]) -> int:
+def _run(stack: Stack, arguments: list[str], *, keep: bool) -> int:
+    pytest = [str(stack.python), "-m", "pytest"]
     if _needs_no_server(arguments):
         with stack.locked():
             cli.install_packages(stack)
-        own = list(WITHOUT_CKAN)
-        environment = dict(os.environ)
-    else:
-        cli.up(stack)
-        own = [f"--ckan-ini={stack.test_ini}"]
-        environment = process_environment(stack, "test")
-    command = [str(stack.python), "-m", "pytest", *own, *arguments]
-    os.chdir(REPOSITORY)
-    os.execve(command[0], command, environment)
+        return run_to_its_end([*pytest, *WITHOUT_CKAN, *arguments], dict(os.environ), REPOSITORY)
+    with cli.servers(stack, keep=keep):
+        command = [*pytest, f"--ckan-ini={stack.test_ini}", *arguments]
+        return run_to_its_end(command, process_environment(stack, "test"), REPOSITORY)
 
 
 def _needs_no_server(arguments: list[str]) -> bool:

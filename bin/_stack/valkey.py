@@ -27,7 +27,7 @@ def up(stack: Stack) -> None:
         if not _answers(stack):
             raise StackError(f"{_SYSTEM}: no answer from {_where(stack)}")
         return
-    # One that runs but does not answer may only be busy for a moment.
+    # A server that runs but does not answer may be busy for a moment.
     if running(stack, NAME) and wait_until(lambda: _answers(stack), 20):
         return
     down(stack)
@@ -35,14 +35,14 @@ def up(stack: Stack) -> None:
     folder.mkdir(exist_ok=True)
     for attempt in (1, 2, 3):
         port = stack.port(NAME)
-        # Nothing is kept on disk: the extension's tables are the truth, a broker may forget.
+        # No persistence: the extension's tables are the source of truth, the broker may lose everything.
         settings = ("--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no")
         process = start(stack, NAME, [_program(stack), *settings, "--dir", str(folder)], cwd=folder)
         try:
             await_ready(stack, NAME, process, lambda: _answers(stack))
             break
         except StackError:
-            if attempt == 3:  # another program may have taken the port since it was looked at
+            if attempt == 3:  # another program may have taken the port since it was checked
                 raise
     say("Valkey runs on port %s", port)
 

@@ -1,6 +1,6 @@
-"""Check links without a portal: the engine and the rules on any URL, one or many side by side.
+"""Check links without a portal: the engine and the rules for any URL, one or many in parallel.
 
-Nothing here touches CKAN or the database; ``ckan archiver check`` prints what comes out.
+Nothing here uses CKAN or the database; ``ckan archiver check`` prints the results.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ import concurrent.futures
 import json
 import queue
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ckanext.archiver.engine import http, reasons, urls
+from ckanext.archiver.engine import fetch, reasons, urls
 from ckanext.archiver.engine.outcome import Cause, Certificate, FetchRequest, Limits, Outcome, Policy, Verdict
 from ckanext.archiver.verdict import History, Rules, judge
 
@@ -30,7 +30,7 @@ RULES = Rules()
 
 @dataclass(frozen=True)
 class Link:
-    """One link to be checked. ``id`` is given back with the result; None where none was given."""
+    """One link to be checked. ``id`` is returned with the result; None if the input has none."""
 
     url: str
     format: str = ""
@@ -38,16 +38,16 @@ class Link:
 
 
 class BadLine(ValueError):
-    """A line of input that is no link; the text says which and why."""
+    """A line of input that is not a link; the text says which line and why."""
 
 
 def links(lines: Iterable[str], format: str = "") -> Iterator[Link]:
-    """The links of an input: a URL a line, or a JSON object a line (``{"url": …, "format": …, "id": …}``).
+    """The links of an input: one URL or one JSON object (``{"url": …, "format": …, "id": …}``) per line.
 
-    Empty lines are passed over; what is not JSON is a URL, however odd, and gets a verdict.
+    Empty lines are skipped; what is not JSON is a URL, however odd, and gets a verdict.
 
-    :param format: for links that name none
-    :raises BadLine: an object without a URL, or one that is no JSON
+    :param format: for links without a format
+    :raises BadLine: an object without a URL, or invalid JSON
     """
     for number, line in enumerate(lines, 1):
         text = line.strip("\r\n")
@@ -78,21 +78,21 @@ def check(
     rules: Rules = RULES,
     stop: threading.Event | None = None,
 ) -> dict[str, Any]:
-    """Look at one link, now and without a history, and describe what came of it.
+    """Check one link, now and without a history, and describe the result.
 
-    :param spool: where a downloaded file is kept; without one it is read and thrown away
+    :param spool: directory for the downloaded file; without one the file is read and discarded
     :returns: JSON-able; the keys are those of :func:`described`, and ``id`` if the link has one
     """
     request = FetchRequest(url=link.url, format=link.format, check_only=check_only)
-    outcome = http.fetch(request, limits=limits, policy=policy, spool=spool, stop=stop)
-    found = described(outcome, rules)
-    return found if link.id is None else {"id": link.id, **found}
+    outcome = fetch.fetch(request, limits=limits, policy=policy, spool=spool, stop=stop)
+    result = described(outcome, rules)
+    return result if link.id is None else {"id": link.id, **result}
 
 
 def described(outcome: Outcome, rules: Rules) -> dict[str, Any]:
     """An outcome as ``ckan archiver check --json`` shows it."""
     judgement = judge(outcome.cause, outcome.detail, History(), rules, datetime.now(timezone.utc))
-    # Of a run that failed by our own fault nothing is written; here somebody waits for an answer.
+    # A run that failed by our own fault has no verdict; here a person waits for one.
     verdict = judgement.verdict or Verdict.NOT_SURE
     return {
         "url": _printable(outcome.url),
@@ -111,13 +111,13 @@ def described(outcome: Outcome, rules: Rules) -> dict[str, Any]:
         "requests": outcome.requests,
         "bytes_read": outcome.bytes_read,
         "seconds": round(outcome.seconds, 3),
-        # Nothing is kept here: whether a copy would be, that is, whether the whole file came.
+        # Nothing is kept here. This says whether a copy would be kept, that is, whether the whole file arrived.
         "cached": outcome.cause is Cause.OK and outcome.sha256 is not None,
     }
 
 
 def _printable(url: str) -> str:
-    """The link as it was given, but so that it can be written out: half characters and endless ones cannot."""
+    """The link as it was given, made printable: without surrogates, and not too long."""
     shown = urls.redact(url).encode("utf-8", "backslashreplace").decode("utf-8")
     return shown if len(shown) <= 2_000 else shown[:2_000] + "…"
 
@@ -136,7 +136,7 @@ def _certificate(certificate: Certificate | None) -> dict[str, Any] | None:
 
 
 def check_many(
-    wanted: Iterable[Link],
+    links: Iterable[Link],
     *,
     limits: Limits,
     policy: Policy,
@@ -145,66 +145,88 @@ def check_many(
     rules: Rules = RULES,
     workers: int = MAX_WORKERS,
 ) -> Iterator[dict[str, Any]]:
-    """Check links side by side and give each result as it comes, not in order.
+    """Check links in parallel and yield each result as soon as it is ready, not in order.
 
-    ``wanted`` is read only as fast as results are taken, so a million lines need no more memory than a
-    hundred. When the iteration is given up, fetches in flight are stopped.
+    ``links`` is read only as fast as results are consumed, so a million lines need no more memory than a hundred. When
+    the iteration is abandoned, fetches in flight are stopped.
 
-    :raises BadLine: from ``wanted``, once the results before it are given
+    :raises BadLine: from ``links``, after the results before it
     """
     stop = threading.Event()
-    # Slots are freed as results are taken, so neither side runs away from the other.
-    slots = threading.Semaphore(2 * workers)
-    results: queue.SimpleQueue[concurrent.futures.Future[dict[str, Any]] | _End] = queue.SimpleQueue()
 
-    def look(link: Link) -> dict[str, Any]:
+    def check_one(link: Link) -> dict[str, Any]:
         return check(link, limits=limits, policy=policy, check_only=check_only, spool=spool, rules=rules, stop=stop)
 
     with concurrent.futures.ThreadPoolExecutor(workers, thread_name_prefix="check") as pool:
+        feed = _Feed(links, lambda link: pool.submit(check_one, link), 2 * workers, stop)
+        # A thread of its own, because reading may block (a pipe) while results are ready to be shown.
+        threading.Thread(target=feed.run, name="check-feed", daemon=True).start()
+        yield from feed.results()
 
-        def feed() -> None:
-            count, trouble = 0, None
-            try:
-                for link in wanted:
-                    slots.acquire()
-                    if stop.is_set():
-                        return
-                    pool.submit(look, link).add_done_callback(results.put)
-                    count += 1
-            except Exception as e:  # noqa: BLE001 - raised again in the thread that waits
-                trouble = e
-            results.put(_End(count, trouble))
 
-        # A thread of its own, because reading may block (a pipe) while results are waiting to be shown.
-        threading.Thread(target=feed, name="check-feed", daemon=True).start()
-        end: _End | None = None
-        taken = 0
-        try:
-            while end is None or taken < end.count:
-                found = results.get()
-                if isinstance(found, _End):
-                    end = found
-                    continue
-                taken += 1
-                slots.release()
-                yield found.result()
-        finally:
-            stop.set()
-            slots.release()
-    if end.trouble is not None:
-        raise end.trouble
+_Future = concurrent.futures.Future[dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class _End:
-    """The input is over: how many links it had, and what broke it off."""
+    """The end of the input: how many links it had, and the error that ended it."""
 
     count: int
-    trouble: Exception | None
+    error: Exception | None
+
+
+class _Feed:
+    """Submits links and collects their results.
+
+    :param ahead: how many links may be submitted before their results are consumed
+    :param stop: set when the results are no longer wanted
+    """
+
+    def __init__(
+        self, links: Iterable[Link], submit: Callable[[Link], _Future], ahead: int, stop: threading.Event
+    ) -> None:
+        self._links = links
+        self._submit = submit
+        self._slots = threading.Semaphore(ahead)
+        self._stop = stop
+        self._done: queue.SimpleQueue[_Future | _End] = queue.SimpleQueue()
+
+    def run(self) -> None:
+        """Submit all links, as fast as results are consumed."""
+        count, error = 0, None
+        try:
+            for link in self._links:
+                self._slots.acquire()
+                if self._stop.is_set():
+                    return
+                self._submit(link).add_done_callback(self._done.put)
+                count += 1
+        except Exception as e:  # noqa: BLE001 - raised again in the thread that consumes
+            error = e
+        self._done.put(_End(count, error))
+
+    def results(self) -> Iterator[dict[str, Any]]:
+        """:raises Exception: the error of the input, after the results before it"""
+        end: _End | None = None
+        consumed = 0
+        try:
+            while end is None or consumed < end.count:
+                done = self._done.get()
+                if isinstance(done, _End):
+                    end = done
+                    continue
+                consumed += 1
+                self._slots.release()
+                yield done.result()
+        finally:
+            self._stop.set()
+            self._slots.release()
+        if end.error is not None:
+            raise end.error
 
 
 def exit_code(results: Iterable[Mapping[str, Any]]) -> int:
-    """For a shell: broken if any link is, else not sure if any link is, else ok."""
+    """The exit code for a shell: broken if any link is broken, else not sure if any link is, else ok."""
     code = EXIT_OK
     for result in results:
         if result["is_broken"]:

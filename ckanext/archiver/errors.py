@@ -21,8 +21,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-DATABASE_AWAY = (sa.exc.OperationalError, sa.exc.InterfaceError)
-"""What SQLAlchemy raises when the database does not answer."""
+DATABASE_AWAY = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
+"""What SQLAlchemy raises when the database does not answer, or no connection to it gets free in time."""
 
 
 class ArchiverError(Exception):

@@ -1,6 +1,6 @@
-"""What the templates ask for. Everything here is text or plain data: the templates escape it.
+"""Template helpers. They return text or plain data, which the templates escape.
 
-Nothing that a remote server sent is markup, nor a URL that a browser would run.
+Nothing that a remote server sent becomes markup, or a URL that a browser would run.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from markupsafe import Markup
 from ckanext.archiver import clock, links, search, views
 from ckanext.archiver.engine.outcome import Verdict
 from ckanext.archiver.engine.reasons import REASONS
-from ckanext.archiver.model import ArchivalCheck, ArchiverRequest
+from ckanext.archiver.model import ArchivalCheck, ArchiverRequest, verdict_of
 
 __all__ = [
     "archiver_cached_copy",
@@ -36,7 +36,6 @@ __all__ = [
     "format_resource_items",
 ]
 
-WAITING = "waiting"
 NEVER = "never"
 
 HISTORY_LENGTH = 30
@@ -47,60 +46,43 @@ ICONS = {
     Verdict.FAILING.value: "clock",
     Verdict.BROKEN.value: "link-slash",
     Verdict.NOT_SURE.value: "circle-question",
-    WAITING: "hourglass-half",
+    search.WAITING: "hourglass-half",
     NEVER: "circle-question",
 }
 
 Dict = dict[str, Any]
 
 
-def _labels() -> dict[str, str]:
-    return {
-        Verdict.OK.value: tk._("Link works"),
-        Verdict.FAILING.value: tk._("Link failing"),
-        Verdict.BROKEN.value: tk._("Link broken"),
-        Verdict.NOT_SURE.value: tk._("Link not verifiable"),
-        WAITING: tk._("Link is being checked"),
-        NEVER: tk._("Link not checked yet"),
-    }
-
-
 # -- one resource ------------------------------------------------------------------------------------------
 
 
 def archiver_resource_state(resource: Dict) -> Dict:
-    """What to say about a resource's link in one word: for a badge.
+    """The state of a resource's link, for a badge.
 
     :param resource: the resource as package_show gives it
     :returns: ``verdict`` ("ok", "failing", "broken", "not-sure", "waiting" or "never"), ``label``, ``icon``
-        (a Font Awesome name), ``css`` (a class) and ``requested`` (whether a check is waiting or going on)
+        (a Font Awesome name), ``css`` (a class) and ``requested`` (whether a check is waiting or running)
     """
     archival = resource.get(search.KEY) or {}
     requested = resource.get("id") in _requested(resource.get("package_id"))
     verdict = _verdict(archival)
     if verdict is None or _is_about_another_url(archival, resource):
-        verdict = WAITING if requested else NEVER
+        verdict = search.WAITING if requested else NEVER
     return _state(verdict) | {"requested": requested}
 
 
 def _state(verdict: str) -> Dict:
-    css = {WAITING: Verdict.NOT_SURE.value, NEVER: Verdict.NOT_SURE.value}.get(verdict, verdict)
+    css = {search.WAITING: Verdict.NOT_SURE.value, NEVER: Verdict.NOT_SURE.value}.get(verdict, verdict)
     return {
         "verdict": verdict,
-        "label": _labels()[verdict],
+        "label": search.state_label(search.NOT_CHECKED if verdict == NEVER else verdict),
         "icon": ICONS[verdict],
         "css": f"archiver-{css}",
     }
 
 
 def _verdict(archival: Dict) -> str | None:
-    if not archival:
-        return None
-    if archival.get("verdict"):
-        return str(archival["verdict"])
-    # A row that an older release, or other code, wrote.
-    known: dict[Any, Verdict] = {True: Verdict.BROKEN, False: Verdict.OK}
-    return known.get(archival.get("is_broken"), Verdict.NOT_SURE).value
+    return verdict_of(archival.get("verdict"), archival.get("is_broken")).value if archival else None
 
 
 def _is_about_another_url(archival: Dict, resource: Dict) -> bool:
@@ -108,34 +90,34 @@ def _is_about_another_url(archival: Dict, resource: Dict) -> bool:
 
 
 def _requested(package_id: str | None) -> set[str]:
-    """Ids of the resources of a dataset for which a check is waiting or going on; one query per page."""
+    """Ids of the resources of a dataset for which a check is waiting or running; one query per page."""
     if not package_id:
         return set()
-    asked: dict[str, set[str]] = g.setdefault("archiver_requested", {})
-    if package_id not in asked:
+    by_package: dict[str, set[str]] = g.setdefault("archiver_requested", {})
+    if package_id not in by_package:
         rows = model.Session.query(ArchiverRequest.resource_id).filter(ArchiverRequest.package_id == package_id)
-        asked[package_id] = {row.resource_id for row in rows}
-    return asked[package_id]
+        by_package[package_id] = {row.resource_id for row in rows}
+    return by_package[package_id]
 
 
 def archiver_panel(resource: Dict, package: Dict) -> Dict | None:
-    """Everything the panel of the resource page says; None for an old version of it in the activity stream.
+    """Everything on the panel of the resource page; None for an old version of it in the activity stream.
 
     :returns: what :func:`archiver_resource_state` gives, and ``heading``, ``reason``, ``archival`` (a dict,
-        empty if the link was never looked at or the row is about another URL), ``cached_copy``, ``history``,
+        empty if the link was never checked or the row is about another URL), ``cached_copy``, ``history``,
         ``moved_to``, ``redirected_to``, ``certificate_expires``
     """
     if "activity_id" in (tk.request.view_args or {}):
         return None
     state = archiver_resource_state(resource)
-    looked_at = state["verdict"] not in (WAITING, NEVER)
-    archival = resource.get(search.KEY) or {} if looked_at else {}
+    is_checked = state["verdict"] not in (search.WAITING, NEVER)
+    archival = resource.get(search.KEY) or {} if is_checked else {}
     return state | {
         "heading": _heading(state["verdict"], archival, resource),
         "reason": _sentence(state, archival),
         "archival": archival,
-        "cached_copy": archiver_cached_copy(resource, package) if looked_at else None,
-        "history": archiver_history(resource["id"]) if looked_at else None,
+        "cached_copy": archiver_cached_copy(resource, package) if is_checked else None,
+        "history": archiver_history(resource["id"]) if is_checked else None,
         "moved_to": _other_url(archival.get("permanent_url"), resource),
         "redirected_to": _other_url(archival.get("url_redirected_to"), resource),
         "certificate_expires": _expires_soon(archival),
@@ -152,9 +134,9 @@ def _heading(verdict: str, archival: Dict, resource: Dict) -> str:
     if verdict == Verdict.OK:
         return tk._("This file is available") if resource.get("url_type") == "upload" else tk._("This link works")
     return {
-        WAITING: tk._("This link is waiting to be checked"),
+        search.WAITING: tk._("This link is waiting to be checked"),
         NEVER: tk._("This link has not been checked yet"),
-    }.get(verdict, tk._("We cannot tell whether this link works"))
+    }.get(verdict, tk._("It is not sure whether this link works"))
 
 
 def _since(sentence: str, without_date: str, since: str | None) -> str:
@@ -162,18 +144,18 @@ def _since(sentence: str, without_date: str, since: str | None) -> str:
 
 
 def _sentence(state: Dict, archival: Dict) -> str:
-    if state["verdict"] == WAITING:
-        return tk._("It is in the queue. Reload the page to see what was found.")
+    if state["verdict"] == search.WAITING:
+        return tk._("The check is in the queue. Reload the page to see the result.")
     if archival.get("detail") == "ok-checked":
         return ""  # the heading says it
     reason = archiver_reason(archival)
     if state["verdict"] == Verdict.FAILING:
-        return f"{reason} {tk._('It is tried again before we call it broken.')}".strip()
+        return f"{reason} {tk._('It is checked again before it is called broken.')}".strip()
     return reason
 
 
 def archiver_reason(archival: Dict) -> str:
-    """Why a link is what it is, as a sentence in the reader's language.
+    """The reason for a link's state, as a sentence in the reader's language.
 
     :param archival: the dict of an archival, or any with ``detail``, ``facts`` and ``reason``
     """
@@ -182,13 +164,13 @@ def archiver_reason(archival: Dict) -> str:
         try:
             return str(tk._(sentence).format(**_facts(archival)))
         except (KeyError, IndexError, ValueError):
-            # A translation with a wrong name in braces must not cost the page; the English one was stored.
+            # A translation with a wrong name in braces must not break the page; the English sentence is stored.
             pass
     return str(archival.get("reason") or "")
 
 
 AMOUNTS = ("expected", "length", "limit", "received", "size")
-"""Facts that are numbers to be read, not names like a status."""
+"""Facts that are amounts, not codes like a status."""
 
 
 def _facts(archival: Dict) -> Dict:
@@ -204,7 +186,7 @@ def _other_url(url: str | None, resource: Dict) -> Dict | None:
 
 
 def _scheme(url: str) -> str:
-    """The scheme of a URL, "" for what cannot be read."""
+    """The scheme of a URL; empty for a URL that cannot be parsed."""
     try:
         return urlsplit(url).scheme.lower()
     except ValueError:
@@ -220,7 +202,7 @@ def _expires_soon(archival: Dict) -> str | None:
 
 
 def archiver_history(resource_id: str) -> Dict | None:
-    """The last checks of a resource, oldest first; None where there was none.
+    """The last checks of a resource, oldest first; None without any.
 
     :returns: ``checks`` (dicts with ``css`` and ``title``) and ``text``, the same in words
     """
@@ -233,28 +215,26 @@ def archiver_history(resource_id: str) -> Dict | None:
     )
     if not newest:
         return None
-    labels = _labels()
     checks = [
         {
             "css": f"archiver-check-{check.verdict}",
-            "title": f"{tk.h.render_datetime(check.checked_at, with_hours=True)}: "
-            f"{labels.get(check.verdict, check.verdict)}",
+            "title": f"{tk.h.render_datetime(check.checked_at, with_hours=True)}: {search.state_label(check.verdict)}",
         }
         for check in reversed(newest)
     ]
     failed = sum(check.verdict in (Verdict.FAILING.value, Verdict.BROKEN.value) for check in newest)
-    undecided = sum(check.verdict == Verdict.NOT_SURE.value for check in newest)
+    not_sure = sum(check.verdict == Verdict.NOT_SURE.value for check in newest)
     count = len(checks)
     text = tk.ungettext("{failed} of {count} check failed", "{failed} of {count} checks failed", count)
-    if undecided:
-        text = tk._("{failed} failed, {undecided} undecided, of {count}")
-    return {"checks": checks, "text": text.format(failed=failed, undecided=undecided, count=count)}
+    if not_sure:
+        text = tk._("{count} checks: {failed} failed, {not_sure} not sure")
+    return {"checks": checks, "text": text.format(failed=failed, not_sure=not_sure, count=count)}
 
 
 def archiver_cached_copy(resource: Dict, package: Dict | None = None) -> Dict | None:
-    """The cached copy of a resource: ``url``, ``size`` (text), ``saved`` (ISO); None where there is none.
+    """The cached copy of a resource: ``url``, ``size`` (text), ``saved`` (ISO); None without a copy.
 
-    :param package: the dataset, if it is known; only a public dataset's copy is linked to outside CKAN
+    :param package: the dataset, if known; only the copy of a public dataset is linked outside CKAN
     """
     archival = resource.get(search.KEY) or {}
     if not archival.get("cache_filepath"):
@@ -272,12 +252,12 @@ def archiver_cached_copy(resource: Dict, package: Dict | None = None) -> Dict | 
 
 
 def archiver_dataset_state(package: Dict) -> Dict | None:
-    """What to say about a dataset's links in a badge, None where nothing is known (or there is nothing).
+    """The state of a dataset's links, for a badge; None when there is nothing to say.
 
     :returns: ``verdict``, ``label``, ``icon``, ``css``, as :func:`archiver_resource_state`
     """
     verdicts = [archiver_resource_state(resource)["verdict"] for resource in package.get("resources") or ()]
-    checked = [verdict for verdict in verdicts if verdict not in (WAITING, NEVER)]
+    checked = [verdict for verdict in verdicts if verdict not in (search.WAITING, NEVER)]
     broken, failing = checked.count(Verdict.BROKEN.value), checked.count(Verdict.FAILING.value)
     if broken:
         label = tk.ungettext("{count} broken link", "{count} broken links", broken).format(count=broken)
@@ -294,10 +274,11 @@ def archiver_dataset_state(package: Dict) -> Dict | None:
 
 
 def archiver_time(moment: str | None, relative: bool = True, hours: bool = True) -> Markup:
-    """A moment as ``<time>``, in the reader's language and the site's time zone, and how far away it is.
+    """A moment as ``<time>``, in the reader's language and the site's time zone, and how long ago it was.
 
-    :param moment: naive UTC, ISO 8601, as an archival's dict has it
-    :param hours: the time of the day too
+    :param moment: naive UTC, ISO 8601, as in the dict of an archival
+    :param relative: with how long ago
+    :param hours: with the time of day
     """
     if not moment:
         return Markup()
@@ -309,15 +290,15 @@ def archiver_time(moment: str | None, relative: bool = True, hours: bool = True)
 
 
 def archiver_percent(value: float) -> str:
-    """A share of 100 as the reader writes it: "7.4 %"."""
+    """A percentage in the reader's notation: "7.4 %"."""
     return tk._("{number} %").format(number=tk.h.localised_number(value))
 
 
-# -- names that themes call --------------------------------------------------------------------------------
+# -- names that themes use --------------------------------------------------------------------------------
 
 
 def archiver_is_resource_broken_html(resource: Dict) -> Markup:
-    """The state of a resource's link as a badge; nothing for a link that was never looked at."""
+    """The state of a resource's link as a badge; empty for a link that was never checked."""
     state = archiver_resource_state(resource)
     if state["verdict"] == NEVER:
         return Markup()
@@ -326,7 +307,7 @@ def archiver_is_resource_broken_html(resource: Dict) -> Markup:
 
 
 def archiver_is_resource_cached_html(resource: Dict) -> Markup:
-    """A link to the cached copy; nothing where there is none."""
+    """A link to the cached copy; empty without one."""
     copy = archiver_cached_copy(resource)
     html: Markup = tk.render_snippet("archiver/snippets/cached_link.html", {"copy": copy}) if copy else Markup()
     return html
@@ -352,7 +333,7 @@ HIDDEN_KEYS = {
 
 
 def archiver_format_resource_items(items: Iterable[tuple[str, Any]]) -> list[tuple[str, str]]:
-    """The fields of a resource that are worth showing, as (label, text) pairs in alphabetical order."""
+    """The fields of a resource that readers need, as (label, text) pairs in alphabetical order."""
     output = []
     for key, value in items:
         if key in HIDDEN_KEYS or value in (None, "", [], {}):
@@ -373,5 +354,5 @@ def archiver_format_resource_items(items: Iterable[tuple[str, Any]]) -> list[tup
 def format_resource_items(
     next_helper: Callable[[list[tuple[str, Any]]], list[tuple[str, Any]]], items: Iterable[tuple[str, Any]]
 ) -> list[tuple[str, Any]]:
-    """CKAN's own, without our dict: the panel says it in words."""
+    """CKAN's own, without our dict: the panel shows it in words."""
     return next_helper([(key, value) for key, value in items if key != search.KEY])

@@ -19,6 +19,7 @@ from ckan.lib import search as ckan_search
 
 from ckanext.archiver import links
 from ckanext.archiver.ckan_context import ckan_context
+from ckanext.archiver.model import WORST_VERDICT_SQL
 from ckanext.archiver.queue import leases
 
 log = logging.getLogger(__name__)
@@ -37,9 +38,7 @@ _failed: dict[str, float] = {}
 
 _NOTE = sa.text(f"""
     INSERT INTO archiver_dataset AS d (package_id, facet)
-    SELECT noted.id, CASE max(CASE a.verdict WHEN 'broken' THEN 3 WHEN 'failing' THEN 2 WHEN 'not-sure' THEN 1
-                              WHEN 'ok' THEN 0 END)
-                     WHEN 3 THEN 'broken' WHEN 2 THEN 'failing' WHEN 1 THEN 'not-sure' WHEN 0 THEN 'ok' END
+    SELECT noted.id, {WORST_VERDICT_SQL}
     FROM unnest(CAST(:ids AS text[])) AS noted (id)
     LEFT JOIN (archival a JOIN resource r ON r.id = a.resource_id AND r.state = 'active' AND {links.HAS_LINK_SQL})
         ON a.package_id = noted.id

@@ -1,7 +1,7 @@
-"""What operators do once in a while: forget, count, move and remove cached copies.
+"""Maintenance by operators: forget, count, move and remove cached copies.
 
-Nothing here follows a symbolic link out of the archive directory, and whatever is interrupted can be run
-again. Each long function is a generator that yields after each step, so that its caller can show progress.
+Nothing here follows a symbolic link out of the archive directory, and each function can be run again after an
+interruption. A long function is a generator that yields after each step, so that its caller can show progress.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ckanext.archiver.legacy import task_status
 BATCH = 10_000
 
 YOUNG = 24 * 3600
-"""Seconds for which a file that no archival knows is left alone: a worker may be about to write it down."""
+"""Seconds for which a file without an archival is left alone: a worker may be about to write the row."""
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
@@ -49,7 +49,7 @@ class OutsideArchiveError(ArchiverError):
 
 @dataclass(frozen=True)
 class SizeClass:
-    """How many copies are of about one size, and their bytes together."""
+    """The copies within a range of sizes: how many, and their bytes in total."""
 
     label: str
     files: int
@@ -58,7 +58,7 @@ class SizeClass:
 
 @dataclass(frozen=True)
 class Step:
-    """One copy that was dealt with; ``problem`` says why it was not."""
+    """One copy that was processed; ``problem`` says why it could not be."""
 
     resource_id: str
     path: str
@@ -67,7 +67,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Copy:
-    """A file in the archive, in a place where a copy of ``resource_id`` would be."""
+    """A file in the archive, at a place for copies of ``resource_id``."""
 
     resource_id: str
     path: Path
@@ -80,22 +80,22 @@ class Copy:
 
 
 def clean_status() -> int:
-    """Forget all that is known of the links; the files stay.
+    """Forget the state and history of all links, in a transaction of its own; the files stay.
 
-    :returns: links that were forgotten
+    :returns: the number of links
     """
     session = model.Session
     count = session.execute(sa.text("DELETE FROM archival")).rowcount
-    # Not deleted: the difference is what makes the search index forget as well.
+    # Not deleted: the difference from indexed_facet is what makes the search index forget as well.
     session.execute(sa.text("UPDATE archiver_dataset SET facet = NULL"))
-    # Of all tables the longest. It is locked until the commit, so it comes last.
+    # The longest table. It is locked until the commit, so it comes last.
     session.execute(sa.text("TRUNCATE archival_check"))
     session.commit()
     return int(count)
 
 
 def count_cached() -> int:
-    """Archivals that name a copy."""
+    """The number of archivals with a copy."""
     value = model.Session.execute(
         sa.text("SELECT count(*) FROM archival WHERE cache_url <> '' OR cache_filepath <> ''")
     ).scalar()
@@ -104,7 +104,7 @@ def count_cached() -> int:
 
 
 def clean_cached_resources() -> Iterator[int]:
-    """Forget the copies, but not the verdicts; the files stay. Yields how many after each step."""
+    """Forget the copies, but not the verdicts; the files stay. Commits each batch and yields its size."""
     last = ""
     while True:
         count, last = model.Session.execute(
@@ -145,7 +145,7 @@ def size_report() -> list[SizeClass]:
             GROUP BY place
             """
         ),
-        # A class ends with its bound; PostgreSQL's begin with theirs.
+        # A class includes its upper bound; a bucket of PostgreSQL begins with it.
         {"bounds": [bound + 1 for bound, _ in _SIZES]},
     ).fetchall()
     model.Session.rollback()
@@ -172,8 +172,8 @@ def larger_than(limit: int) -> tuple[int, int]:
 def delete_larger_than(limit: int, archive_dir: Path) -> Iterator[Step]:
     """Remove the copies of more than ``limit`` bytes, and forget them. Yields each.
 
-    The file goes before the row forgets it: what is interrupted between the two is done when it runs again,
-    for a file that is not there any more counts as removed.
+    The file is removed before the row: an interruption between the two is made up for by the next run, since a
+    missing file counts as removed.
     """
     rows = model.Session.execute(
         sa.text(
@@ -210,19 +210,18 @@ def _forget_copy(resource_id: str, path: str) -> None:
     model.Session.commit()
 
 
-# -- places ------------------------------------------------------------------------------------------------
+# -- layout ------------------------------------------------------------------------------------------------
 
 
 def count_old_dirs(archive_dir: Path) -> int:
-    """Directories that lie as early releases laid them."""
+    """The number of directories in the layout of early releases."""
     return sum(1 for _ in _old_dirs(archive_dir))
 
 
 def migrate_archive_dirs(archive_dir: Path) -> Iterator[Step]:
-    """Move ``<archive_dir>/<id>/`` to ``<archive_dir>/<id[:2]>/<id>/`` and tell the archivals. Yields each.
+    """Move ``<archive_dir>/<id>/`` to ``<archive_dir>/<id[:2]>/<id>/`` and update the archivals. Yields each.
 
-    The archivals are told at the end, all at once; where that was interrupted, running it again makes up for
-    it.
+    The archivals are updated at the end, all at once; after an interruption the next run updates them.
     """
     failed = []
     for directory in sorted(_old_dirs(archive_dir)):
@@ -235,7 +234,7 @@ def migrate_archive_dirs(archive_dir: Path) -> Iterator[Step]:
         else:
             yield Step(resource_id, str(directory))
     for root in {str(archive_dir), str(archive_dir.resolve())}:
-        _point_to_new_places(root, failed)
+        _update_paths(root, failed)
     model.Session.commit()
 
 
@@ -254,15 +253,15 @@ def _move(directory: Path, archive_dir: Path) -> None:
     if not target.exists():
         directory.rename(target)
         return
-    # A resource that was archived again since: its newer copy wins, and no file is lost to find that out.
+    # The resource was archived again since: the newer copy wins, and no file is overwritten.
     for file in sorted(directory.iterdir()):
         if (target / file.name).exists():
-            raise FileExistsError(f"there is a file {target / file.name} already")
+            raise FileExistsError(f"the file {target / file.name} exists already")
         file.rename(target / file.name)
     directory.rmdir()
 
 
-def _point_to_new_places(root: str, failed: list[str]) -> None:
+def _update_paths(root: str, failed: list[str]) -> None:
     model.Session.execute(
         sa.text(
             """
@@ -272,11 +271,11 @@ def _point_to_new_places(root: str, failed: list[str]) -> None:
                     WHEN strpos(cache_url, new) > 0 THEN cache_url ELSE replace(cache_url, old, new)
                 END
             FROM (
-                SELECT id AS one, '/' || resource_id || '/' AS old,
+                SELECT id AS archival_id, '/' || resource_id || '/' AS old,
                     '/' || left(resource_id, 2) || '/' || resource_id || '/' AS new
                 FROM archival
             ) AS places
-            WHERE one = id AND starts_with(cache_filepath, :root || old) AND NOT (resource_id = ANY(:failed))
+            WHERE archival_id = id AND starts_with(cache_filepath, :root || old) AND NOT (resource_id = ANY(:failed))
             """
         ),
         {"root": root, "failed": failed},
@@ -287,7 +286,7 @@ def _point_to_new_places(root: str, failed: list[str]) -> None:
 
 
 def copies(archive_dir: Path) -> Iterator[Copy]:
-    """Every file that lies where copies lie, in the layout of today or of 0.1. Links are passed over."""
+    """Every file at a place for copies, in the current layout or that of 0.1. Symbolic links are skipped."""
     for directory in _subdirectories(archive_dir):
         if _UUID.fullmatch(directory.name):
             yield from _files(directory)
@@ -297,15 +296,15 @@ def copies(archive_dir: Path) -> Iterator[Copy]:
                     yield from _files(inner)
 
 
-def orphans(archive_dir: Path, looked_at: Callable[[int], object] = int) -> Iterator[Copy]:
-    """The copies that no archival names, but for those that are too young to tell.
+def orphans(archive_dir: Path, on_progress: Callable[[int], object] = int) -> Iterator[Copy]:
+    """The files that no archival has as its copy, except those too young to know (see ``YOUNG``).
 
-    :param looked_at: told how many files were looked at since it was told before
+    :param on_progress: called with the number of files examined since the last call
     """
     oldest = time.time() - YOUNG
-    found = copies(archive_dir)
-    while batch := list(islice(found, 1000)):
-        looked_at(len(batch))
+    files = copies(archive_dir)
+    while batch := list(islice(files, 1000)):
+        on_progress(len(batch))
         known = _known({copy.resource_id for copy in batch})
         for copy in batch:
             if copy.changed < oldest and (copy.resource_id, copy.path.name) not in known:
@@ -346,31 +345,32 @@ def missing_copies() -> Iterator[Step]:
 
 
 def remove_copy(archive_dir: Path, path: Path) -> None:
-    """Remove a file of the archive, and its directories where that leaves them empty.
+    """Remove a file of the archive, and its directories if they are then empty.
 
-    A link is removed itself, never what it leads to.
+    Of a symbolic link, the link is removed, never its target.
 
-    :raises OutsideArchiveError: the file does not lie in the archive
+    :raises OutsideArchiveError: the file is not in the archive
     :raises OSError: it cannot be removed, or is not there
     """
     root = archive_dir.resolve()
     directory = path.parent.resolve(strict=True)
     if root not in directory.parents:
-        raise OutsideArchiveError(f"{path} does not lie in {archive_dir}")
+        raise OutsideArchiveError(f"{path} is not in {archive_dir}")
     (directory / path.name).unlink()
     for empty in (directory, directory.parent):
         if empty == root:
             return
-        # Most often other files are in it; a worker may be putting one there at this moment.
+        # Usually it has other files, or a worker is adding one at this moment.
         with contextlib.suppress(OSError):
             empty.rmdir()
 
 
 def _known(resource_ids: set[str]) -> set[tuple[str, str]]:
-    """(resource id, file name) of the copies that archivals name, or that resources do of which release 0.1 knew
-    and no archival tells yet (see :mod:`task_status`).
+    """(resource id, file name) of the copies that archivals have, or that resources of release 0.1 have and that were
+    not migrated yet (see :mod:`task_status`).
 
-    By their ends: the same directory may have been written in another way, as a link or before it was moved.
+    Only the ends of paths are compared: the directory may be spelled in another way, through a symbolic link or from
+    before the archive was moved.
     """
     params = {"ids": sorted(resource_ids)}
     paths = (

@@ -209,6 +209,29 @@ def broken_printable(is_broken: bool | None) -> str:
 
 
 VERDICT_WEIGHT = {Verdict.OK: 0, Verdict.NOT_SURE: 1, Verdict.FAILING: 2, Verdict.BROKEN: 3}
+"""The order in which the links of a dataset decide its state: the heaviest counts."""
+
+WORST_VERDICT_SQL = "(ARRAY[{names}])[max(CASE a.verdict {cases} END)]".format(
+    names=", ".join(f"'{verdict.value}'" for verdict in VERDICT_WEIGHT),
+    cases=" ".join(f"WHEN '{verdict.value}' THEN {weight + 1}" for verdict, weight in VERDICT_WEIGHT.items()),
+)
+"""The heaviest verdict of a group of archivals ``a``."""
+
+
+def verdict_of(verdict: str | None, is_broken: bool | None) -> Verdict:
+    """The verdict of an archival; of a row that an older release or other code wrote, by ``is_broken``."""
+    if verdict:
+        return Verdict(verdict)
+    return {True: Verdict.BROKEN, False: Verdict.OK}.get(is_broken, Verdict.NOT_SURE)  # type: ignore[arg-type]
+
+
+def worst_archival(archivals: Iterable[Archival]) -> Archival | None:
+    """The archival that decides the state of a dataset; the first of equals, None of none."""
+    return max(archivals, key=_weight, default=None)
+
+
+def _weight(archival: Archival) -> tuple[int, int]:
+    return VERDICT_WEIGHT[verdict_of(archival.verdict, archival.is_broken)], archival.status_id or 0
 
 
 def aggregate_archivals_for_a_dataset(archivals: Iterable[Archival]) -> dict[str, Any]:
@@ -217,10 +240,7 @@ def aggregate_archivals_for_a_dataset(archivals: Iterable[Archival]) -> dict[str
     :returns: ``status_id``, ``status``, ``reason``, ``is_broken`` (True if any link is broken, else None if
         anything is unknown, else False) and ``verdict``. All None for a dataset without archivals.
     """
-    worst: Archival | None = None
-    for archival in archivals:
-        if worst is None or _weight(archival) > _weight(worst):
-            worst = archival
+    worst = worst_archival(archivals)
     if worst is None:
         return dict.fromkeys(("status_id", "status", "reason", "is_broken", "verdict"))
     return {
@@ -230,13 +250,6 @@ def aggregate_archivals_for_a_dataset(archivals: Iterable[Archival]) -> dict[str
         "is_broken": worst.is_broken,
         "verdict": worst.verdict,
     }
-
-
-def _weight(archival: Archival) -> tuple[int, int]:
-    if archival.verdict:
-        return VERDICT_WEIGHT[Verdict(archival.verdict)], archival.status_id or 0
-    # A row that an older release, or other code, wrote.
-    return {True: 3, None: 1, False: 0}[archival.is_broken], archival.status_id or 0
 
 
 class ArchivalCheck(tk.BaseModel):

@@ -17,7 +17,7 @@ from ckanext.archiver.queue import outbox
 
 try:
     from ckanext.report.interfaces import IReport
-except Exception:  # noqa: BLE001 - on CKAN 2.12 ckanext-report fails while it is imported, in ways of its own
+except Exception:  # noqa: BLE001 - on CKAN 2.12 the import of ckanext-report fails with various errors
     IReport = None
 
 
@@ -26,7 +26,7 @@ except Exception:  # noqa: BLE001 - on CKAN 2.12 ckanext-report fails while it i
 @tk.blanket.auth_functions
 @tk.blanket.helpers
 class ArchiverPlugin(p.SingletonPlugin, DefaultTranslation):
-    """Archives the files of resources and tells whether their links work."""
+    """Archives the files of resources and reports whether their links work."""
 
     # -- IConfigurer ----------------------------------------------------------------------------------
     p.implements(p.IConfigurer, inherit=True)
@@ -99,7 +99,7 @@ class ArchiverPlugin(p.SingletonPlugin, DefaultTranslation):
 
 
 class TestIPipePlugin(p.SingletonPlugin):
-    """Remembers what came through the pipe: for tests, of this extension and of others."""
+    """Records the calls of IPipe: for tests, of this extension and of others."""
 
     # -- IPipe ----------------------------------------------------------------------------------------
     p.implements(IPipe, inherit=True)
@@ -111,7 +111,7 @@ class TestIPipePlugin(p.SingletonPlugin):
         self.calls: list[list[Any]] = []
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Forget all calls."""
         self.calls = []
 
     def receive_data(self, operation: str, queue: str, **params: Any) -> None:

@@ -1,7 +1,7 @@
 """The Broken Links report.
 
-It counts and lists active resources of active, public datasets only, whoever reads it: what is private is
-nobody else's business, and one report for all can be cached. A link counts as broken when that is confirmed
+It counts and lists active resources of active, public datasets only, for every reader: private datasets are not
+revealed, and one report for all readers can be cached. A link counts as broken when that is confirmed
 (``archival.is_broken``).
 
 The keys are those of earlier releases, which other code reads. The same report serves our own page and
@@ -26,10 +26,10 @@ from ckanext.archiver import links
 from ckanext.archiver.engine import urls
 from ckanext.archiver.model import Status
 
-# What the report is about. A "harvest" dataset is the description of a harvest source.
+# The datasets of the report. A dataset of type "harvest" describes a harvest source.
 _IS_COUNTED = "p.state = 'active' AND NOT p.private AND p.type <> 'harvest'"
 
-# Every organization (``top``) with itself and, if wanted, all below it. UNION ends a circle of parents.
+# Each organization (``top``) with itself and, optionally, all organizations below it. UNION ends a circle of parents.
 _TREE = """
     WITH RECURSIVE tree (top, id) AS (
         SELECT id, id FROM "group"
@@ -43,7 +43,7 @@ _TREE = """
     )
 """
 
-# A dataset has one owner, so these numbers may be summed over organizations.
+# A dataset has one owner, so these counts may be summed over organizations.
 _COUNTS = f"""
     SELECT p.owner_org AS id,
         count(DISTINCT p.id) AS package_count,
@@ -137,11 +137,11 @@ LINK_COLUMNS = (
 
 
 def broken_links(*, organization: str | None = None, include_sub_organizations: bool = False) -> dict[str, Any]:
-    """The report, as data that JSON can hold.
+    """The report, as data for JSON.
 
     :param organization: name or id; without it the report has one row per organization, with it one per
         broken link
-    :param include_sub_organizations: count what is below an organization to it as well
+    :param include_sub_organizations: count the organizations below an organization with it
     :raises ObjectNotFound: if there is no such organization
     """
     if organization:
@@ -160,7 +160,7 @@ def _index(include_sub_organizations: bool) -> dict[str, Any]:
     parameters = {"top": None, "include_sub_organizations": include_sub_organizations}
     rows = model.Session.execute(_BY_ORGANIZATION, parameters).mappings()
     total = model.Session.execute(_TOTAL).mappings().one()
-    # Not the sum of the rows: with sub-organizations a dataset is in several of them.
+    # Not the sum of the rows: with sub-organizations a dataset counts in several rows.
     return {"table": [_with_percents(row) for row in rows], **_totals(total)}
 
 
@@ -219,7 +219,7 @@ def _link(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def percent(part: int, whole: int) -> float:
-    """A share in per cent, with one decimal; 0 of nothing."""
+    """A percentage with one decimal; 0 of nothing."""
     return round(100 * part / whole, 1) if whole else 0.0
 
 
@@ -242,7 +242,7 @@ def as_csv(data: Mapping[str, Any]) -> str:
 
 
 def _cell(value: Any) -> Any:
-    # A spreadsheet would run a text that starts like this as a formula (CWE-1236).
+    # A spreadsheet runs text that starts with one of these as a formula (CWE-1236).
     if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")):
         return "'" + value
     return value
@@ -261,7 +261,7 @@ def _option_combinations() -> Iterator[dict[str, Any]]:
 broken_links_report_info = {
     "name": "broken-links",
     "title": "Broken Links",
-    "description": "Links of resources that do not work: those that cannot be downloaded by anybody.",
+    "description": "Links of resources that are confirmed to be broken.",
     "option_defaults": OrderedDict((("organization", None), ("include_sub_organizations", False))),
     "option_combinations": _option_combinations,
     "generate": broken_links,

@@ -1,7 +1,7 @@
 """What package_show, package_search and the search index say about links.
 
-A dict that comes from the index already went through ``after_dataset_show``, so it carries what was true when
-it was indexed: old keys are taken out before fresh ones are put in.
+A dict from the index went through ``after_dataset_show`` before it was indexed, so its keys are as old as the index:
+they are removed before fresh ones are added.
 """
 
 from __future__ import annotations
@@ -14,38 +14,41 @@ from ckan import model
 
 from ckanext.archiver import links
 from ckanext.archiver.engine.outcome import Verdict
-from ckanext.archiver.model import Archival, aggregate_archivals_for_a_dataset
+from ckanext.archiver.model import Archival, aggregate_archivals_for_a_dataset, verdict_of, worst_archival
 
 KEY = "archiver"
-"""The key in a dataset or resource dict that is ours."""
+"""Our key in the dict of a dataset or resource."""
 
 WITHOUT_KEYS = "archiver_without_keys"
-"""In the context of package_show: leave our keys out."""
+"""In the context of package_show: do not add our keys."""
 
 FIELD = "archiver_status"
-"""The field of the search index, and name of the facet. One value per dataset."""
+"""The field of the search index and the name of the facet. One value per dataset."""
 
 NOT_CHECKED = "none"
-"""Value of the field for a dataset none of whose links was looked at yet."""
+"""Value of the field for a dataset without any checked link."""
+
+WAITING = "waiting"
+"""State of a link whose first check is requested."""
 
 PackageDict = dict[str, Any]
 
 
 def strip(pkg_dict: PackageDict) -> None:
-    """Take our keys out of a dataset and its resources, in place."""
+    """Remove our keys from a dataset and its resources, in place."""
     pkg_dict.pop(KEY, None)
     resources = pkg_dict.get("resources")
-    # On the way in this is whatever a client sent; complaining about it is the schema's business.
+    # On the way in this can be anything that a client sent; the schema reports what is wrong with it.
     for resource in resources if isinstance(resources, list) else ():
         if isinstance(resource, dict):
             resource.pop(KEY, None)
 
 
 def add_to_package(context: Mapping[str, Any], pkg_dict: PackageDict) -> None:
-    """Put fresh keys into the dict of package_show; for ``after_dataset_show``.
+    """Add fresh keys to the dict of package_show; for ``after_dataset_show``.
 
-    Nothing is put into a dict that will be saved: by an update (``for_update``), or with each edit and for ever in the
-    activity stream (which says ``for_view=False``).
+    A dict that will be saved gets none: that of an update (``for_update``), and that of the activity stream, which
+    keeps it for ever (``for_view=False``).
     """
     strip(pkg_dict)
     is_saved = context.get("for_update") or context.get("for_view") is False
@@ -55,17 +58,17 @@ def add_to_package(context: Mapping[str, Any], pkg_dict: PackageDict) -> None:
 
 
 def add_to_search(results: dict[str, Any]) -> dict[str, Any]:
-    """Put fresh keys into a page of results, by one query, and words into its facet.
+    """Add fresh keys to a page of results, by one query, and labels to its facet.
 
     For ``after_dataset_search``.
     """
-    # With the parameter fl, a result is what the client chose and may lack id and resources.
+    # With the parameter fl a result has the fields that the client chose, perhaps without id and resources.
     datasets = [dataset for dataset in results["results"] if isinstance(dataset, dict)]
     for dataset in datasets:
         strip(dataset)
     _add([dataset for dataset in datasets if dataset.get("id") and isinstance(dataset.get("resources"), list)])
     for item in results.get("search_facets", {}).get(FIELD, {}).get("items", ()):
-        item["display_name"] = facet_label(item["name"])
+        item["display_name"] = state_label(item["name"])
     return results
 
 
@@ -73,8 +76,8 @@ def _add(datasets: list[PackageDict]) -> None:
     ids = [dataset["id"] for dataset in datasets]
     if not ids:
         return
-    found = model.Session.query(Archival).filter(Archival.package_id.in_(ids))
-    archivals = {archival.resource_id: archival for archival in found}
+    rows = model.Session.query(Archival).filter(Archival.package_id.in_(ids))
+    archivals = {archival.resource_id: archival for archival in rows}
     for dataset in datasets:
         of_dataset = []
         for resource in dataset.get("resources") or ():
@@ -87,9 +90,9 @@ def _add(datasets: list[PackageDict]) -> None:
 
 
 def index_fields(pkg_dict: dict[str, Any]) -> dict[str, Any]:
-    """Put the facet's value into what is sent to the index; for ``before_dataset_index``.
+    """Add the facet's value to what is sent to the index; for ``before_dataset_index``.
 
-    A dict cannot be indexed, so none of ours stays.
+    Solr cannot index a dict, so ours is removed.
     """
     if isinstance(pkg_dict.get(KEY), dict):
         del pkg_dict[KEY]
@@ -99,13 +102,10 @@ def index_fields(pkg_dict: dict[str, Any]) -> dict[str, Any]:
 
 def facet_value(archivals: Iterable[Archival]) -> str:
     """The value of ``archiver_status`` for a dataset with these archivals: the verdict of its worst link."""
-    worst = aggregate_archivals_for_a_dataset(archivals)
-    if worst["verdict"]:
-        return str(worst["verdict"])
-    if worst["status_id"] is None and worst["is_broken"] is None:
+    worst = worst_archival(archivals)
+    if worst is None or (worst.verdict is None and worst.status_id is None and worst.is_broken is None):
         return NOT_CHECKED
-    # A row that an older release, or other code, wrote.
-    return {True: Verdict.BROKEN, False: Verdict.OK}.get(worst["is_broken"], Verdict.NOT_SURE).value
+    return verdict_of(worst.verdict, worst.is_broken).value
 
 
 def facets(facets_dict: dict[str, Any]) -> dict[str, Any]:
@@ -114,13 +114,17 @@ def facets(facets_dict: dict[str, Any]) -> dict[str, Any]:
     return facets_dict
 
 
-def facet_label(value: str) -> str:
-    """What a value of the facet is called on a page."""
+def state_label(state: str) -> str:
+    """The name of a link's state, the same on badges, panel, facet and report.
+
+    :param state: a verdict, ``WAITING`` or ``NOT_CHECKED``; another value is its own name
+    """
     labels = {
-        Verdict.OK.value: tk._("Links work"),
-        Verdict.FAILING.value: tk._("A link is failing"),
-        Verdict.BROKEN.value: tk._("A link is broken"),
+        Verdict.OK.value: tk._("Link works"),
+        Verdict.FAILING.value: tk._("Link failing"),
+        Verdict.BROKEN.value: tk._("Link broken"),
         Verdict.NOT_SURE.value: tk._("Not sure"),
+        WAITING: tk._("Waiting to be checked"),
         NOT_CHECKED: tk._("Not checked yet"),
     }
-    return labels.get(value, value)
+    return labels.get(state, state)

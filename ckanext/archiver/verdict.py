@@ -1,16 +1,15 @@
-"""What we say about a link: pure rules from what happened now and before.
+"""The verdict about a link: pure rules over the current run and the history.
 
-The engine tells a *cause* (what happened in this run); :func:`judge` makes the *verdict* of it (what people
-are told), with the history of the link. Nothing here reads a clock, a database or an option.
+The engine reports a *cause* (what happened in this run); :func:`judge` derives the *verdict* (what people are told)
+from it and from the history of the link. Nothing here reads a clock, a database or an option.
 
-How the rules hang together:
+How the rules fit together:
 
-* Only a success resets the failures; so do a 304, unchanged bytes and a file that is too large to keep.
-* A run in which we were not allowed to look (blocked, refused by policy, an answer that may be a soft
-  failure) is *not-sure*, even for a link that was broken: nobody may be accused on old evidence. It neither
-  counts as a failure nor resets the count, so failing → blocked → failing goes on where it was.
-* A link that is broken stays so through failures of another kind (404, then 500): nobody got the file
-  between.
+* Only a success resets the failures; a 304, unchanged bytes and a file that is too large to keep are successes.
+* A run that could not judge the link (blocked, refused by policy, a response that may be a soft failure) is *not-sure*,
+  even for a link that was broken: no publisher may be accused on old evidence. It neither counts as a failure nor
+  resets the count, so failing → blocked → failing continues the count.
+* A broken link stays broken through failures of another kind (404, then 500): the file was not available in between.
 * A run that failed by our own fault changes nothing at all.
 """
 
@@ -25,7 +24,7 @@ from ckanext.archiver.engine.outcome import Cause, Verdict
 
 @dataclass(frozen=True)
 class Rules:
-    """When a failing link is called broken: after so many runs in a row, over so many hours."""
+    """When a failing link is called broken: after so many failed runs in a row, over so many hours."""
 
     runs: int = 3
     hours: float = 36
@@ -38,8 +37,8 @@ class History:
     """What is known of a link before this run; empty for one whose URL was edited. Times are aware UTC.
 
     :ivar failure_count: failed runs since the last success
-    :ivar first_failure: when the first of them was
-    :ivar verdict: what was said last, None before the first run
+    :ivar first_failure: the time of the first of them
+    :ivar verdict: the last verdict, None before the first run
     :ivar detail: the detail of the last run
     """
 
@@ -52,7 +51,7 @@ class History:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What to write down. ``held``: nothing, the run says nothing about the link (all is as before)."""
+    """The result to record. ``held``: nothing is recorded, because the run says nothing about the link."""
 
     verdict: Verdict | None
     failure_count: int = 0
@@ -67,7 +66,7 @@ class Judgement:
 
 
 class Rule(enum.Enum):
-    """What one failed run is worth."""
+    """The effect of one run."""
 
     SUCCESS = "a person can get it"
     AT_ONCE = "broken without confirmation"
@@ -92,9 +91,9 @@ CAUSE_RULES: dict[Cause, Rule] = {
     Cause.OWN_FAULT: Rule.HOLD,
 }
 
-# Where a detail is worth more or less than its cause. Of the soft failures only those are certain in which
-# the service itself says, in its own protocol, that this request is wrong; an ArcGIS error of the 500s says
-# that the service is ill, which passes, so it is confirmed like any server error.
+# Details with another rule than their cause. Of the soft failures only those are certain in which the service itself
+# reports, in its own protocol, that this request is wrong. An ArcGIS error of the 500s means that the service does not
+# work, which is often temporary, so it is confirmed like any server error.
 DETAIL_RULES: dict[str, Rule] = {
     "dns-not-found": Rule.CONFIRM_DNS,
     "soft-service-exception": Rule.AT_ONCE,
@@ -112,9 +111,9 @@ def judge(cause: Cause, detail: str, history: History, rules: Rules, now: dateti
     """Judge one run of a link.
 
     :param cause: what happened
-    :param detail: what happened exactly (a key of ``words.REASONS``)
+    :param detail: what exactly happened (a key of ``reasons.REASONS``)
     :param history: of the same URL
-    :param now: when the run ended, aware UTC
+    :param now: the end of the run, aware UTC
     """
     rule = rule_for(cause, detail)
     if rule is Rule.SUCCESS:
@@ -137,7 +136,7 @@ def judge(cause: Cause, detail: str, history: History, rules: Rules, now: dateti
 def _confirmed(rule: Rule, detail: str, history: History, count: int, span: timedelta, rules: Rules) -> bool:
     if rule is Rule.AT_ONCE:
         return True
-    # The shorter rule is for a name that was missing twice running, not for one miss after other troubles.
+    # The shorter rule is for a name that is missing twice in a row, not for one miss after other failures.
     if rule is Rule.CONFIRM_DNS and history.detail in ("", detail):
         return count >= rules.runs_dns and span >= timedelta(hours=rules.hours_dns)
     return count >= rules.runs and span >= timedelta(hours=rules.hours)
@@ -164,12 +163,11 @@ _UNSURE_STATUS = {
 def status_text(cause: Cause, verdict: Verdict | None, *, not_changed: bool = False) -> str:
     """The ``Status`` text of older releases, which other extensions compare.
 
-    Each text belongs to one of three groups there (not broken, broken, not sure), so a failure is a "Download
-    error" only when it is confirmed and until then a "Download failure"; the group then always says the same
-    as ``is_broken``. The exception is "Chose not to download" of a file that is too large: older code looks
-    for it.
+    Each text belongs to one of three groups there (not broken, broken, not sure). So a failure is a "Download failure"
+    until it is confirmed and a "Download error" from then on, and the group always agrees with ``is_broken``. The
+    exception is "Chose not to download" for a file that is too large, because older code looks for that text.
 
-    :param not_changed: the server answered 304, or the bytes are those of the copy we have
+    :param not_changed: the server answered 304, or the bytes are those of the existing copy
     """
     if cause is Cause.OK:
         return STATUS_NOT_CHANGED if not_changed else STATUS_OK

@@ -31,7 +31,8 @@ def get_blueprints() -> list[Blueprint]:
 
 
 def cached_copy_url(archival: Mapping[str, Any], *, is_public: bool) -> str:
-    """Where a page links to: the web server that publishes the archive, if anybody may have it; else CKAN."""
+    """The URL of a cached copy on a page: for a public copy that of the web server that publishes the archive, else
+    CKAN's."""
     root = config.cache_url_root()
     published = archival.get("cache_url") or ""
     if is_public and root and published.startswith(root + "/"):
@@ -42,12 +43,12 @@ def cached_copy_url(archival: Mapping[str, Any], *, is_public: bool) -> str:
 
 @archiver.route("/dataset/<id>/resource/<resource_id>/cached")
 def cached(id: str, resource_id: str) -> Response:
-    """Download the cached copy of a resource, for whoever may see the resource now."""
+    """Download the cached copy of a resource; for readers who may see the resource now."""
     try:
         tk.get_action("package_show")({}, {"id": id})
         resource = tk.get_action("resource_show")({}, {"id": resource_id})
     except (tk.ObjectNotFound, tk.NotAuthorized):
-        # Whether a private resource exists is nobody's business.
+        # The same answer for both, so that it does not reveal that a private resource exists.
         return tk.abort(404, tk._("Resource not found"))
     package = model.Package.get(id)
     archival = Archival.get_for_resource(resource_id)
@@ -60,7 +61,7 @@ def cached(id: str, resource_id: str) -> Response:
 
 
 def _inside_archive(cache_filepath: str | None) -> Path | None:
-    """The file, if there is one and it really lies in the archive; symbolic links resolved."""
+    """The file, if it exists and is in the archive after symbolic links are resolved."""
     archive_dir = config.archive_dir()
     if not cache_filepath or not archive_dir:
         return None
@@ -68,10 +69,10 @@ def _inside_archive(cache_filepath: str | None) -> Path | None:
         path = Path(cache_filepath).resolve(strict=True)
         inside = path.is_relative_to(Path(archive_dir).resolve(strict=True))
     except (OSError, ValueError):
-        # Gone, or a path that cannot be one (NUL).
+        # The file is gone, or the path is not valid (NUL).
         return None
     if not inside:
-        log.warning("The cached copy %s does not lie in the archive directory", cache_filepath)
+        log.warning("The cached copy %s is not in the archive directory", cache_filepath)
         return None
     return path if path.is_file() else None
 
@@ -85,11 +86,11 @@ def _download(path: Path, archival: Archival, *, is_public: bool) -> Response:
         etag=archival.sha256 or True,
         conditional=True,
     )
-    # The bytes are a stranger's: a browser must neither guess what they are nor run them on our origin.
+    # The bytes are untrusted: a browser must neither guess their type nor run them on our origin.
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Content-Security-Policy"] = "sandbox; default-src 'none'"
     if not is_public:
-        # Read by set_cache_control_headers_for_response, which runs after this view.
+        # Read by CKAN's set_cache_control_headers_for_response, which runs after this view.
         tk.request.environ["__no_cache__"] = True
     return response
 
@@ -109,12 +110,13 @@ def _safe_mimetype(mimetype: str | None, path: Path) -> str:
 
 @archiver.route("/archiver/metrics")
 def metrics() -> Response:
-    """The state of the queues as Prometheus' text, for sysadmins: with an API token in the header Authorization."""
+    """The state of the queues in Prometheus' text format, for sysadmins: with an API token in the header
+    ``Authorization``."""
     try:
-        found = tk.get_action("archiver_status_show")({}, {})
+        status = tk.get_action("archiver_status_show")({}, {})
     except tk.NotAuthorized:
         return tk.abort(403, tk._("Only sysadmins may see the state of the archiver."))
-    response = make_response(monitoring.prometheus(found))
+    response = make_response(monitoring.prometheus(status))
     response.headers["Content-Type"] = "text/plain; version=0.0.4; charset=utf-8"
     tk.request.environ["__no_cache__"] = True
     return response
@@ -131,11 +133,11 @@ def broken_links(organization: str | None = None) -> Response | str:
     organization = organization or arguments.get("organization") or None
     format_ = arguments.get("format") or "html"
     if format_ not in ("html", "csv", "json"):
-        return tk.abort(400, tk._("The format can be html, csv or json."))
+        return tk.abort(400, tk._("The format must be html, csv or json."))
     try:
         include = tk.asbool(arguments.get("include_sub_organizations") or False)
     except ValueError:
-        return tk.abort(400, tk._("include_sub_organizations can be 1 or 0."))
+        return tk.abort(400, tk._("include_sub_organizations must be 1 or 0."))
     try:
         data = reports.broken_links(organization=organization, include_sub_organizations=include)
     except tk.ObjectNotFound:

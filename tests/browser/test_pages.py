@@ -132,7 +132,7 @@ def test_the_panel_says_the_state_at_both_widths(visit: Callable[[int], Visit], 
             ("ok", "This link works"),
             ("failing", "This link has been failing since"),
             ("broken", "This link has been broken since"),
-            ("not-sure", "We cannot tell whether this link works"),
+            ("not-sure", "It is not sure whether this link works"),
             ("never", "This link has not been checked yet"),
             ("waiting", "This link is waiting to be checked"),
         ):

@@ -103,12 +103,12 @@ def test_what_is_not_there_is_said_in_a_sentence(action: str) -> None:
         call_as("", action, "no-such-thing")
 
 
-def test_what_was_never_looked_at_is_said_in_a_sentence() -> None:
+def test_a_link_that_was_never_checked_is_not_found() -> None:
     resource = factories.Resource(url="http://example.org/a.csv")
 
-    with pytest.raises(tk.ObjectNotFound, match="not been looked at yet"):
+    with pytest.raises(tk.ObjectNotFound, match="not been checked yet"):
         call_as("", "archiver_resource_show", resource["id"])
-    with pytest.raises(tk.ObjectNotFound, match="looked at yet"):
+    with pytest.raises(tk.ObjectNotFound, match="checked yet"):
         call_as("", "archiver_dataset_show", resource["package_id"])
 
 

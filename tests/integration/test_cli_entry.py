@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from ckan import model
+from ckan.cli.cli import ckan
 from ckan.tests import factories
 
 
 def _run(ini: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    ckan = Path(sys.executable).with_name("ckan")
-    return subprocess.run([ckan, "-c", ini, *words], capture_output=True, text=True, timeout=60, check=False)
+    program = Path(sys.executable).with_name("ckan")
+    return subprocess.run([program, "-c", ini, *words], capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.mark.usefixtures("clean_site")
@@ -35,6 +38,16 @@ def test_resources_are_archived_by_hand_without_the_plugin(make_ini: Callable[..
     refused = _run(make_ini({"ckan.plugins": "", "ckanext-archiver.mode": "archve"}), "archiver", "view")
     assert "Error: ckanext-archiver.mode must be one of archive, check, not 'archve'." in refused.stderr
     assert (refused.returncode, "Traceback" in refused.stderr) == (1, False)
+
+
+def test_the_help_cuts_no_summary(cli: Any) -> None:
+    result = cli.invoke(ckan, ["archiver", "--help"])
+    lines = result.output.partition("Commands:")[2]
+    assert "delete-files-larger-than-max-content-length" in lines
+    assert "Delete the cached copies that are larger than ckanext-archiver.max_content_length." in re.sub(
+        r"\s+", " ", lines
+    )
+    assert "..." not in lines
 
 
 def test_other_commands_of_ckan_do_not_load_the_extension() -> None:

@@ -34,28 +34,28 @@ def _raises(error: Exception) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("fails", "told"),
+    ("fails", "expected"),
     [
         (_runs("SELECT 1 FROM archiver_of_tomorrow"), "lacks a table of the archiver"),
         (_runs("SELECT colour FROM archival"), "lacks a column of the archiver"),
         (_runs("SELECT pg_terminate_backend(pg_backend_pid())"), "The database does not answer: "),
         (
             _runs("SET LOCAL ROLE pg_monitor; DELETE FROM archival"),
-            "The database does not let us: permission",
+            "The database refuses the statement: permission",
         ),
         (
             _runs("SET TRANSACTION READ ONLY; DELETE FROM archival"),
-            "The database does not let us: cannot execute",
+            "The database refuses the statement: cannot execute",
         ),
         (_raises(PermissionError(13, "Permission denied", "/archive/x")), "Permission denied: /archive/x"),
         (_raises(BrokerError("The broker does not answer: no")), "The broker does not answer: no"),
     ],
 )
-def test_a_trouble_is_told_in_one_sentence(cli: Any, monkeypatch: Any, fails: Any, told: str) -> None:
+def test_a_foreseen_error_is_one_sentence(cli: Any, monkeypatch: Any, fails: Any, expected: str) -> None:
     monkeypatch.setattr(monitoring, "collect", fails)
     result = cli.invoke(ckan, ["archiver", "status"])
     (line,) = [line for line in result.output.splitlines() if line.startswith("Error: ")]
-    assert told in line
+    assert expected in line
     assert (result.exit_code, type(result.exception)) == (1, SystemExit)
 
 

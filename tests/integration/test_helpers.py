@@ -72,13 +72,13 @@ def panel(resource: Dict) -> Dict:
 # -- states ------------------------------------------------------------------------------------------------
 
 
-def test_each_verdict_has_its_words(resource: Dict) -> None:
+def test_each_verdict_has_a_heading(resource: Dict) -> None:
     since = datetime.datetime.fromisoformat("2026-11-12T03:12:00")
     expected = {
         "ok": "This link works",
         "failing": "This link has been failing since November 12, 2026",
         "broken": "This link has been broken since November 12, 2026",
-        "not-sure": "We cannot tell whether this link works",
+        "not-sure": "It is not sure whether this link works",
     }
     assert set(expected) == {verdict.value for verdict in Verdict}
     for verdict, heading in expected.items():
@@ -88,7 +88,7 @@ def test_each_verdict_has_its_words(resource: Dict) -> None:
         assert shown["icon"]
 
 
-def test_a_link_nobody_looked_at(resource: Dict) -> None:
+def test_a_link_that_was_never_checked(resource: Dict) -> None:
     assert panel(resource)["heading"] == "This link has not been checked yet"
 
     request_for(resource)
@@ -264,7 +264,7 @@ def test_the_history_is_the_last_thirty_oldest_first(resource: Dict) -> None:
     assert history is not None
     kinds = [check["css"].removeprefix("archiver-check-") for check in history["checks"]]
     assert kinds == ["not-sure", *["ok"] * 27, "broken", "broken"]
-    assert history["text"] == "2 failed, 1 undecided, of 30"
+    assert history["text"] == "30 checks: 2 failed, 1 not sure"
     assert helpers.archiver_history("another") is None
 
 

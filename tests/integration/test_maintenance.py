@@ -19,11 +19,10 @@ from ckan import model as core
 from click.testing import CliRunner, Result
 
 from ckanext.archiver import maintenance
-from ckanext.archiver.cli import maintenance as cli_maintenance
-from ckanext.archiver.cli.maintenance import maintenance_commands
+from ckanext.archiver.cli import maintenance as maintenance_cli
 from ckanext.archiver.model import Archival
 
-COMMANDS = {command.name: command for command in maintenance_commands}
+COMMANDS = {command.name: command for command in maintenance_cli.commands}
 LONG_AGO = time.time() - 7 * 24 * 3600
 
 pytestmark = pytest.mark.usefixtures("clean_db")
@@ -130,7 +129,7 @@ def test_nothing_is_forgotten_without_a_yes(name: str) -> None:
         result = run(name, typed=typed)
 
         assert result.exit_code == 1
-        assert "Nothing was done. Where nobody can answer, give --yes." in result.output
+        assert "Nothing was done. Without a terminal to ask on, give --yes." in result.output
     assert row(one).cache_filepath == "/somewhere/a.csv"
 
 
@@ -186,7 +185,7 @@ def test_copies_that_became_too_large_are_deleted_and_forgotten(archive: Path) -
     result = run("delete-files-larger-than-max-content-length", "--yes")
 
     assert result.exit_code == 0, result.output
-    assert "2 cached copies are larger than 10 bytes: 23 bytes together." in result.output
+    assert "2 cached copies are larger than 10 bytes: 23 bytes in total." in result.output
     assert not paths[large].parent.exists()
     assert paths[small].exists()
     assert [row(one).cache_filepath for one in (large, gone)] == [None, None]
@@ -207,7 +206,7 @@ def test_a_path_that_leads_out_of_the_archive_is_left_alone_and_told(archive: Pa
     result = run("delete-files-larger-than-max-content-length", "--yes")
 
     assert result.exit_code == 1
-    assert result.output.count("does not lie in") == 3
+    assert result.output.count("is not in") == 3
     assert treasure.exists()
     assert row(plain).cache_filepath == str(treasure)
 
@@ -299,9 +298,9 @@ def test_orphans_go_and_everything_else_stays(archive: Path, tmp_path: Path) -> 
     archival(kept, stay[0])
     archival(renamed, stay[1])
 
-    told = run("delete-orphans", "--dry-run")
+    counted = run("delete-orphans", "--dry-run")
     refused = run("delete-orphans", typed="n\n")
-    assert told.output == "3 files of no link: 12 bytes together.\n"
+    assert counted.output == "3 files of no link: 12 bytes in total.\n"
     assert refused.exit_code == 1
     assert all(path.exists() for path in go)
 
@@ -322,13 +321,13 @@ def test_copies_are_known_however_the_archive_directory_is_written(archive: Path
     assert list(maintenance.orphans(archive)) == []
 
 
-def test_a_terminal_sees_how_far_the_look_is(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_shows_the_progress_of_the_search(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copy_of(archive, archival(resource(), "/somewhere/a.csv"))
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    with cli_maintenance._looking() as looked_at:
-        list(maintenance.orphans(archive, looked_at))
-    assert re.search("Looking.*1/1", terminal.getvalue())
+    with maintenance_cli._search_progress() as on_progress:
+        list(maintenance.orphans(archive, on_progress))
+    assert re.search("Searching.*1/1", terminal.getvalue())
 
 
 class Terminal(io.StringIO):

@@ -356,4 +356,6 @@ def test_ckan_runs_the_migrations_itself(cli: Any) -> None:
     result = cli.invoke(ckan, ["db", "pending-migrations"])
 
     assert result.exit_code == 0, result.output
-    assert "archiver" not in result.output
+    # The output also names the configuration file, whose path may contain any word.
+    assert "Upgrading DB: SUCCESS" in result.output
+    assert "unapplied migrations for archiver" not in result.output

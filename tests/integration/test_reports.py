@@ -332,17 +332,17 @@ def test_no_cell_is_a_formula(organizations: dict[str, Dict], start: str) -> Non
 @pytest.mark.parametrize(
     ("path", "status", "text"),
     [
-        ("/report/broken-links?format=xlsx", 400, "The format can be html, csv or json."),
+        ("/report/broken-links?format=xlsx", 400, "The format must be html, csv or json."),
         (
             "/report/broken-links?include_sub_organizations=maybe",
             400,
-            "include_sub_organizations can be 1 or 0.",
+            "include_sub_organizations must be 1 or 0.",
         ),
         ("/report/broken-links/nobody", 404, "There is no such organization."),
         ("/report/broken-links/nobody?format=json", 404, "There is no such organization."),
     ],
 )
-def test_what_is_asked_wrongly_is_answered_in_a_sentence(app: Any, path: str, status: int, text: str) -> None:
+def test_a_bad_parameter_is_answered_by_one_sentence(app: Any, path: str, status: int, text: str) -> None:
     assert text in app.get(path, status=status).body
 
 

@@ -347,7 +347,7 @@ def test_the_round_leaves_the_index_to_be_refreshed_in_batches() -> None:
     assert tuple(model.Session.execute(left, {"lock": indexing.LOCK}).one()) == (0, 0)
 
 
-def test_the_facet_speaks_in_words() -> None:
+def test_the_facet_has_labels() -> None:
     dataset = two_resources()
     archive(dataset["resources"][0], "broken")
     index.rebuild(dataset["id"])
@@ -356,7 +356,7 @@ def test_the_facet_speaks_in_words() -> None:
 
     assert found["facets"]["archiver_status"] == {"broken": 1}
     assert found["search_facets"]["archiver_status"]["items"] == [
-        {"name": "broken", "display_name": "A link is broken", "count": 1}
+        {"name": "broken", "display_name": "Link broken", "count": 1}
     ]
 
 
@@ -368,6 +368,6 @@ def test_the_search_page_offers_the_facet(app: Any) -> None:
     page = app.get("/dataset/?archiver_status=broken").body
 
     assert "Link state" in page
-    assert "A link is broken" in page
+    assert "Link broken" in page
     assert "1 dataset found" in page
     assert "No datasets found" in app.get("/dataset/?archiver_status=ok").body

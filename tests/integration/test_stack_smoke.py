@@ -1,4 +1,4 @@
-"""The servers of the stack answer, CKAN works on them, and the fixtures do what they say."""
+"""The servers of the stack answer, CKAN works on them, and the fixtures do what they promise."""
 
 from __future__ import annotations
 

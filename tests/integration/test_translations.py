@@ -103,9 +103,9 @@ def test_ckan_shows_what_a_catalogue_says(german: Callable[[dict[Any, Any]], Any
                 "{count} kaputter Link",
                 "{count} kaputte Links",
             ),
-            "The file has moved for good, to %(url)s": "Nach %(url)s ist die Datei umgezogen (100 %%)",
+            "The file has moved permanently to %(url)s": "Nach %(url)s ist die Datei umgezogen (100 %%)",
             "Link state": "Zustand der Links",
-            "A link is broken": "Ein Link ist kaputt",
+            "Link broken": "Link ist kaputt",
         }
     )
 

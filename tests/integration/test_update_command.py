@@ -141,7 +141,7 @@ def test_a_host_has_several_spellings(update: Any, host: str) -> None:
 
 
 def test_what_is_no_host_is_told(update: Any, resources: dict[str, str]) -> None:
-    assert "'no host' is no host." in update("--host", "no host", exit_code=2).output
+    assert "'no host' is not a host." in update("--host", "no host", exit_code=2).output
     assert requested() == set()
 
 
@@ -221,8 +221,8 @@ def test_batches_with_progress(update: Any, resources: dict[str, str], monkeypat
     monkeypatch.setattr(rounds, "BATCH", 2)
     result = update()
     assert requested() == set(resources.values())
-    assert "4 of 5 looked at, 4 requested" in result.output
-    assert "5 of 5 looked at, 5 requested" in result.output
+    assert "4 of 5 resources, 4 requested" in result.output
+    assert "5 of 5 resources, 5 requested" in result.output
 
 
 def test_an_edit_does_not_wait_for_the_command(update: Any, resources: dict[str, str]) -> None:

@@ -48,7 +48,7 @@ def _json(output: str) -> Any:
 
 
 def test_all_links_in_numbers(view: Any, dataset: dict[str, Any]) -> None:
-    assert "3 resources, 2 looked at\n" in view()
+    assert "3 resources, 2 checked\n" in view()
     assert "waiting on priority: 1" in view()
     assert _json(view("--json")) == {
         "resources": 3,
@@ -61,7 +61,7 @@ def test_all_links_in_numbers(view: Any, dataset: dict[str, Any]) -> None:
 def test_one_dataset(view: Any, dataset: dict[str, Any]) -> None:
     output = view("stops")
     assert "Last checked  2026-01-02 03:04 UTC" in output
-    assert "Not looked at yet" in output
+    assert "Not checked yet" in output
     found = _json(view("stops", "--json"))
     assert [one["id"] for one in found] == [resource["id"] for resource in dataset["resources"]]
     assert [one["archiver"] and one["archiver"]["verdict"] for one in found] == ["ok", "broken", None]

@@ -1,4 +1,4 @@
-"""Plugins that are loaded into the workers of these tests: one that hears, others that do not behave."""
+"""Plugins for the workers of the fault tests: one that records what it hears, others that misbehave."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FILE = "ARCHIVER_TEST_HEARD"
 
 
 class Hears(p.SingletonPlugin):
-    """Writes down what it hears, a line of JSON for each event."""
+    """Appends a line of JSON to a file for each event."""
 
     p.implements(IPipe, inherit=True)
 
@@ -42,7 +42,7 @@ class Raises(p.SingletonPlugin):
 
 
 class BreaksTheSession(p.SingletonPlugin):
-    """Leaves the database session in a failed transaction, and says nothing about it."""
+    """Leaves the database session in a failed transaction without raising."""
 
     p.implements(IPipe, inherit=True)
 
@@ -62,8 +62,8 @@ class HasNoClock(p.SingletonPlugin):
 
 
 class Hurries(p.SingletonPlugin):
-    """Makes those pauses shorter that no setting makes shorter: suspects take turns, a busy host is looked at again,
-    a worker that is told to stop waits for what it does."""
+    """Shortens the pauses that no setting shortens: the turns of suspects, the retry of a busy host, the wait of a
+    stopping worker for its running tasks."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         signals.worker_init.connect(self._hurry, weak=False)

@@ -1,4 +1,4 @@
-"""The extension's tables as tests fill and read them, by SQL in the test's own session."""
+"""Fill and read the extension's tables by SQL in the test's own session."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ckan import model
 
 
 def run(sql: str, **values: Any) -> Any:
-    """One statement, committed. Returns its rows; None when it has none to return."""
+    """Execute and commit one statement. Returns its rows; None for a statement without rows."""
     result = model.Session.connection().execute(sa.text(sql), values)
     rows = result.all() if result.returns_rows else None
     model.Session.commit()
@@ -18,7 +18,7 @@ def run(sql: str, **values: Any) -> Any:
 
 
 def put(host: str, number: int = 1, queue: str = "bulk", **columns: str) -> list[str]:
-    """Requests as ``outbox`` puts them, for resources that nobody will look at; returns the resources' ids.
+    """Insert requests, as ``enqueue`` does, for resources that do not exist; returns the resources' ids.
 
     :param columns: other columns of ``archiver_request``, as SQL expressions
     """

@@ -48,8 +48,8 @@ GUARD = Path(__file__).with_name("guard")
 
 
 class Plugins:
-    """The plugins of the configuration. To load them, or to make an app of them, takes CKAN half a second, so they
-    stay for the next test if that has the same settings."""
+    """The plugins of the configuration. Loading them, or making an app of them, takes CKAN half a second, so they
+    stay loaded for the next test if it has the same settings."""
 
     def __init__(self) -> None:
         self.app: Any = None
@@ -75,7 +75,7 @@ class Plugins:
 
 
 def _settings() -> dict[str, Any]:
-    """The configuration but for what every test has of its own, and nothing keeps."""
+    """The configuration without the archive folder, which differs in each test and which no plugin remembers."""
     return {name: value for name, value in tk.config.items() if name != "ckanext-archiver.archive_dir"}
 
 
@@ -86,7 +86,7 @@ def plugins() -> Plugins:
 
 @pytest.fixture(autouse=True)
 def without_plugins(request: pytest.FixtureRequest, plugins: Plugins) -> None:
-    """Whoever does not ask for the plugins does not find those of the test before."""
+    """A test that does not request the plugins does not get those of the test before."""
     if "with_plugins" not in request.fixturenames:
         plugins.unload()
 
@@ -110,7 +110,7 @@ def app(plugins: Plugins, with_plugins: None, make_app: Callable[[], Any]) -> An
 
 @pytest.fixture(scope="session")
 def tables(migrate_db_for: Callable[[str], None]) -> None:
-    """CKAN's and our tables exist. ``bin/test`` made them; with servers of one's own this does."""
+    """Create CKAN's and our tables where they are missing: ``bin/test`` has done it, other servers may be empty."""
     name = sa.engine.make_url(tk.config["sqlalchemy.url"]).database or ""
     assert name.endswith("_test"), f"the tests would empty the database {name!r}; its name has to end in _test"
     if not sa.inspect(model.meta.engine).has_table("package"):
@@ -123,7 +123,7 @@ def tables(migrate_db_for: Callable[[str], None]) -> None:
 
 @pytest.fixture
 def clean_db(tables: None, reset_db: Callable[[], None]) -> None:
-    """Empty tables, CKAN's and ours (in place of CKAN's fixture of this name, which knows no plugin tables)."""
+    """Empty CKAN's tables and ours (in place of CKAN's fixture of this name, which does not know plugin tables)."""
     reset_db()
 
 
@@ -137,7 +137,7 @@ def clean_broker() -> Iterator[None]:
 
 @pytest.fixture
 def archive_dir(tmp_path: Path, ckan_config: dict[str, Any]) -> Path:
-    """The folder of cached copies, this test's own."""
+    """The folder of cached copies, a new one for each test."""
     path = tmp_path / "archive"
     path.mkdir()
     ckan_config["ckanext-archiver.archive_dir"] = str(path)
@@ -166,7 +166,7 @@ def fresh() -> Callable[[], Any]:
 
 @pytest.fixture
 def origin() -> Iterator[Origin]:
-    """Somebody else's web server, on loopback, with answers that the test programs."""
+    """The web server of the links, on loopback, with answers that the test programs."""
     server = Origin()
     yield server
     server.close()
@@ -201,12 +201,12 @@ class Broker:
             self._process = None
 
     def pause(self) -> None:
-        """Let it hang: connections are taken, nothing is answered (STOP)."""
+        """Let it hang (SIGSTOP): connections are accepted, nothing is answered."""
         assert self._process
         self._process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on after :meth:`pause`."""
+        """Continue after :meth:`pause`."""
         assert self._process
         self._process.send_signal(signal.SIGCONT)
 
@@ -239,7 +239,7 @@ class Process:
         self.name = name
         self.ini = ini
         self.log_file = ini.with_name(f"{name}.log")
-        # The ini file says everything; a CKAN_* variable would overrule it.
+        # A CKAN_* variable would override the ini file.
         environment = {key: value for key, value in os.environ.items() if not key.startswith("CKAN_")}
         environment["PYTHONPATH"] = os.pathsep.join([str(GUARD), *filter(None, [environment.get("PYTHONPATH")])])
         environment["PYTHONUNBUFFERED"] = "1"
@@ -279,7 +279,7 @@ class Process:
             time.sleep(0.05)
 
     def stop(self, timeout: float = 30) -> int:
-        """Tell it to stop (TERM) and wait for its end; returns the exit code."""
+        """Send SIGTERM and wait for the end; returns the exit code."""
         if self.runs:
             self._process.terminate()
         try:
@@ -289,14 +289,14 @@ class Process:
         return self._process.returncode
 
     def kill(self) -> None:
-        """Kill it with its children, at once (KILL)."""
+        """Send SIGKILL to it and its children."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
 
 class Worker(Process):
-    """A worker with a queue of its own, or with two processes below it for all of them."""
+    """A worker for one queue, or for all of them with two processes below it."""
 
     def __init__(self, ini: Path, queue: str, options: tuple[str, ...]) -> None:
         super().__init__("worker", ini, ["archiver", "worker", "--queue", queue, *options])
@@ -335,9 +335,9 @@ def make_ini(request: pytest.FixtureRequest, tmp_path: Path, archive_dir: Path) 
 def worker(make_ini: Callable[..., Path]) -> Iterator[Callable[..., Worker]]:
     """``worker("priority", "--concurrency=2", settings={...})``: a real worker process, ready for messages.
 
-    Its queue is "all" (two processes below one), "priority" or "bulk". It can be used as a context; whatever runs
-    at the end of the test is killed. ``ready=False`` does not wait for it (``await_messages`` does): to start takes
-    seconds, in which others may start.
+    Its queue is "all" (two processes below one), "priority" or "bulk". It is a context manager too; what still runs
+    at the end of the test is killed. ``ready=False`` returns at once (``await_messages`` waits), so that several
+    workers can start in parallel: each takes seconds.
     """
     started: list[Process] = []
 

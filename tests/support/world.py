@@ -1,5 +1,5 @@
-"""A portal for tests that break things: datasets made by SQL, origins with known files, and the one function that
-says whether everything is as it must be at the end."""
+"""A portal for the fault tests: datasets made by SQL, an origin with known files, and :func:`check_invariants`, which
+asserts the state that every test must end in."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from origin_server import Answer, Origin, Request
+from origin_server import Answer, Origin
 
 OK, BROKEN = "ok", "broken"
 
 
 @dataclass
 class World:
-    """What exists, and what ought to come of it."""
+    """What exists, and the result it must have."""
 
     engine: sa.engine.Engine
     archive_dir: Path
@@ -44,13 +44,8 @@ class World:
         body = body if body is not None else (path * 50).encode()
         url = self.origin.url(path)
         self.bodies[url] = body
-        answer = Answer(body, 200, {"Content-Type": "text/csv"}, **how)
-
-        def say(request: Request) -> Answer:
-            time.sleep(delay)
-            return answer
-
-        return self.origin.answer(path, say)
+        answer = Answer(body, 200, {"Content-Type": "text/csv"}, delay, **how)
+        return self.origin.answer(path, lambda request: answer)
 
     def add(self, count: int, *, per_dataset: int = 4, delay: float = 0, broken_every: int = 10) -> list[str]:
         """Make resources, some of which the origin does not have. Returns their ids."""
@@ -82,7 +77,7 @@ class World:
         return resources
 
     def request(self, queue: str = "bulk", resource_ids: list[str] | None = None) -> None:
-        """Put requests for everything, or for some resources, as an edit of long ago would have."""
+        """Put requests for all resources, or for some, a minute old."""
         where = "" if resource_ids is None else "WHERE r.id = ANY(:ids)"
         statement = f"""
             INSERT INTO archiver_request (resource_id, package_id, queue, host, reason, requested_at)
@@ -122,7 +117,7 @@ class World:
         return [json.loads(line) for line in self.heard_file.read_text().splitlines()]
 
     def left(self) -> dict[str, int]:
-        """What is still to be done: nothing, at the end."""
+        """What remains to be done; empty at the end."""
         counts = {
             "requests": "archiver_request",
             "notices": "archiver_notice",
@@ -135,7 +130,7 @@ class World:
         }
 
     def settle(self, timeout: float = 60, meanwhile: Callable[[], object] = lambda: None) -> float:
-        """Wait until nothing is left to be done. Returns the seconds it took."""
+        """Wait until :meth:`left` is empty, calling ``meanwhile`` in between. Returns the seconds it took."""
         began = time.monotonic()
         while left := self.left():
             meanwhile()
@@ -151,7 +146,7 @@ class World:
         ]
 
     def facets(self) -> dict[str, str]:
-        """Dataset id → what the search index says of it. (The field is indexed, not stored.)"""
+        """Dataset id → its facet value in the search index. (The field is indexed, not stored.)"""
         return {
             package_id: value
             for value in ("ok", "broken", "failing", "not-sure", "none")
@@ -165,9 +160,9 @@ class World:
 
 
 def check_invariants(world: World, *, runs: int | None = 1) -> None:
-    """Whatever was killed meanwhile: nothing is lost, nothing is doubled, nothing is left behind.
+    """Assert that nothing was lost, doubled or left behind.
 
-    :param runs: how often each resource must have been judged, None for any number
+    :param runs: how often each resource must have been judged; None accepts any number
     """
     assert world.left() == {}
     _check_archivals(world, runs)
@@ -220,7 +215,7 @@ def _check_index(world: World) -> None:
     for package_id, resource_ids in world.datasets.items():
         verdicts = {world.verdicts[resource_id] for resource_id in resource_ids}
         expected[package_id] = next((one for one in (BROKEN, "failing", "not-sure", OK) if one in verdicts), "none")
-    # CKAN does not wait until a search sees what it has committed.
+    # CKAN's commits to Solr become visible to searches a little later.
     deadline = time.monotonic() + 10
     while world.facets() != expected and time.monotonic() < deadline:
         time.sleep(0.2)

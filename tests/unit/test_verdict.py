@@ -89,7 +89,7 @@ HISTORIES = {
     "redirects": ("loop loop loop", "failing failing broken"),
     "no such name": ("dns dns", "failing broken"),
     "no such name, soon again": ("dns dns+1 dns+1 dns+22", "failing failing failing broken"),
-    "no such name after other trouble": ("500 dns dns", "failing failing broken"),
+    "no such name after another failure": ("500 dns dns", "failing failing broken"),
     "no such name for a moment": ("ok dns ok dns", "ok failing ok failing"),
     "blocked": ("ok 403 403 403 403", "ok not-sure not-sure not-sure not-sure"),
     "broken turns blocked": ("404 403", "broken not-sure"),

@@ -10,7 +10,8 @@ from pathlib import Path
 from ckanext.archiver import config
 from ckanext.archiver.archiving import record, uploads
 from ckanext.archiver.archiving.types import ClaimedRequest, Link, Run
-from ckanext.archiver.engine import http, store, urls
+from ckanext.archiver.engine import fetch as engine
+from ckanext.archiver.engine import store, urls
 from ckanext.archiver.engine.outcome import Cause, FetchRequest, Outcome
 from ckanext.archiver.queue import leases
 
@@ -59,7 +60,7 @@ def fetch(request: ClaimedRequest, link: Link) -> Outcome:
         hints=request.admission.hints,
         **({} if check_only else _validators(link)),
     )
-    return http.fetch(wanted, limits=limits, policy=config.policy(), spool=spool, stop=stop)
+    return engine.fetch(wanted, limits=limits, policy=config.policy(), spool=spool, stop=stop)
 
 
 def _requested_url(link: Link) -> str:

@@ -20,9 +20,10 @@ from ckan import model
 from ckan.lib import uploader
 
 from ckanext.archiver import config
-from ckanext.archiver.engine import filenames, http, store, urls
+from ckanext.archiver.engine import fetch as engine
+from ckanext.archiver.engine import filenames, media_types, store, urls
+from ckanext.archiver.engine.failure import Failure
 from ckanext.archiver.engine.outcome import Cause, FetchRequest, Limits, Outcome
-from ckanext.archiver.engine.wire import Failure
 
 log = logging.getLogger(__name__)
 
@@ -155,9 +156,9 @@ def _copy(stream: IO[bytes], filename: str, sink: store.Sink, limits: Limits) ->
         if sink.size + len(chunk) > limits.max_content_length:
             facts = {"limit": limits.max_content_length}
             return Outcome(Cause.TOO_LARGE, "too-large", facts, url=filename, final_url=filename)
-        head = head or chunk[:4096]
+        head = head or chunk[: media_types.SNIFF_BYTES]
         sink.write(chunk)
-    mimetype = filenames.mimetype(None, head, filename)
+    mimetype = media_types.mimetype(None, head, filename)
     return Outcome(
         Cause.OK,
         "ok-upload",
@@ -192,7 +193,7 @@ def _by_url(
     # With a format, a log-in page is not taken for the file.
     format_ = filename.rpartition(".")[2]
     request = FetchRequest(_download_url(site, resource_id, filename), format_, check_only=check_only)
-    found = http.fetch(request, limits=limits, policy=policy, spool=spool, stop=stop)
+    found = engine.fetch(request, limits=limits, policy=policy, spool=spool, stop=stop)
     if found.cause is Cause.OWN_FAULT:
         return replace(found, url=filename)
     if found.cause not in (Cause.OK, Cause.TOO_LARGE):

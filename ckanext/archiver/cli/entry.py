@@ -1,8 +1,8 @@
-"""The commands where ``archiver`` is installed and not in ``ckan.plugins``: to make the tables first, or to archive by
-hand alone.
+"""The commands of a portal that has the extension installed but not in ``ckan.plugins``: to create the tables first,
+or to archive by hand alone.
 
-CKAN loads this module with every command of every portal that has the extension installed, so it is light: the real
-commands, and the tables, come when one of them is asked for.
+CKAN loads this module with every command of every portal that has the extension installed, so it imports nothing
+heavy: the commands themselves, and the tables, are loaded when one of them is called.
 """
 
 from __future__ import annotations
@@ -14,26 +14,27 @@ from ckan.exceptions import CkanConfigurationException
 from ckanext.archiver.cli import errors
 
 
-class _Lazy(errors.Group):
-    """A group of ``cli.main``, with the plugin loaded for this process, whatever the configuration says."""
+class _LazyGroup(errors.Group):
+    """A group of ``cli.main``; the plugin is loaded for this process, whatever ``ckan.plugins`` says."""
 
-    def _real(self) -> click.Group:
+    def _loaded(self) -> click.Group:
         if not p.plugin_loaded("archiver"):
             try:
                 p.load("archiver")
             except CkanConfigurationException as e:
                 raise click.ClickException(str(e)) from e
+        # Imported here: see the top of this module.
         from ckanext.archiver.cli import main
 
         group: click.Group = getattr(main, self.name or "")
         return group
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return self._real().list_commands(ctx)
+        return self._loaded().list_commands(ctx)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        return self._real().get_command(ctx, cmd_name)
+        return self._loaded().get_command(ctx, cmd_name)
 
 
-archiver = _Lazy("archiver", short_help="Check and archive the links of resources.")
-celeryd2 = _Lazy("celeryd2", short_help="Run the archiver's workers (as in older releases).")
+archiver = _LazyGroup("archiver", short_help="Check and archive the links of resources.")
+celeryd2 = _LazyGroup("celeryd2", short_help="Run the archiver's workers (as in older releases).")

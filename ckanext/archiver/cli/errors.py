@@ -1,4 +1,4 @@
-"""Troubles that are not ours, in one sentence each: what a command says where there would be a traceback."""
+"""Errors that a command foresees, in one sentence each: what a user reads instead of a traceback."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ import sqlalchemy as sa
 from ckanext.archiver.errors import DATABASE_AWAY, ArchiverError
 
 _MISSING = {"42P01": "table", "42703": "column"}
-"""PostgreSQL's codes for what a database lacks that no migration has seen."""
+"""PostgreSQL's codes for what is missing from a database that was not migrated."""
 
 _REFUSED = ("42501", "25006")
-"""For what the role may not do, and for a database that only reads (a standby)."""
+"""PostgreSQL's codes for a role without the right, and for a database that is read-only (a standby)."""
 
 
 def sentence(error: Exception) -> str | None:
-    """What to tell about an error.
+    """The sentence for an error.
 
-    :returns: None for one that nobody foresaw: its traceback is what helps then
+    :returns: None for an error that is not foreseen: its traceback is then what helps
     """
     if isinstance(error, sa.exc.DBAPIError):
-        return _of_database(error)
+        return _database_sentence(error)
     if isinstance(error, sa.exc.PendingRollbackError):
-        # The second error of a command that has lost its connection, on its way out.
-        return "The database went away meanwhile. What was done so far is kept: run the command again."
+        # The second error of a command that lost its connection, raised on the way out.
+        return "The connection to the database was lost. What was done so far is kept: run the command again."
     if isinstance(error, OSError) and error.filename:
         return f"{error.strerror}: {error.filename}"
     return str(error) if isinstance(error, ArchiverError) else None
 
 
-def _of_database(error: sa.exc.DBAPIError) -> str | None:
+def _database_sentence(error: sa.exc.DBAPIError) -> str | None:
     code = getattr(error.orig, "pgcode", None)
     if code in _MISSING:
         return f"The database lacks a {_MISSING[code]} of the archiver. Bring its tables up to date: ckan archiver init"
-    told = (str(error.orig).strip() or "no reason was given").splitlines()[0]
+    message = (str(error.orig).strip() or "no reason was given").splitlines()[0]
     if code in _REFUSED:
-        return f"The database does not let us: {told}"
+        return f"The database refuses the statement: {message}"
     if isinstance(error, DATABASE_AWAY):
-        return f"The database does not answer: {told}. What was done so far is kept: run the command again."
+        return f"The database does not answer: {message}. What was done so far is kept: run the command again."
     return None
 
 
 class Group(click.Group):
-    """Commands whose known troubles are a sentence on standard error and exit code 1."""
+    """Commands that report a foreseen error as a sentence on standard error, with exit code 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -52,7 +52,14 @@ class Group(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as e:
-            told = sentence(e)
-            if told is None:
+            text = sentence(e)
+            if text is None:
                 raise
-            raise click.ClickException(told) from e
+            raise click.ClickException(text) from e
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List each command with its whole summary: Click would cut it at the end of the line."""
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [(name, command.get_short_help_str(limit=1000)) for name, command in commands if command is not None]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)

@@ -1,4 +1,4 @@
-"""The commands behind which :mod:`maintenance` is. Destructive ones ask first, or take --yes."""
+"""The maintenance commands. Those that delete or forget ask first; ``--yes`` answers in advance."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import click
 from ckanext.archiver import config, maintenance
 from ckanext.archiver.legacy import task_status
 
-YES = click.option("--yes", is_flag=True, help="Do not ask.")
+YES = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 
 
 @click.command("clean-status")
@@ -42,27 +42,28 @@ def clean_cached_resources(yes: bool) -> None:
 
 
 @click.command("size-report")
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def size_report(as_json: bool) -> None:
-    """Tell how many cached copies are of which size."""
+    """Count the cached copies by size."""
     classes = maintenance.size_report()
     if as_json:
-        click.echo(json.dumps([dataclasses.asdict(one) for one in classes]))
+        click.echo(json.dumps([dataclasses.asdict(size_class) for size_class in classes]))
         return
     click.echo(f"{'file size':>15}{'no. files':>12}{'files size (bytes)':>22}")
-    for one in classes:
-        click.echo(f"{one.label:>15}{one.files:>12,}{one.bytes:>22,}")
-    files, bytes_ = sum(one.files for one in classes), sum(one.bytes for one in classes)
+    for size_class in classes:
+        click.echo(f"{size_class.label:>15}{size_class.files:>12,}{size_class.bytes:>22,}")
+    files = sum(size_class.files for size_class in classes)
+    bytes_ = sum(size_class.bytes for size_class in classes)
     click.echo(f"{'Totals':>15}{files:>12,}{bytes_:>22,}")
 
 
 @click.command("delete-files-larger-than-max-content-length")
 @YES
 def delete_files_larger_than_max_content_length(yes: bool) -> None:
-    """Delete the cached copies that are larger than ckanext-archiver.max_content_length by now."""
+    """Delete the cached copies that are larger than ckanext-archiver.max_content_length."""
     limit, root = config.limits().max_content_length, _archive_dir()
     count, bytes_ = maintenance.larger_than(limit)
-    click.echo(f"{count:,} cached copies are larger than {limit:,} bytes: {bytes_:,} bytes together.")
+    click.echo(f"{count:,} cached copies are larger than {limit:,} bytes: {bytes_:,} bytes in total.")
     if not count:
         return
     _ask("Delete them?", yes)
@@ -71,9 +72,9 @@ def delete_files_larger_than_max_content_length(yes: bool) -> None:
 
 @click.command("migrate-archive-dirs")
 def migrate_archive_dirs() -> None:
-    """Move cached copies from <resource id>/, where early releases put them, to <its first two letters>/<resource id>/.
+    """Move cached copies from <resource id>/, the layout of early releases, to <its first two letters>/<resource id>/.
 
-    Links that releases of 0.1 looked at come first: migrate-task-status.
+    On a portal that ran release 0.1, run migrate-task-status first.
     """
     root = _archive_dir()
     count = maintenance.count_old_dirs(root)
@@ -82,23 +83,23 @@ def migrate_archive_dirs() -> None:
 
 @click.command("delete-orphans")
 @click.argument("outputfile", required=False, type=click.Path(dir_okay=False, writable=True))
-@click.option("--dry-run", is_flag=True, help="Only tell what there is.")
+@click.option("--dry-run", is_flag=True, help="Only count.")
 @YES
 def delete_orphans(outputfile: str | None, dry_run: bool, yes: bool) -> None:
     """Delete files in the archive that no link has as its cached copy.
 
-    Files younger than a day stay, and so does everything that does not lie where cached copies lie.
-    OUTPUTFILE gets a list as CSV: the files, and the links whose cached copy is not on this machine's disk.
+    Files younger than a day stay, and so does everything outside the layout of cached copies. OUTPUTFILE receives a
+    list as CSV: these files, and the links whose cached copy is not on this machine's disk.
     """
     root = _archive_dir()
     if outputfile:
         _write_problems(outputfile, root)
     count = bytes_ = 0
-    with _looking() as looked_at:
-        for orphan in maintenance.orphans(root, looked_at):
+    with _search_progress() as on_progress:
+        for orphan in maintenance.orphans(root, on_progress):
             count += 1
             bytes_ += orphan.bytes
-    click.echo(f"{count:,} files of no link: {bytes_:,} bytes together.")
+    click.echo(f"{count:,} files of no link: {bytes_:,} bytes in total.")
     if dry_run or not count:
         return
     _ask("Delete them?", yes)
@@ -106,9 +107,9 @@ def delete_orphans(outputfile: str | None, dry_run: bool, yes: bool) -> None:
 
 
 @click.command("migrate-task-status")
-@click.option("--write", is_flag=True, help="Write; without it, only tell what would be done.")
+@click.option("--write", is_flag=True, help="Write. Without it, only count.")
 def migrate_task_status(write: bool) -> None:
-    """Bring what release 0.1 knew (task_status and resource extras) into the table archival."""
+    """Copy what release 0.1 knew (task_status and resource extras) into the table archival."""
     total: Counter[str] = Counter()
     with click.progressbar(length=task_status.count(), label="Resources", show_pos=True) as bar:
         for outcomes in task_status.migrate(write):
@@ -116,10 +117,10 @@ def migrate_task_status(write: bool) -> None:
             bar.update(sum(outcomes.values()))
     for outcome, count in total.most_common():
         click.echo(f"{count:>10,}  {outcome}")
-    click.echo("Written." if write else "Nothing was written: run it with --write for that.")
+    click.echo("Written." if write else "Nothing was written. Run it with --write to write.")
 
 
-maintenance_commands: list[click.Command] = [
+commands: list[click.Command] = [
     clean_status,
     clean_cached_resources,
     size_report,
@@ -138,18 +139,18 @@ def _ask(question: str, yes: bool) -> None:
     except click.Abort:
         if sys.stdin.isatty():
             raise
-        # A line in a crontab from the time when nobody was asked.
-        raise click.ClickException("Nothing was done. Where nobody can answer, give --yes.") from None
+        # A line in a crontab, from a release that did not ask.
+        raise click.ClickException("Nothing was done. Without a terminal to ask on, give --yes.") from None
 
 
 @contextlib.contextmanager
-def _looking() -> Iterator[Callable[[int], object]]:
-    """A terminal sees how far the look at the files is; their number is about that of the copies we know of."""
+def _search_progress() -> Iterator[Callable[[int], object]]:
+    """Show on a terminal how many files were examined; about as many are expected as there are known copies."""
     if not sys.stderr.isatty():
         yield int
         return
     copies = maintenance.count_cached()
-    with click.progressbar(length=copies, label="Looking", show_pos=True, file=sys.stderr) as bar:
+    with click.progressbar(length=copies, label="Searching", show_pos=True, file=sys.stderr) as bar:
         yield bar.update
 
 
@@ -158,23 +159,25 @@ def _archive_dir() -> Path:
     if path is None:
         raise click.ClickException("ckanext-archiver.archive_dir is not set, so there are no cached copies.")
     if not Path(path).is_dir():
-        raise click.ClickException(f"There is no directory {path}, which ckanext-archiver.archive_dir names.")
+        raise click.ClickException(
+            f"There is no directory {path}, the directory named by ckanext-archiver.archive_dir."
+        )
     return Path(path)
 
 
 def _run(steps: Iterable[maintenance.Step], count: int, label: str, done: str) -> None:
-    """Show progress, then every problem; exit code 1 if there was one."""
-    problems, good = [], 0
+    """Show progress, then every problem; the exit code is 1 if there is one."""
+    problems, succeeded = [], 0
     with click.progressbar(length=count, label=label, show_pos=True) as bar:
         for step in steps:
             bar.update(1)
             if step.problem:
                 problems.append(step)
             else:
-                good += 1
+                succeeded += 1
     for step in problems:
         click.secho(f"{step.path}: {step.problem}", fg="red", err=True)
-    click.echo(f"{good:,} {done}.")
+    click.echo(f"{succeeded:,} {done}.")
     if problems:
         raise click.exceptions.Exit(1)
 
@@ -184,7 +187,7 @@ def _write_problems(outputfile: str, root: Path) -> None:
         writer = csv.writer(file)
         writer.writerow(["Resource ID", "Filepath", "Problem"])
         for orphan in maintenance.orphans(root):
-            writer.writerow([orphan.resource_id, orphan.path, "No link has this file as its cached copy."])
+            writer.writerow([orphan.resource_id, orphan.path, "This file is not the cached copy of any link."])
         for step in maintenance.missing_copies():
             writer.writerow([step.resource_id, step.path, step.problem])
     click.echo(f"The list is in {outputfile}.")

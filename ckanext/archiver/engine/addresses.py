@@ -1,13 +1,13 @@
-"""Where the engine may connect: addresses are judged where the socket is made, and the judged one is used.
+"""The addresses to which the engine may connect: judged where the socket is made, and the judged address is used.
 
-A name is resolved once; each answer is judged; the socket is connected to a judged ``sockaddr``. So an answer
-that changes between a check and the connection (DNS rebinding) has no moment to do so, and no spelling of an
-address (``0x7f.1``, ``::ffff:127.0.0.1``) can get round the rule: what is judged is what the kernel is given.
+A name is resolved once; each address is judged; the socket is connected to a judged ``sockaddr``. So the answer of the
+DNS cannot change between the check and the connection (DNS rebinding), and no spelling of an address (``0x7f.1``,
+``::ffff:127.0.0.1``) evades the rule: the judged address is the one that the kernel gets.
 
-Answers that are refused are left out and the others are tried: a name with a private address for people
-inside and a public one for the rest is a normal thing. If none is left, :class:`AddressRefused` is raised.
+Refused addresses are left out and the others are tried: a name with a private address for users inside and a public one
+for all others is normal. If none is left, :class:`AddressRefused` is raised.
 
-``getaddrinfo`` and ``connect`` are the only doors to the network, so that tests can watch them.
+``getaddrinfo`` and ``connect`` are the only accesses to the network, so that tests can replace them.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Answer = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
 
 RESOLVER_MEMORY = 900
-"""Seconds for which one name that was resolved shows that our own resolver works."""
+"""Seconds for which one resolved name proves that our own resolver works."""
 
-MAX_IDLE_ASKERS = 64
-"""Threads that wait for a name to look up; more end when they are done."""
+MAX_IDLE_THREADS = 64
+"""Look-up threads that are kept for the next name; others end when they are done."""
 
-# All that the IANA IPv4 Special-Purpose Address Registry does not call globally reachable, and multicast.
-# The table is our own because ``ipaddress.is_global`` changed between Python 3.10 and 3.13; tests hold it
-# against both. Two lines are stricter than the registry: 192.0.0.0/24 whole (192.0.0.9 and .10 are anycast
-# addresses of the *nearest* NAT), and 192.88.99.0/24 (the nearest 6to4 relay; deprecated by RFC 7526).
+# All that the IANA IPv4 Special-Purpose Address Registry does not call globally reachable, and multicast. The table is
+# our own because ``ipaddress.is_global`` changed between Python 3.10 and 3.13; tests compare it with both. Two lines
+# are stricter than the registry: all of 192.0.0.0/24 (192.0.0.9 and .10 are anycast addresses of the *nearest* NAT),
+# and 192.88.99.0/24 (the nearest 6to4 relay; deprecated by RFC 7526).
 _REFUSED_V4 = tuple(
     ipaddress.IPv4Network(network)
     for network in (
@@ -61,8 +61,7 @@ _REFUSED_V4 = tuple(
     )
 )
 
-# Only 2000::/3 is global unicast (RFC 4291 §2.4, IANA's registry of the IPv6 address space); in it, these
-# are not.
+# Only 2000::/3 is global unicast (RFC 4291 §2.4, IANA's registry of the IPv6 address space), except for these networks.
 _GLOBAL_V6 = ipaddress.IPv6Network("2000::/3")
 _REFUSED_V6 = tuple(
     ipaddress.IPv6Network(network)
@@ -79,18 +78,18 @@ _ISATAP = (0x00005EFE, 0x02005EFE)  # RFC 5214 §6.1: the upper half of the inte
 
 
 class AddressRefused(Exception):
-    """The host has addresses, and none of them may be visited."""
+    """The host has addresses, and none of them is allowed."""
 
 
 class HostNotFound(Exception):
-    """The DNS says that there is no such name, or that it has no address."""
+    """The DNS reports that the name does not exist, or has no address."""
 
 
 class ResolverFailed(Exception):
-    """The name could not be looked up now.
+    """The name could not be looked up at present.
 
-    :ivar own_fault: nothing shows that our own resolver works: no other name was resolved in this process
-        within ``RESOLVER_MEMORY`` seconds. If false, it is the name's own servers that do not answer.
+    :ivar own_fault: nothing proves that our own resolver works: no other name was resolved in this process within
+        ``RESOLVER_MEMORY`` seconds. If false, the name's own servers do not answer.
     """
 
     def __init__(self, message: str, own_fault: bool) -> None:
@@ -99,7 +98,7 @@ class ResolverFailed(Exception):
 
 
 class Guard:
-    """Judges addresses: public ones pass, others only when the operator's allow-list names them.
+    """Judges addresses: public ones are allowed, others only when the operator's allow-list names them.
 
     :param allowed: networks (``10.0.0.0/8``), addresses (``::1``) and host names (``intranet.example``)
     :raises ValueError: an entry is none of these; the message is a sentence for the operator
@@ -118,7 +117,7 @@ class Guard:
         self._hosts = frozenset(hosts)
 
     def judge(self, ip: str) -> bool:
-        """Whether this address may be visited whatever its name is. What is no address is refused."""
+        """Whether this address is allowed, whatever its name is. A string that is not an address is refused."""
         address = _address(ip)
         if address is None:
             return False
@@ -126,7 +125,7 @@ class Guard:
         return is_public(inner) or any(_within(x, network) for x in (address, inner) for network in self._networks)
 
     def allows(self, host: str, ip: str) -> bool:
-        """Whether this address may be visited as an address of ``host`` (as in ``urls.Target.host``)."""
+        """Whether this address is allowed as an address of ``host`` (as in ``urls.Target.host``)."""
         return self.judge(ip) or (host.lower().rstrip(".") in self._hosts and _address(ip) is not None)
 
 
@@ -142,9 +141,9 @@ def is_public(address: Address) -> bool:
 
 
 def _unwrapped(address: Address) -> Address:
-    """The IPv4 address that an IPv6 address stands for, or the address itself.
+    """The IPv4 address that an IPv6 address contains, or the address itself.
 
-    6to4 and Teredo (RFC 4380) are not unwrapped: they are refused whatever they hold.
+    6to4 and Teredo (RFC 4380) are not unwrapped: they are refused whatever they contain.
     """
     if isinstance(address, ipaddress.IPv6Address) and (address in _MAPPED or address in _NAT64):
         return _low_bits(address)
@@ -172,7 +171,7 @@ def _network(entry: str) -> Network | None:
         text = text[1:-1]
     try:
         if "%" in text:
-            raise ValueError("it has a zone")  # noqa: TRY301 - told like the other errors
+            raise ValueError("it has a zone")  # noqa: TRY301 - reported like the other errors
         return ipaddress.ip_network(text)
     except ValueError as error:
         if "/" in text or ":" in text or text.replace(".", "").isdigit():
@@ -189,15 +188,16 @@ def _host_name(entry: str) -> str:
 
 
 def getaddrinfo(host: str, port: int) -> list[Answer]:
-    """The resolver. Bytes, because Python's own IDNA codec would refuse some names that exist."""
+    """The system's resolver. It gets bytes, because Python's own IDNA codec refuses some names that exist."""
     return list(socket.getaddrinfo(host.encode("ascii"), port, type=socket.SOCK_STREAM))
 
 
 def connect(sock: socket.socket, sockaddr: Any, timeout: float) -> None:
     """The only place where the engine makes a connection.
 
-    :param sock: one that does not block
-    :raises OSError: none was made (TimeoutError: within so many seconds)
+    :param sock: a non-blocking socket
+    :param timeout: seconds
+    :raises OSError: no connection was made (TimeoutError: not in time)
     """
     error = sock.connect_ex(sockaddr)
     if error == errno.EINPROGRESS:
@@ -212,7 +212,7 @@ def wait_for(sock: socket.socket, events: int, seconds: float) -> bool:
     """Wait until a socket is ready (``select.POLLIN``, ``POLLOUT``) or broken; False when it is neither in time."""
     poll = select.poll()
     poll.register(sock, events)
-    # A negative time would be for ever.
+    # A negative time would wait for ever.
     return bool(poll.poll(max(seconds, 0) * 1000))
 
 
@@ -223,12 +223,12 @@ def create_connection(
     timeout: float,
     socket_options: Sequence[tuple[int, int, int]] = (),
 ) -> socket.socket:
-    """A TCP connection to a judged address of ``host``, the next one being tried when one fails.
+    """A TCP connection to a judged address of ``host``; when one address fails, the next is tried.
 
     :param host: as in ``urls.Target.host``: a name or an address without brackets
     :param timeout: seconds for the look-up and all attempts together
-    :returns: a socket that does not block
-    :raises AddressRefused: no address of the host may be visited; nothing was sent
+    :returns: a non-blocking socket
+    :raises AddressRefused: no address of the host is allowed; nothing was sent
     :raises HostNotFound: the name does not exist or has no address
     :raises ResolverFailed: the name could not be looked up
     :raises OSError: the most telling failure of the attempts (TimeoutError when time ran out)
@@ -265,7 +265,7 @@ def create_connection(
 
 
 def _interleaved(answers: list[Answer]) -> list[Answer]:
-    """Families by turns, the resolver's order (RFC 6724) kept otherwise: RFC 8305 §4. Repeated answers go."""
+    """The families in turn, otherwise in the resolver's order (RFC 6724): RFC 8305 §4. Duplicates are removed."""
     unique = list({x[4]: x for x in answers}.values())
     first = [x for x in unique if x[0] == unique[0][0]]
     second = [x for x in unique if x[0] != unique[0][0]]
@@ -273,17 +273,17 @@ def _interleaved(answers: list[Answer]) -> list[Answer]:
 
 
 def _most_telling(failures: list[OSError]) -> OSError:
-    """What the host's network says comes before "no route", which may only mean "no IPv6 here"."""
+    """An error of the host's network comes before "no route", which may only mean that IPv6 is missing here."""
     no_route = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
     failures = sorted(failures, key=lambda error: error.errno in no_route)
     return failures[0] if failures else TimeoutError("timed out")
 
 
 def resolve(host: str, port: int, timeout: float) -> list[Answer]:
-    """All addresses of a host, unjudged, within ``timeout`` seconds.
+    """All addresses of a host, not judged, within ``timeout`` seconds.
 
-    ``getaddrinfo`` has no deadline of its own and the servers it asks may be hostile, so it runs in a thread
-    that is left to itself when it takes too long (resolv.conf ends it).
+    ``getaddrinfo`` has no deadline of its own and may ask hostile servers, so it runs in a thread that is abandoned
+    when it takes too long (the timeouts of resolv.conf end it).
 
     :raises HostNotFound: see there
     :raises ResolverFailed: see there
@@ -293,46 +293,46 @@ def resolve(host: str, port: int, timeout: float) -> list[Answer]:
         family = socket.AF_INET if literal.version == 4 else socket.AF_INET6
         sockaddr = (host, port) if literal.version == 4 else (host, port, 0, 0)
         return [(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", sockaddr)]
-    found: list[list[Answer] | Exception] = []
+    results: list[list[Answer] | Exception] = []
 
     def look_up() -> None:
         try:
-            found.append(getaddrinfo(host, port))
-        except Exception as error:  # noqa: BLE001 - it is raised again in the thread that waits
-            found.append(error)
+            results.append(getaddrinfo(host, port))
+        except Exception as error:  # noqa: BLE001 - raised again in the waiting thread
+            results.append(error)
 
     done = threading.Event()
     try:
-        _asker().ask(look_up, done)
-    except RuntimeError as error:  # the machine has no thread left
+        _lookup_thread().submit(look_up, done)
+    except RuntimeError as error:  # no more threads can be started
         raise ResolverFailed(f"{host}: {error}", own_fault=True) from error
     done.wait(timeout)
-    if not found:
+    if not results:
         raise ResolverFailed(f"{host}: no answer within {timeout:g} s", own_fault=not _resolver.works(host))
-    if isinstance(found[0], Exception):
-        raise _told_apart(host, found[0])
-    answers = [x for x in found[0] if x[0] in (socket.AF_INET, socket.AF_INET6)]
+    if isinstance(results[0], Exception):
+        raise _lookup_error(host, results[0])
+    answers = [x for x in results[0] if x[0] in (socket.AF_INET, socket.AF_INET6)]
     if not answers:
         raise HostNotFound(host)
     _resolver.resolved(host, answers)
     return answers
 
 
-class _Asker:
-    """A thread that asks the resolver; kept for the next question, since starting one costs four times as much."""
+class _LookupThread:
+    """A thread that calls the resolver; kept for the next name, since starting a thread costs four times as much."""
 
     def __init__(self) -> None:
-        self._questions: queue.SimpleQueue[tuple[Callable[[], None], threading.Event]] = queue.SimpleQueue()
+        self._tasks: queue.SimpleQueue[tuple[Callable[[], None], threading.Event]] = queue.SimpleQueue()
         threading.Thread(target=self._run, name="look-up", daemon=True).start()
 
-    def ask(self, question: Callable[[], None], done: threading.Event) -> None:
-        self._questions.put((question, done))
+    def submit(self, task: Callable[[], None], done: threading.Event) -> None:
+        self._tasks.put((task, done))
 
     def _run(self) -> None:
         while True:
-            question, done = self._questions.get()
-            question()
-            kept = len(_idle) < MAX_IDLE_ASKERS
+            task, done = self._tasks.get()
+            task()
+            kept = len(_idle) < MAX_IDLE_THREADS
             if kept:
                 _idle.append(self)
             done.set()
@@ -340,20 +340,20 @@ class _Asker:
                 return
 
 
-_idle: list[_Asker] = []
-# Threads do not live on in a child process (Celery's prefork pool).
+_idle: list[_LookupThread] = []
+# Threads do not survive in a child process (Celery's prefork pool).
 os.register_at_fork(after_in_child=_idle.clear)
 
 
-def _asker() -> _Asker:
+def _lookup_thread() -> _LookupThread:
     """:raises RuntimeError: no thread can be started"""
     try:
         return _idle.pop()
     except IndexError:
-        return _Asker()
+        return _LookupThread()
 
 
-def _told_apart(host: str, error: Exception) -> Exception:
+def _lookup_error(host: str, error: Exception) -> Exception:
     if isinstance(error, ValueError):  # not ASCII, or with a NUL
         return HostNotFound(host)
     if isinstance(error, socket.gaierror):
@@ -366,14 +366,14 @@ def _told_apart(host: str, error: Exception) -> Exception:
 
 
 class _Resolver:
-    """What shows that our own resolver works: the last two different names that were resolved, and when."""
+    """The evidence that our own resolver works: the last two different names that were resolved, and when."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._seen: dict[str, float] = {}
 
     def resolved(self, host: str, answers: list[Answer]) -> None:
-        # Names of this machine come from /etc/hosts and show nothing.
+        # Names of this machine come from /etc/hosts and prove nothing.
         if "." not in host or all(str(x[4][0]).startswith(("127.", "::1")) for x in answers):
             return
         with self._lock:
@@ -383,7 +383,7 @@ class _Resolver:
                 self._seen.pop(next(iter(self._seen)))
 
     def works(self, host: str) -> bool:
-        """Whether a name other than ``host`` was resolved lately."""
+        """Whether a name other than ``host`` was resolved within ``RESOLVER_MEMORY`` seconds."""
         oldest = time.monotonic() - RESOLVER_MEMORY
         with self._lock:
             return any(when >= oldest for name, when in self._seen.items() if name != host)

@@ -1,4 +1,4 @@
-"""Cookies within one run: some sites answer a first visit with a cookie and a redirect to the same page."""
+"""Cookies within one run: some sites respond to a first request with a cookie and a redirect to the same page."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import cast
 
 
 class Cookies:
-    """The standard library's jar, which knows whom a cookie may be shown to; forgotten with the run."""
+    """The standard library's jar, which decides which server may see a cookie; it lasts as long as the run."""
 
     def __init__(self) -> None:
         self._jar: http.cookiejar.CookieJar | None = None
 
-    def take(self, url: str, given: list[str]) -> None:
-        """Remember the values of ``Set-Cookie`` that came from ``url``."""
-        if given:
+    def take(self, url: str, values: list[str]) -> None:
+        """Store the values of ``Set-Cookie`` in a response from ``url``."""
+        if values:
             self._jar = self._jar or http.cookiejar.CookieJar()
-            # The jar asks a response for nothing but info().
-            self._jar.extract_cookies(cast("http.client.HTTPResponse", _Response(given)), _request(url))
+            # The jar uses nothing of a response but info().
+            self._jar.extract_cookies(cast("http.client.HTTPResponse", _Response(values)), _request(url))
 
     def header(self, url: str) -> str:
         """The value of ``Cookie`` for a request to ``url``; ``""`` for none."""
@@ -37,9 +37,9 @@ def _request(url: str) -> urllib.request.Request:
 
 
 class _Response:
-    def __init__(self, given: list[str]) -> None:
+    def __init__(self, values: list[str]) -> None:
         self._message = email.message.Message()
-        for value in given:
+        for value in values:
             self._message["Set-Cookie"] = value
 
     def info(self) -> email.message.Message:

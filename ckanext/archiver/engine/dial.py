@@ -1,4 +1,4 @@
-"""Open a connection to where a target points: through the guard, or through the operator's own proxy."""
+"""Connect to the server of a target: through the guard, or through the operator's own proxy."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 from . import addresses, tls, urls, wire
+from .failure import Failure, unreachable
 from .outcome import Cause, Certificate, Policy
-from .wire import Failure, Patience, Stream, unreachable
+from .stream import Deadline, Stream
 
 log = logging.getLogger(__name__)
 
 NETWORK_MEMORY = 900.0
-"""Seconds for which one connection that was made shows that our own network works."""
+"""Seconds for which one successful connection proves that our own network works."""
 
 _ANYWHERE = addresses.Guard(("0.0.0.0/0", "::/0"))
-"""For the proxy alone: the operator named it."""
+"""For the connection to the proxy only: the operator configured it."""
 
 _OUT_OF_SOCKETS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
-# EADDRNOTAVAIL is what a machine says on which IPv6 is switched off; of IPv4 it means that no port is free.
+# EADDRNOTAVAIL is the error on a machine with IPv6 switched off; for IPv4 it means that no port is free.
 _NO_IPV6 = {errno.ENETUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 _OWN_FIREWALL = {errno.EACCES, errno.EPERM, errno.ENETDOWN}
 
 
 class NoConnection(Failure):
-    """A failure before the server was asked anything."""
+    """A failure before a request was sent."""
 
     @classmethod
     def of(cls, failure: Failure) -> NoConnection:
@@ -41,10 +42,10 @@ class NoConnection(Failure):
 
 
 @dataclass(frozen=True)
-class Line:
+class Connection:
     """A connection that is ready for a request.
 
-    :ivar absolute: the request line names the whole URL, as a proxy wants it (RFC 9112 §3.2.2)
+    :ivar absolute: the request line must have the whole URL, as a proxy requires (RFC 9112 §3.2.2)
     :ivar headers: for the proxy
     """
 
@@ -56,46 +57,46 @@ class Line:
 
 @functools.lru_cache(maxsize=64)
 def guard_of(allowed: tuple[str, ...]) -> addresses.Guard:
-    """The guard of an allow-list; made once, since a fetch is shorter than reading a long list."""
+    """The guard of an allow-list; cached, since reading a long list takes longer than a fetch."""
     return addresses.Guard(allowed)
 
 
-def dial(target: urls.Target, policy: Policy, patience: Patience) -> Line:
-    """Connect, and shake hands for https.
+def dial(target: urls.Target, policy: Policy, deadline: Deadline) -> Connection:
+    """Connect, with TLS for https.
 
-    :raises NoConnection: whatever went wrong
+    :raises NoConnection: for every failure
     """
     try:
         if target.scheme == "https":
-            return _secured(target, policy, patience)
-        stream = Stream(_open(target, policy, patience), patience)
-        return Line(stream, absolute=bool(policy.proxy), headers=_proxy_headers(policy.proxy))
+            return _secured(target, policy, deadline)
+        stream = Stream(_open(target, policy, deadline), deadline)
+        return Connection(stream, absolute=bool(policy.proxy), headers=_proxy_headers(policy.proxy))
     except NoConnection:
         raise
     except Failure as failure:
         raise NoConnection.of(failure) from failure
 
 
-def _secured(target: urls.Target, policy: Policy, patience: Patience) -> Line:
-    sock = _open(target, policy, patience)
+def _secured(target: urls.Target, policy: Policy, deadline: Deadline) -> Connection:
+    sock = _open(target, policy, deadline)
     try:
-        secured = tls.wrap(sock, tls.context_of(policy), target.host, patience)
+        secured = tls.wrap(sock, tls.context_of(policy), target.host, deadline)
     except ssl.SSLCertVerificationError as error:
         sock.close()
-        raise _refused_certificate(error, target, policy, patience) from error
+        raise _refused_certificate(error, target, policy, deadline) from error
     except BaseException:
         sock.close()
         raise
-    return Line(Stream(secured, patience), tls.certificate(secured))
+    return Connection(Stream(secured, deadline), tls.certificate(secured))
 
 
 def _refused_certificate(
-    error: ssl.SSLCertVerificationError, target: urls.Target, policy: Policy, patience: Patience
+    error: ssl.SSLCertVerificationError, target: urls.Target, policy: Policy, deadline: Deadline
 ) -> Failure:
-    """Why, in words of the chain, which is read over a second connection, made as the first was."""
+    """The reason, from the server's chain, which is read over a second connection, made like the first."""
     try:
-        with _open(target, policy, patience) as second:
-            chain = tls.read_chain(second, target.host, patience)
+        with _open(target, policy, deadline) as second:
+            chain = tls.read_chain(second, target.host, deadline)
     except Failure as failure:
         if failure.cause is Cause.OWN_FAULT:
             return failure
@@ -103,23 +104,23 @@ def _refused_certificate(
     return tls.explain(error, chain, target.host)
 
 
-def _open(target: urls.Target, policy: Policy, patience: Patience) -> socket.socket:
-    """A socket that leads to the target (for http through a proxy: to the proxy).
+def _open(target: urls.Target, policy: Policy, deadline: Deadline) -> socket.socket:
+    """A socket connected to the target (for http through a proxy: to the proxy).
 
-    :raises Failure: there is none
+    :raises Failure: no connection was made
     """
     if policy.proxy:
-        return _by_proxy(target, policy.proxy, patience)
-    return connect(target.host, target.port, policy, patience)
+        return _by_proxy(target, policy.proxy, deadline)
+    return connect(target.host, target.port, policy, deadline)
 
 
-def connect(host: str, port: int, policy: Policy, patience: Patience) -> socket.socket:
+def connect(host: str, port: int, policy: Policy, deadline: Deadline) -> socket.socket:
     """A TCP connection to a judged address.
 
-    :raises Failure: there is none
+    :raises Failure: no connection was made
     """
-    limits = patience.limits
-    wait = patience.left(limits.connect_timeout)
+    limits = deadline.limits
+    wait = deadline.remaining(limits.connect_timeout)
     try:
         sock = addresses.create_connection(host, port, guard_of(policy.allowed_addresses), wait)
     except addresses.AddressRefused:
@@ -131,21 +132,21 @@ def connect(host: str, port: int, policy: Policy, patience: Patience) -> socket.
             raise Failure(Cause.OWN_FAULT, "resolver-down") from e
         raise unreachable("dns-failed", host=host) from e
     except OSError as e:
-        raise _not_connected(e, host, port, patience) from e
+        raise _not_connected(e, host, port, deadline) from e
     _network.seen = time.monotonic()
     return sock
 
 
-def _not_connected(error: OSError, host: str, port: int, patience: Patience) -> Failure:
+def _not_connected(error: OSError, host: str, port: int, deadline: Deadline) -> Failure:
     if isinstance(error, TimeoutError) or error.errno == errno.ETIMEDOUT:
-        patience.left(1)
-        return unreachable("connect-timeout", host=host, seconds=f"{patience.limits.connect_timeout:g}")
+        deadline.remaining(1)
+        return unreachable("connect-timeout", host=host, seconds=f"{deadline.limits.connect_timeout:g}")
     if isinstance(error, ConnectionRefusedError):
         return unreachable("refused", host=host)
     if isinstance(error, ConnectionError):
         return unreachable("reset")
-    if error.errno in _NO_IPV6 and _only_ipv6(host, port, patience):
-        # Visitors may well have IPv6: that we have not must not be told of the link.
+    if error.errno in _NO_IPV6 and _only_ipv6(host, port, deadline):
+        # Users may well have IPv6: that this machine has none must not be held against the link.
         return Failure(Cause.REFUSED_BY_POLICY, "no-ipv6")
     if error.errno in _OUT_OF_SOCKETS:
         return Failure(Cause.OWN_FAULT, "out-of-sockets")
@@ -156,16 +157,18 @@ def _not_connected(error: OSError, host: str, port: int, patience: Patience) -> 
     return unreachable("no-route", host=host)
 
 
-def _only_ipv6(host: str, port: int, patience: Patience) -> bool:
+def _only_ipv6(host: str, port: int, deadline: Deadline) -> bool:
     try:
-        answers: list[addresses.Answer] = addresses.resolve(host, port, patience.left(patience.limits.connect_timeout))
+        answers: list[addresses.Answer] = addresses.resolve(
+            host, port, deadline.remaining(deadline.limits.connect_timeout)
+        )
     except (addresses.HostNotFound, addresses.ResolverFailed):
         return False
     return all(answer[0] == socket.AF_INET6 for answer in answers)
 
 
 class _Network:
-    """When a connection was last made in this process: shows whose fault "network is unreachable" is."""
+    """When a connection was last made in this process: shows which side causes "network is unreachable"."""
 
     seen = float("-inf")
 
@@ -179,20 +182,22 @@ _network = _Network()
 # -- the operator's proxy ----------------------------------------------------------------------------------
 
 
-def _by_proxy(target: urls.Target, proxy: str, patience: Patience) -> socket.socket:
-    """The proxy decides where one may go, so nothing is judged here; its own trouble is our own fault."""
-    _say_once(urls.redact(proxy))
+def _by_proxy(target: urls.Target, proxy: str, deadline: Deadline) -> socket.socket:
+    """A socket through the proxy. The proxy decides which addresses are allowed, so no address is judged here; its own
+    failures are our own fault.
+    """
+    _log_proxy_once(urls.redact(proxy))
     parts = urlsplit(proxy)
     if parts.scheme != "http" or not parts.hostname:
         raise Failure(Cause.OWN_FAULT, "proxy-down")
-    wait = patience.left(patience.limits.connect_timeout)
+    wait = deadline.remaining(deadline.limits.connect_timeout)
     try:
         sock = addresses.create_connection(parts.hostname, parts.port or 80, _ANYWHERE, wait)
     except (OSError, addresses.HostNotFound, addresses.ResolverFailed) as e:
         raise Failure(Cause.OWN_FAULT, "proxy-down") from e
     if target.scheme == "https":
         try:
-            _tunnel(Stream(sock, patience), target, proxy)
+            _tunnel(Stream(sock, deadline), target, proxy)
         except BaseException:
             sock.close()
             raise
@@ -200,8 +205,8 @@ def _by_proxy(target: urls.Target, proxy: str, patience: Patience) -> socket.soc
 
 
 @functools.lru_cache(maxsize=8)
-def _say_once(proxy: str) -> None:
-    log.warning("Fetching through %s, which now decides which addresses may be visited", proxy)
+def _log_proxy_once(proxy: str) -> None:
+    log.warning("Fetching through %s, which now decides which addresses may be requested", proxy)
 
 
 def _proxy_headers(proxy: str | None) -> tuple[tuple[str, str], ...]:
@@ -212,9 +217,9 @@ def _proxy_headers(proxy: str | None) -> tuple[tuple[str, str], ...]:
 
 
 def _tunnel(stream: Stream, target: urls.Target, proxy: str) -> None:
-    """Have the proxy connect (RFC 9110 §9.3.6). What it refuses is for its operator to say, not for the link.
+    """Have the proxy connect (RFC 9110 §9.3.6). Its refusal is a decision of its operator, not a fault of the link.
 
-    :raises Failure: it did not
+    :raises Failure: the proxy did not connect
     """
     host = f"[{target.host}]" if ":" in target.host else target.host
     lines = [f"CONNECT {host}:{target.port} HTTP/1.1", f"Host: {host}:{target.port}"]
@@ -225,20 +230,20 @@ def _tunnel(stream: Stream, target: urls.Target, proxy: str) -> None:
     except Failure as failure:
         raise Failure(Cause.OWN_FAULT, "proxy-down") from failure
     if not 200 <= status < 300:
-        raise proxy_trouble(status, target.host)
+        raise proxy_failure(status, target.host)
 
 
 def is_of_proxy(head: wire.Head) -> bool:
-    """Whether an answer that came through a proxy is the proxy's own: some say so (Squid; RFC 9209 §2)."""
+    """Whether a response through a proxy is the proxy's own: some mark theirs (Squid; RFC 9209 §2)."""
     if head.status not in (403, 502, 503, 504):
         return head.status == 407
     return "x-squid-error" in head.every or "error=" in head.get("proxy-status")
 
 
-def proxy_trouble(status: int, host: str) -> Failure:
-    """What it means that the proxy itself answers so."""
+def proxy_failure(status: int, host: str) -> Failure:
+    """The failure for a response of the proxy itself."""
     if status == 407:
-        # It wants another password of its operator.
+        # The proxy does not accept the operator's credentials.
         return Failure(Cause.OWN_FAULT, "proxy-down")
     if 400 <= status < 500:
         return Failure(Cause.REFUSED_BY_POLICY, "proxy-refused")

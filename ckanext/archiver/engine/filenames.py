@@ -1,28 +1,12 @@
-"""What a copy is called on disk and what its media type is.
+"""What a copy is called on disk.
 
-Both are judged from what a stranger's server sends, so neither may choose a path, nor anything that a shell,
-a web server or a Windows user who downloads the copy would stumble over.
+The name comes from ``Content-Disposition`` (RFC 6266, RFC 8187), else from the last segment of the URL's path, else
+from the media type. A remote server sends all three, so none of them may choose a path, nor contain anything that
+breaks a shell, a web server or the computer of a Windows user who downloads the copy.
 
-Names. ``Content-Disposition`` (RFC 6266, RFC 8187), else the last segment of the URL's path, else one by the
-media type. The header is parsed here because no kept library reads what servers send: Werkzeug's parser lets
-``filename`` win over ``filename*`` when it comes last, and cuts an unquoted name at its first blank or
-umlaut; the packages made for this header had their last releases in 2013 to 2024 or their first one weeks
-ago.
-
-Media types. The header wins where it can be right; the first bytes win where they show that it is not; the
-name decides between what the bytes cannot tell apart. In order:
-
-1. A header that says nothing ("application/octet-stream", "application/force-download", none, nonsense; also
-   "text/plain", which servers give to what they do not know) counts as none.
-2. Bytes with a known signature (puremagic's, and those of a few data formats) win over a header that names a
-   text, or a type whose own signature is missing. So a zip under "text/html" is a zip; a GeoTIFF under
-   "image/tiff" and NetCDF-4 under "application/x-netcdf" (its bytes are HDF5) stay what the header says.
-3. In a zip the names of its members tell Office, OpenDocument, EPUB and KMZ files; a zip that does not tell
-   is what the header or else the extension says if that is a kind of zip, else "application/zip".
-4. Text bytes keep any text type of the header ("text/csv", "application/geo+json"), save that an HTML page is
-   "text/html" whatever the header says, and JSON, XML or text without one tag of HTML is not HTML.
-5. An extension makes a type more exact, never another: "application/json" with ".geojson" is GeoJSON, text
-   that nobody gave a type is CSV if its name ends in ".csv".
+The header is parsed here because no maintained library reads what servers really send: Werkzeug's parser lets
+``filename`` win over ``filename*`` when it is the last, and cuts an unquoted name at its first blank or umlaut; the
+packages for this header had their last releases between 2013 and 2024, or their first one weeks ago.
 """
 
 from __future__ import annotations
@@ -30,231 +14,22 @@ from __future__ import annotations
 import email.errors
 import email.header
 import functools
-import mimetypes
 import re
 import unicodedata
 from urllib.parse import unquote_to_bytes
 
-import puremagic
-
-from . import urls
+from . import media_types, urls
 
 MAX_NAME_BYTES = 200
-"""UTF-8 bytes of a name: most file systems take 255; the rest is for those who append something."""
+"""UTF-8 bytes of a name. Most file systems allow 255; the rest is for programs that append something."""
 
-SNIFF_BYTES = 8_192
-"""How many of the first bytes :func:`mimetype` looks at."""
-
-_OCTETS = "application/octet-stream"
-_HTML = ("text/html", "application/xhtml+xml")
-
-# The extensions data portals have; what is missing is asked of Python's own table. The first extension of a
-# type is the one a nameless copy gets.
-_TYPES = {
-    ".csv": "text/csv",
-    ".tsv": "text/tab-separated-values",
-    ".tab": "text/tab-separated-values",
-    ".txt": "text/plain",
-    ".html": "text/html",
-    ".htm": "text/html",
-    ".xhtml": "application/xhtml+xml",
-    ".md": "text/markdown",
-    ".json": "application/json",
-    ".geojson": "application/geo+json",
-    ".topojson": "application/topo+json",
-    ".jsonld": "application/ld+json",
-    ".ndjson": "application/x-ndjson",
-    ".jsonl": "application/x-ndjson",
-    ".xml": "application/xml",
-    ".kml": "application/vnd.google-earth.kml+xml",
-    ".gml": "application/gml+xml",
-    ".gpx": "application/gpx+xml",
-    ".rdf": "application/rdf+xml",
-    ".owl": "application/rdf+xml",
-    ".rss": "application/rss+xml",
-    ".atom": "application/atom+xml",
-    ".svg": "image/svg+xml",
-    ".wsdl": "application/wsdl+xml",
-    ".ttl": "text/turtle",
-    ".n3": "text/n3",
-    ".nt": "application/n-triples",
-    ".nq": "application/n-quads",
-    ".trig": "application/trig",
-    ".rq": "application/sparql-query",
-    ".ics": "text/calendar",
-    ".yaml": "application/yaml",
-    ".yml": "application/yaml",
-    ".sql": "application/sql",
-    ".rtf": "application/rtf",
-    ".pdf": "application/pdf",
-    ".zip": "application/zip",
-    ".kmz": "application/vnd.google-earth.kmz",
-    ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-    ".xlsm": "application/vnd.ms-excel.sheet.macroenabled.12",
-    ".xlsb": "application/vnd.ms-excel.sheet.binary.macroenabled.12",
-    ".docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
-    ".pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
-    ".ods": "application/vnd.oasis.opendocument.spreadsheet",
-    ".odt": "application/vnd.oasis.opendocument.text",
-    ".odp": "application/vnd.oasis.opendocument.presentation",
-    ".epub": "application/epub+zip",
-    ".jar": "application/java-archive",
-    ".xls": "application/vnd.ms-excel",
-    ".doc": "application/msword",
-    ".ppt": "application/vnd.ms-powerpoint",
-    ".gz": "application/gzip",
-    ".tgz": "application/gzip",
-    ".bz2": "application/x-bzip2",
-    ".xz": "application/x-xz",
-    ".zst": "application/zstd",
-    ".7z": "application/x-7z-compressed",
-    ".rar": "application/vnd.rar",
-    ".tar": "application/x-tar",
-    ".mdb": "application/x-msaccess",
-    ".accdb": "application/x-msaccess",
-    ".sqlite": "application/vnd.sqlite3",
-    ".gpkg": "application/geopackage+sqlite3",
-    ".parquet": "application/vnd.apache.parquet",
-    ".h5": "application/x-hdf5",
-    ".hdf5": "application/x-hdf5",
-    ".nc": "application/x-netcdf",
-    ".grib": "application/x-grib",
-    ".shp": "application/vnd.shp",
-    ".dbf": "application/vnd.dbf",
-    ".shx": "application/vnd.shx",
-    ".tif": "image/tiff",
-    ".tiff": "image/tiff",
-    ".jpg": "image/jpeg",
-    ".jpeg": "image/jpeg",
-    ".png": "image/png",
-    ".gif": "image/gif",
-    ".webp": "image/webp",
-    ".jp2": "image/jp2",
-    ".mp3": "audio/mpeg",
-    ".wav": "audio/wav",
-    ".mp4": "video/mp4",
-}
-_EXTENSIONS = {kind: extension for extension, kind in reversed(_TYPES.items())}
-_EXTENSIONS["text/xml"] = ".xml"
-# Python's own table without the files of the machine, so that it is the same everywhere.
-_PYTHON_TYPES = mimetypes.MimeTypes()
-
-_SAME = {
-    "application/csv": "text/csv",
-    "text/x-csv": "text/csv",
-    "text/comma-separated-values": "text/csv",
-    "application/x-csv": "text/csv",
-    "text/tsv": "text/tab-separated-values",
-    "text/json": "application/json",
-    "application/x-json": "application/json",
-    "application/vnd.geo+json": "application/geo+json",
-    "application/geojson": "application/geo+json",
-    "application/x-pdf": "application/pdf",
-    "application/x-zip": "application/zip",
-    "application/x-zip-compressed": "application/zip",
-    "application/x-gzip": "application/gzip",
-    "application/x-bzip": "application/x-bzip2",
-    "application/x-rar-compressed": "application/vnd.rar",
-    "application/x-sqlite3": "application/vnd.sqlite3",
-    "application/x-hdf": "application/x-hdf5",
-    "application/netcdf": "application/x-netcdf",
-    "application/excel": "application/vnd.ms-excel",
-    "application/x-excel": "application/vnd.ms-excel",
-    "application/x-msexcel": "application/vnd.ms-excel",
-    "image/jpg": "image/jpeg",
-    "image/pjpeg": "image/jpeg",
-    "audio/wave": "audio/wav",
-    "audio/x-wav": "audio/wav",
-}
-_SAYS_NOTHING = frozenset(
-    {
-        "",
-        "*/*",
-        "text/plain",
-        _OCTETS,
-        "application/x-octet-stream",
-        "binary/octet-stream",
-        "application/binary",
-        "application/download",
-        "application/x-download",
-        "application/force-download",
-        "application/x-force-download",
-        "application/unknown",
-        "application/x-unknown",
-        "unknown/unknown",
-        "content/unknown",
-    }
-)
-# What the bytes of these types must have; without it the header is wrong.
-_SIGNATURES = {
-    "application/pdf": re.compile(rb"(?s).{0,1024}%PDF-"),  # readers look for it in the first 1024 bytes
-    "application/gzip": re.compile(rb"\x1f\x8b"),
-    "application/vnd.ms-excel": re.compile(rb"\xd0\xcf\x11\xe0|\x09[\x00\x02\x04\x08]"),  # OLE, or bare BIFF
-    "application/msword": re.compile(rb"\xd0\xcf\x11\xe0|\xdb\xa5"),
-    "application/vnd.ms-powerpoint": re.compile(rb"\xd0\xcf\x11\xe0"),
-    "application/x-7z-compressed": re.compile(rb"7z\xbc\xaf"),
-    "application/vnd.rar": re.compile(rb"Rar!"),
-    "application/vnd.sqlite3": re.compile(rb"SQLite format 3\x00"),
-    "application/geopackage+sqlite3": re.compile(rb"SQLite format 3\x00"),
-    "application/vnd.apache.parquet": re.compile(rb"PAR1"),
-    "image/png": re.compile(rb"\x89PNG"),
-    "image/jpeg": re.compile(rb"\xff\xd8\xff"),
-    "image/gif": re.compile(rb"GIF8"),
-    "image/tiff": re.compile(rb"II[\x2a\x2b]\x00|MM\x00[\x2a\x2b]"),
-}
-_ZIP_START = re.compile(rb"PK(?:\x03\x04|\x05\x06|\x07\x08)")
-_ZIP_TYPES = frozenset(
-    {kind for extension, kind in _TYPES.items() if extension in (".zip", ".kmz", ".jar")}
-    | {kind for kind in _TYPES.values() if "openxml" in kind or "opendocument" in kind or kind.endswith("+zip")}
-    | {
-        "application/vnd.ms-excel.sheet.macroenabled.12",
-        "application/vnd.ms-excel.sheet.binary.macroenabled.12",
-    }
-)
-_OLE_START = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
-_OLE_TYPES = frozenset({_TYPES[".xls"], _TYPES[".doc"], _TYPES[".ppt"], "application/vnd.ms-outlook"})
-# Data formats that not every release of puremagic knows.
-_MORE_SIGNATURES = (
-    (0, b"PAR1", "application/vnd.apache.parquet"),
-    (0, b"\x89HDF\r\n\x1a\n", "application/x-hdf5"),
-    (0, b"CDF\x01", "application/x-netcdf"),
-    (0, b"CDF\x02", "application/x-netcdf"),
-    (0, b"CDF\x05", "application/x-netcdf"),
-    (68, b"GPKG", "application/geopackage+sqlite3"),
-    (0, b"SQLite format 3\x00", "application/vnd.sqlite3"),
-    (4, b"jP  \r\n\x87\n", "image/jp2"),
-)
-_TEXT_TYPES = frozenset(_TYPES[x] for x in (".nt", ".nq", ".trig", ".rq", ".yaml", ".sql"))
-# A type whose files are files of another type too; the kinds of zip are _ZIP_TYPES.
-_MADE_OF = {_TYPES[".nc"]: _TYPES[".h5"], _TYPES[".gpkg"]: _TYPES[".sqlite"]}
-
-# The binary data bytes of the MIME Sniffing standard.
-_BINARY = bytes(byte for byte in range(0x20) if byte not in b"\t\n\f\r\x1b")
-_UNICODE_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
-_HTML_START = re.compile(r"<(?:!doctype\s+html|html|head|body|title|script|iframe|h1|table)[\s>]", re.I)
-_ELEMENT_START = re.compile(r"<(?:!doctype\s|(?:[A-Za-z_][\w.-]*:)?[A-Za-z_][\w.-]*(?:[\s>]|/>))", re.I)
-_ELEMENT_NAME = re.compile(r"<(!doctype\b|[A-Za-z_][\w:.-]*)", re.I)
-# Those that a page, or a piece of one that a script sends, begins with; the rest of HTML's stands inside these.
-_HTML_NAME = (
-    r"(?:html|head|body|title|meta|link|base|script|style|noscript|iframe|frameset|template|main|header|footer|nav|section"
-    r"|article|aside|div|p|span|a|b|i|u|em|strong|small|font|center|big|br|hr|h[1-6]|pre|code|blockquote"
-    r"|table|tr|td|th|tbody|thead|caption|ul|ol|li|dl|dt|dd|img|picture|figure|video|audio|object|embed|form|fieldset"
-    r"|input|button|select|label|textarea|svg)"
-)
-_HTML_ELEMENT = re.compile(_HTML_NAME, re.I)
-_HTML_TAG = re.compile(rf"</?{_HTML_NAME}(?:\s[^<]*)?/?>", re.I)
-_JSON_START = re.compile(r'(?:\{\s*(?:"|\})|\[\s*(?:[\[{"\]]|-?\d[\d.eE+]*\s*[,\]]|true|false|null))')
-
-_MIME_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,80}/[a-z0-9!#$&^_.+-]{1,80}")
 _PARAMETER = re.compile(r'(?:^|;)\s*([^=;\s"]+)\s*=\s*("(?:[^"\\]|\\.)*"?|[^;]*)', re.S)
 _EXTENDED = re.compile(r"([A-Za-z0-9-]+)'[^']*'(.+)", re.S)
 _ENCODED_WORD = re.compile(r"=\?[^?\s]+\?[bqBQ]\?[^?]*\?=")
 _FORBIDDEN = re.compile(r'[<>:"|?*]')
-_EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,10}")
 # Windows gives these to devices, with any extension ("Naming Files, Paths, and Namespaces").
 _DEVICES = re.compile(r"(?:CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(?:COM|LPT)[0-9¹²³])\s*(?:\.|$)", re.I)
-# Extensions that say how an answer was made, not what it is; a web server that serves the copies might run
-# them.
+# Extensions that say how a response was made, not what it is. A web server that serves the copies might run such files.
 _SCRIPTS = re.compile(r"\.(?:php\d?|phtml|phar|aspx?|ashx|asmx|axd|jspx?|do|action|f?cgi|pl|cfm|shtml?)", re.I)
 
 
@@ -262,29 +37,29 @@ def filename(content_disposition: str | None, url: str, mimetype: str | None = N
     """A name for the copy: one path segment, never empty, at most ``MAX_NAME_BYTES`` of UTF-8.
 
     :param content_disposition: the header as ``http.client`` gives it (bytes read as ISO-8859-1), or None
-    :param url: the URL that gave the file
-    :param mimetype: of the file, if known: :func:`mimetype`'s answer
+    :param url: the URL that returned the file
+    :param mimetype: of the file, if known (see ``media_types.mimetype``)
     """
-    extension = _extension_of_type(mimetype or "")
+    extension = media_types.extension_of(mimetype or "")
     name = _proposed(content_disposition or "", url)
     return _with_extension(name, extension) if name else "resource" + extension
 
 
-# A fetch asks twice: before the type is known, which the name helps to tell, and after.
+# A fetch asks twice: before the media type is known, because the name helps to find it, and after.
 @functools.lru_cache(maxsize=32)
 def _proposed(content_disposition: str, url: str) -> str:
-    """The name that the server proposes, made safe; "" for none."""
+    """The name that the server proposes, made safe; ``""`` for none."""
     return safe(_disposition_name(content_disposition)) or safe(_url_name(url))
 
 
 def upload_filename(name: str, mimetype: str | None = None) -> str:
-    """The same for a file that somebody uploaded under this name."""
-    extension = _extension_of_type(mimetype or "")
+    """The same for a file that was uploaded under this name."""
+    extension = media_types.extension_of(mimetype or "")
     return _with_extension(safe(name) or "resource", extension)
 
 
 def _with_extension(name: str, extension: str) -> str:
-    """``export``, ``v1.2`` and ``export.php`` get the type's extension; others are the publisher's choice."""
+    """``export``, ``v1.2`` and ``export.php`` get the extension of the media type; others keep the publisher's."""
     stem, _, last = name.rpartition(".")
     if stem and _SCRIPTS.fullmatch("." + last):
         return safe(stem + (extension or ".bin"))
@@ -307,10 +82,10 @@ def _disposition_name(header: str) -> str:
 
 def _plain_name(value: str) -> str:
     if value.startswith('"'):
-        # Only \" and \\ are escapes here: old browsers and servers send C:\folder\file.csv.
+        # Only \" and \\ are escapes here, because old browsers and servers send C:\folder\file.csv.
         value = re.sub(r'\\(["\\])', r"\1", value[1:-1] if value.endswith('"') and len(value) > 1 else value[1:])
-    # Neither encoded words nor percent escapes belong here (RFC 6266 appendix C), but servers send them and
-    # browsers read them.
+    # Neither encoded words nor percent escapes belong here (RFC 6266 appendix C), but servers send them and browsers
+    # decode them.
     if _ENCODED_WORD.fullmatch(value):
         try:
             return str(email.header.make_header(email.header.decode_header(value)))
@@ -327,7 +102,7 @@ def _url_name(url: str) -> str:
 
 
 def _unquoted(text: str) -> str:
-    """Percent-decoded: UTF-8 if it is, else ISO-8859-1."""
+    """Percent-decoded, as UTF-8 if it is valid, else as ISO-8859-1."""
     raw = unquote_to_bytes(text.encode("utf-8", "replace"))
     try:
         return raw.decode("utf-8")
@@ -336,7 +111,7 @@ def _unquoted(text: str) -> str:
 
 
 def _header_text(value: str) -> str:
-    """A header's bytes as text: UTF-8 if they are, else ISO-8859-1."""
+    """The bytes of a header as text: as UTF-8 if they are valid, else as ISO-8859-1."""
     try:
         return value.encode("latin-1").decode("utf-8")
     except (UnicodeEncodeError, UnicodeDecodeError):
@@ -344,10 +119,10 @@ def _header_text(value: str) -> str:
 
 
 def safe(name: str) -> str:
-    """A name that is one plain file on any system, made of any text; "" if nothing is left of it."""
+    """Any text made into the name of one plain file on any system; ``""`` if nothing is left of it."""
     if not (name.isascii() and name.isprintable()):
         name = re.sub(r"\s", " ", name)
-        # What cannot be seen goes first: it may stand between two spaces, or a letter and its accent.
+        # Invisible characters are removed first: they may stand between two spaces, or a letter and its accent.
         name = "".join(char for char in name if unicodedata.category(char) not in _INVISIBLE)
         name = unicodedata.normalize("NFC", name)
     name = re.sub(" +", " ", name)
@@ -364,7 +139,7 @@ _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
 def _shortened(name: str) -> str:
-    """At most MAX_NAME_BYTES, the extension kept, no character cut and none parted from its accents."""
+    """At most MAX_NAME_BYTES, the extension kept, no character cut and none separated from its accents."""
     if len(name.encode("utf-8")) <= MAX_NAME_BYTES:
         return name
     stem, dot, extension = name.rpartition(".")
@@ -375,191 +150,3 @@ def _shortened(name: str) -> str:
     while cut > 1 and cut < len(stem) and unicodedata.combining(stem[cut]):
         cut -= 1
     return stem[:cut].rstrip(". ") + suffix
-
-
-def _extension_of_type(kind: str) -> str:
-    kind = _plain_type(kind)
-    if kind == _OCTETS or not kind:
-        return ""
-    return _EXTENSIONS.get(kind) or _PYTHON_TYPES.guess_extension(kind) or ""
-
-
-def _type_of_name(name: str) -> str:
-    extension = _EXTENSION.fullmatch("." + name.rpartition(".")[2]) if "." in name else None
-    if not extension:
-        return ""
-    suffix = extension[0].lower()
-    return _TYPES.get(suffix) or _plain_type(_PYTHON_TYPES.types_map[True].get(suffix, ""))
-
-
-def _plain_type(header: str) -> str:
-    """Lower case, no parameters, one spelling for each; "" for what is no media type (RFC 9110 §8.3.1)."""
-    kind = header[:1024].partition(";")[0].strip().lower()
-    return _SAME.get(kind, kind) if _MIME_TYPE.fullmatch(kind) else ""
-
-
-def mimetype(header: str | None, first_bytes: bytes, filename: str) -> str:
-    """The media type of a file, by the rules at the top of this module. Never raises.
-
-    :param header: ``Content-Type``, or None
-    :param first_bytes: the beginning of the decoded file; ``SNIFF_BYTES`` are enough
-    :param filename: what the file is called: :func:`filename`'s answer without a media type
-    """
-    declared = _plain_type(header or "")
-    says_nothing = declared in _SAYS_NOTHING
-    named = _type_of_name(filename)
-    data = first_bytes[:SNIFF_BYTES]
-    if not data:
-        return (declared if not says_nothing else named) or declared or _OCTETS
-    text = _text(data)
-    if text is not None:
-        return _text_type("" if says_nothing else declared, text, named)
-    seen = _binary_type(data, "" if says_nothing else declared, named)
-    if says_nothing:
-        return seen or (named if named and not _is_text(named) else _OCTETS)
-    if not seen:
-        return declared if declared not in _HTML else _OCTETS
-    return seen if _contradicted(declared, seen, data) else declared
-
-
-def _contradicted(declared: str, seen: str, data: bytes) -> bool:
-    """Whether bytes that are a ``seen`` cannot be a ``declared``."""
-    if _is_text(declared) or declared in _ZIP_TYPES:
-        return True
-    if _MADE_OF.get(declared) == seen:
-        return False
-    signature = _SIGNATURES.get(declared)
-    if signature is None:
-        # Nothing is known of such files; but many formats are zips, and none of these is.
-        return seen in _ZIP_TYPES and not declared.startswith("application/")
-    return not signature.match(data)
-
-
-def _is_text(kind: str) -> bool:
-    return kind.startswith("text/") or kind.endswith(("json", "xml")) or kind in _TEXT_TYPES
-
-
-def _text(data: bytes) -> str | None:
-    """The bytes as text, None if they are none: by the MIME Sniffing standard, §5.1 and §7.2."""
-    for mark, encoding in _UNICODE_MARKS:
-        if data.startswith(mark):
-            return data[len(mark) :].decode(encoding, "replace")
-    # Four times as fast as a regular expression.
-    is_binary = len(data.translate(None, _BINARY)) != len(data)
-    return None if is_binary else data.decode("utf-8", "replace")
-
-
-def _text_type(declared: str, text: str, named: str) -> str:
-    """``declared`` is "" where the header says nothing."""
-    seen = _text_kind(text)
-    if seen == _TYPES[".pdf"]:
-        return seen
-    if seen == "text/html":
-        keeps = declared in _HTML or declared.endswith("xml")
-        return declared if keeps else seen
-    if declared in _HTML:
-        wrong = bool(seen) or not _has_html(text)
-    else:
-        wrong = declared in _SIGNATURES or declared in _ZIP_TYPES or _is_media(declared)
-    kind = ("" if wrong else declared) or seen
-    if kind:
-        return named if _more_exact(named, kind) else kind
-    if _is_text(named) and named not in _HTML:
-        return named
-    return _TYPES[".xml"] if _ELEMENT_START.match(_after_comments(text)) else "text/plain"
-
-
-def _has_html(text: str) -> bool:
-    """Whether text that somebody calls HTML can be: XML and Turtle without a declaration have angle brackets too."""
-    element = _ELEMENT_NAME.match(_after_comments(text))
-    found = _HTML_ELEMENT.fullmatch(element[1]) if element else _HTML_TAG.search(text)
-    return found is not None
-
-
-def _is_media(kind: str) -> bool:
-    return kind.startswith(("image/", "audio/", "video/")) and not kind.endswith("xml")
-
-
-def _text_kind(text: str) -> str:
-    """What text is beyond doubt, "" for nothing."""
-    if text.startswith("%PDF-"):
-        return _TYPES[".pdf"]
-    text = _after_comments(text)
-    if _JSON_START.match(text):
-        return _TYPES[".json"]
-    declaration = text[:5].lower() == "<?xml"
-    if declaration:
-        text = _after_comments(text.partition("?>")[2])
-    if _HTML_START.match(text):
-        return "text/html"
-    return _TYPES[".xml"] if declaration else ""
-
-
-def _after_comments(text: str) -> str:
-    text = text.lstrip()
-    while text.startswith("<!--"):
-        text = text.partition("-->")[2].lstrip()
-    return text
-
-
-def _more_exact(named: str, kind: str) -> bool:
-    if kind == _TYPES[".json"]:
-        return named.endswith("json")
-    if kind in (_TYPES[".xml"], "text/xml"):
-        return named.endswith("+xml") and named not in _HTML
-    return False
-
-
-def _binary_type(data: bytes, declared: str, named: str) -> str:
-    """What the signature says, "" for none; header and name decide only between what it leaves open."""
-    if _ZIP_START.match(data):
-        return _zip_type(data, declared, named)
-    if data.startswith(_OLE_START):
-        return next((kind for kind in (declared, named) if kind in _OLE_TYPES), "application/x-ole-storage")
-    for offset, magic, kind in _MORE_SIGNATURES:
-        if data.startswith(magic, offset):
-            return named if _MADE_OF.get(named) == kind else kind
-    try:
-        matches = puremagic.magic_string(data)
-    except puremagic.PureError:
-        return ""
-    # puremagic gives 0.1 for each byte of a signature: two bytes are chance.
-    kinds = [_plain_type(match.mime_type) for match in matches if match.mime_type and match.confidence >= 0.3]
-    kinds = [kind for kind in kinds if kind]
-    return next((kind for kind in (declared, named) if kind and kind in kinds), kinds[0] if kinds else "")
-
-
-def _zip_type(data: bytes, declared: str, named: str) -> str:
-    members = _zip_members(data)
-    hints = [kind for kind in (declared, named) if kind in _ZIP_TYPES and kind != _TYPES[".zip"]]
-    names = [name for name, _ in members]
-    for folder, extension, others in (
-        ("xl/", ".xlsx", (".xlsm", ".xlsb")),
-        ("word/", ".docx", ()),
-        ("ppt/", ".pptx", ()),
-    ):
-        if any(name.startswith(folder) for name in names) and any(
-            name in ("[Content_Types].xml", "_rels/.rels") for name in names
-        ):
-            return next((kind for kind in hints if kind in [_TYPES[x] for x in others]), _TYPES[extension])
-    if members and members[0][0] == "mimetype":
-        kind = _plain_type(members[0][1])
-        return kind if kind.startswith("application/") else _TYPES[".zip"]
-    if hints:
-        return hints[0]
-    return _TYPES[".kmz"] if "doc.kml" in names[:1] else _TYPES[".zip"]
-
-
-def _zip_members(data: bytes) -> list[tuple[str, str]]:
-    """Names and first bytes of the members whose local headers (APPNOTE 4.3.7) are in ``data``."""
-    found = []
-    for match in re.finditer(rb"PK\x03\x04", data):
-        header = data[match.start() : match.start() + 30]
-        if len(header) < 30:
-            break
-        name_end = match.start() + 30 + int.from_bytes(header[26:28], "little")
-        start = name_end + int.from_bytes(header[28:30], "little")
-        size = min(int.from_bytes(header[18:22], "little"), 100)
-        name = data[match.start() + 30 : name_end].decode("utf-8", "replace")
-        found.append((name, data[start : start + size].decode("utf-8", "replace")))
-    return found

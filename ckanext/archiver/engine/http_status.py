@@ -1,4 +1,4 @@
-"""What a status and its headers mean for a link: the table of causes, as pure functions."""
+"""The meaning of a status and its headers for a link: the table of causes, as pure functions."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ import email.utils
 import http
 from datetime import datetime, timezone
 
+from .failure import Failure
 from .outcome import Cause
-from .wire import Failure, Head
+from .wire import Head
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})  # the Fetch standard's "redirect status"
 PERMANENT = frozenset({301, 308})
-# 201 and 203 bring the file as 200 does. 202 says that it is not ready: what comes with it is not the file.
+# 201 and 203 bring the file as 200 does. 202 means that it is not ready: its body is not the file.
 GOOD = frozenset({200, 201, 203})
 EMPTY = frozenset({204, 205})
 GONE = frozenset({404, 410})
-# 418 and 999 are how some firewalls say no (999: LinkedIn's, and copies of it).
+# Some firewalls refuse with 418 or 999 (999: LinkedIn's, and copies of it).
 BLOCKED = frozenset({401, 402, 403, 406, 407, 418, 423, 429, 451, 999})
-# Worth another try within the run; what else a server says wrongly it will say again 20 seconds later.
+# Worth another attempt within the run. For all other statuses, a second attempt gets the same response.
 TRANSIENT = frozenset({202, 408, 421, 425, 500, 502, 503, 504, 507, *range(520, 531)})
 
 MAX_RETRY_AFTER = 86_400
 """Seconds."""
 
-# Not in http.HTTPStatus: Cloudflare's
-# (https://developers.cloudflare.com/support/troubleshooting/http-status-codes/) and a few that everybody
-# knows.
+# Not in http.HTTPStatus: Cloudflare's (https://developers.cloudflare.com/support/troubleshooting/http-status-codes/)
+# and a few well-known ones.
 _PHRASES = {
     418: "I'm a teapot",
     520: "Web Server Returned an Unknown Error",
@@ -41,15 +41,15 @@ _PHRASES = {
 
 
 def phrase(status: int) -> str:
-    """The standard's words for a status; never the remote's own."""
+    """The standard phrase of a status; never the remote's own."""
     try:
         return _PHRASES.get(status) or http.HTTPStatus(status).phrase
     except ValueError:
         return "not a standard status"
 
 
-def trouble(head: Head) -> Failure | None:
-    """What is wrong with a final answer, by its head alone; None for one that brings a file."""
+def failure_of_status(head: Head) -> Failure | None:
+    """The failure of a final response, by its head alone; None for one that brings a file."""
     status = head.status
     facts: dict[str, str | int] = {"status": status, "phrase": phrase(status)}
     if _challenged(head):
@@ -70,7 +70,7 @@ def trouble(head: Head) -> Failure | None:
 
 
 def _challenged(head: Head) -> bool:
-    """A firewall asks for a browser: Cloudflare by ``cf-mitigated``, AWS WAF by ``x-amzn-waf-action``."""
+    """Whether a firewall demands a browser: Cloudflare by ``cf-mitigated``, AWS WAF by ``x-amzn-waf-action``."""
     return head.get("cf-mitigated").lower() == "challenge" or head.get("x-amzn-waf-action").lower() in (
         "challenge",
         "captcha",
@@ -78,7 +78,7 @@ def _challenged(head: Head) -> bool:
 
 
 def retry_after(head: Head, now: datetime) -> int | None:
-    """Seconds to wait as the server asks (RFC 9110 §10.2.3: seconds or a date), 0 to ``MAX_RETRY_AFTER``."""
+    """Seconds that the server asks us to wait (RFC 9110 §10.2.3: seconds or a date), 0 to ``MAX_RETRY_AFTER``."""
     value = head.get("retry-after")[:64]
     if value.isascii() and value.isdigit():
         return min(int(value), MAX_RETRY_AFTER)
@@ -96,9 +96,9 @@ def retry_after(head: Head, now: datetime) -> int | None:
 
 
 def redirect_from(head: Head) -> str | None:
-    """Where a redirect leads; None if the answer is no redirect.
+    """The target of a redirect; None if the response is not a redirect.
 
-    :raises Failure: it names no place
+    :raises Failure: the redirect has no target
     """
     if head.status not in REDIRECTS:
         return None

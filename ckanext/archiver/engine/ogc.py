@@ -1,8 +1,8 @@
-"""OGC services, as a table of quirks: what to ask when the catalogue has only a service's bare address.
+"""OGC services, as a table of quirks: the request to send when the catalogue has only the bare address of a service.
 
-Catalogues hold the addresses that a map program wants ("https://maps.example/wms"). A person's browser gets
-an error there, and the service is well. So where format or URL says what service it is, one more request asks
-it for its capabilities, which every such service must be able to tell (OGC 06-121r9 §7).
+Catalogues hold the addresses that a map program needs ("https://maps.example/wms"). In a browser they give an error
+although the service works. So where format or URL identifies the service, one more request asks for its capabilities,
+which every such service must provide (OGC 06-121r9 §7).
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
 STATUSES = frozenset({400, 422, 500, 501})
-"""With which services answer the bare address: GeoServer 400, others 500, some what they like."""
+"""The statuses with which services respond to the bare address: GeoServer 400, others 500 or any of these."""
 
 
 @dataclass(frozen=True)
 class Quirk:
     """How one kind of service is recognised and asked.
 
-    :ivar formats: declared formats that say it, lower-case
-    :ivar path: what in the URL's path says it
-    :ivar ask: the parameters of the question
+    :ivar formats: declared formats that mean it, lower-case
+    :ivar path: what in the URL's path means it
+    :ivar ask: the parameters of the request
     """
 
     service: str
@@ -52,35 +52,34 @@ QUIRKS: tuple[Quirk, ...] = (
     _quirk("SOS", "sensor observation service"),
 )
 
-# ArcGIS answers 200 with its errors in the body as well, but needs no second question: a bare address is a
-# page.
+# ArcGIS sends its errors in the body of a 200 as well, but needs no second request: its bare address is a page.
 _ARCGIS = re.compile(r"/rest/services(?:/|$)|/(?:Map|Feature|Image)Server(?:/|$)", re.IGNORECASE)
 
 
 def is_service(url: str, format: str) -> bool:
-    """Whether it is a service by URL or format: its errors come with 200, so a HEAD tells nothing."""
+    """Whether URL or format mean a service: its errors come with 200, so the response to HEAD is not conclusive."""
     return _quirk_of(url, format) is not None or _ARCGIS.search(urlsplit(url).path) is not None
 
 
 def complete(url: str, format: str) -> str | None:
-    """The address with the parameters that make it a question.
+    """The address completed to a request for the capabilities.
 
     :param url: as in ``urls.Target.url``
-    :returns: None if it is no OGC service, or already has a REQUEST and so was a question
+    :returns: None if it is not an OGC service, or has a REQUEST already
     """
     quirk = _quirk_of(url, format)
     parts = urlsplit(url)
-    given = {name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
-    if quirk is None or "request" in given:
+    present = {name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
+    if quirk is None or "request" in present:
         return None
-    missing = "&".join(f"{name}={value}" for name, value in quirk.ask if name.lower() not in given)
-    # What is there stays as it is, byte for byte: MapServer's ?map=... must come first.
+    missing = "&".join(f"{name}={value}" for name, value in quirk.ask if name.lower() not in present)
+    # The existing query stays as it is, byte for byte: MapServer's ?map=... must come first.
     glue = "" if parts.query.endswith("&") or (url.endswith("?") and not parts.query) else "&" if parts.query else "?"
     return url + glue + missing
 
 
 def _quirk_of(url: str, format: str) -> Quirk | None:
-    """The URL's own SERVICE says most, then the declared format, then the path."""
+    """By the URL's own SERVICE, else by the declared format, else by the path."""
     parts = urlsplit(url)
     named = {value.lower() for name, value in parse_qsl(parts.query) if name.lower() == "service"}
     word = format.strip().lower()

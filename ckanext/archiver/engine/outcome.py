@@ -1,7 +1,7 @@
-"""What goes into the engine and what comes out of it.
+"""The input and the output of the engine.
 
-The engine tells what *happened* (a :class:`Cause` and its detail); what we *say* about a link (a
-:class:`Verdict`) is decided elsewhere, from the cause and the link's history.
+The engine reports what *happened* (a :class:`Cause` and its detail). What people are told about a link (a
+:class:`Verdict`) is decided elsewhere, from the cause and the history of the link.
 """
 
 from __future__ import annotations
@@ -64,15 +64,15 @@ class Limits:
     floor_seconds: float = 30
     total_timeout: float = 900
     min_free_bytes: int = 0
-    """Of the spool's disk; 0 for no mark."""
+    """Bytes that must stay free on the spool's disk; 0 for no minimum."""
 
 
 @dataclass(frozen=True)
 class Policy:
-    """Where the engine may go and how it introduces itself.
+    """Which addresses the engine may request and how it identifies itself.
 
-    ``allowed_addresses`` holds networks ("10.0.0.0/8", "::1") and host names ("intranet.example") that may be
-    visited although they are not public. ``proxy`` is the operator's own proxy, which then decides instead.
+    ``allowed_addresses`` holds networks ("10.0.0.0/8", "::1") and host names ("intranet.example") that may be requested
+    although they are not public. ``proxy`` is the operator's own proxy, which then decides instead.
     """
 
     user_agent: str = "Mozilla/5.0 (compatible; ckanext-archiver)"
@@ -85,10 +85,10 @@ class Policy:
 
 @dataclass(frozen=True)
 class FetchRequest:
-    """One link to look at.
+    """One link to fetch.
 
     ``etag`` and ``last_modified`` are given only while the copy we hold is of the same URL and still on disk.
-    ``check_only`` looks without keeping the file. ``hints`` is what is known of the host
+    ``check_only`` checks the link without downloading the file. ``hints`` is what is known of the host
     (``{"head": False, "ranges": True}``).
     """
 
@@ -102,7 +102,7 @@ class FetchRequest:
 
 @dataclass(frozen=True)
 class Hop:
-    """One redirect that was followed: the URL that answered, and its status."""
+    """One redirect that was followed: the URL that redirected, and its status."""
 
     url: str
     status: int
@@ -110,7 +110,7 @@ class Hop:
 
 @dataclass(frozen=True)
 class Certificate:
-    """The certificate the final server showed. Times are aware UTC."""
+    """The certificate that the final server presented. Times are aware UTC."""
 
     subject: str
     issuer: str
@@ -123,25 +123,25 @@ class Certificate:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What happened to one fetch.
+    """The result of one fetch.
 
     :ivar cause: what happened, as a class with one rule
-    :ivar detail: what happened exactly: a key of ``words.REASONS``
+    :ivar detail: what exactly happened: a key of ``reasons.REASONS``
     :ivar facts: the values that fill the sentence of ``detail``
-    :ivar http_status: of the last answer, None if there was none
-    :ivar final_url: the URL that gave the last answer (credentials redacted)
+    :ivar http_status: of the last response, None if there was none
+    :ivar final_url: the URL of the last response (credentials redacted)
     :ivar hops: redirects followed, in order
     :ivar permanent_url: where a chain of only permanent redirects (301, 308) led, else None
     :ivar retry_after: seconds the server asked us to wait (at most 86400), None if it did not ask
-    :ivar temp_path: the downloaded file, complete and closed; the caller keeps or removes it. Only with
-        cause OK; None also when only checked, not modified, or compressed in a way we cannot undo
+    :ivar temp_path: the downloaded file, complete and closed; the caller keeps or removes it. Only with cause OK; None
+        also when the link was only checked, not modified, or the file compressed in a way that we cannot decode
     :ivar not_modified: 304 to a conditional request
-    :ivar size: bytes of the file (in check-only mode what the server announced, None if it did not)
+    :ivar size: bytes of the file (in check-only mode as announced by the server, None if it did not)
     :ivar sha256: hex digest of the file
     :ivar sha1: hex digest of the file; the ``hash`` of older releases
     :ivar hints: what was learnt of the host, to be given with the next request
-    :ivar transient: a retry within the run may help (server errors, resets, time-outs)
-    :ivar requests: HTTP requests made, redirects included
+    :ivar transient: a retry within the run may help (server errors, resets, timeouts)
+    :ivar requests: requests sent, redirects included
     :ivar bytes_read: body bytes read from the wire
     :ivar seconds: wall-clock time of the whole fetch
     """

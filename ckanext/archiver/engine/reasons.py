@@ -1,6 +1,6 @@
-"""The one place where what happened becomes words for people.
+"""The sentences that tell people what happened to a link.
 
-``REASONS`` maps every :attr:`Outcome.detail` to an English sentence with named places for its facts. Pages
+``REASONS`` maps every :attr:`Outcome.detail` to an English sentence with named placeholders for its facts. Pages
 translate the sentence and then fill it; the API and the command line show it in English.
 """
 
@@ -20,75 +20,75 @@ REASONS: dict[str, str] = {
     "ok-checked": N_("The link works."),
     "ok-not-modified": N_("The file has not changed."),
     "ok-undecodable": N_(
-        "The link works. The server compresses the file in a way the archiver does not read, so no copy is made."
+        "The link works. The server compresses the file in a way that the archiver cannot decode, so no copy is kept."
     ),
     "ok-upload": N_("The file is stored in this portal."),
     # too-large
-    "too-large": N_("The link works. The file is larger than the {limit} bytes that are kept, so no copy is made."),
+    "too-large": N_("The link works. The file is larger than the limit of {limit} bytes, so no copy is kept."),
     "too-large-announced": N_(
-        "The link works. The file has {size} bytes; no more than {limit} are kept, so no copy is made."
+        "The link works. The file has {size} bytes and the limit is {limit} bytes, so no copy is kept."
     ),
     "expands-too-much": N_(
-        "The link works. The file expands to more than {ratio} times what is sent, so no copy is made."
+        "The link works. The file expands to more than {ratio} times its compressed size, so no copy is kept."
     ),
     # gone
     "http-gone": N_("The server says the file is gone ({status} {phrase})."),
-    "dns-not-found": N_("There is no server called {host}."),
-    "ftp-gone": N_("The FTP server has no such file, or does not give it to everybody ({status})."),
+    "dns-not-found": N_("There is no server with the name {host}."),
+    "ftp-gone": N_("The FTP server has no such file, or does not allow public access to it ({status})."),
     "upload-missing": N_("The uploaded file {filename} is missing from the storage of this portal."),
     # bad-url
     "url-empty": N_("There is no URL."),
     "url-too-long": N_("The URL is {length} characters long; the limit is {limit}."),
-    "url-nul": N_("The URL has a null character in it."),
-    "url-surrogate": N_("The URL has half a character in it that cannot be written."),
+    "url-nul": N_("The URL contains a null character."),
+    "url-surrogate": N_("The URL contains half a character, which cannot be sent."),
     "url-prose": N_("This is text, not a URL. A URL begins with http:// or https://."),
     "url-no-scheme": N_("The URL does not begin with http:// or https://."),
-    "url-local-path": N_("This is a path on somebody's computer, not a URL."),
+    "url-local-path": N_("This is a path on a local computer, not a URL."),
     "url-no-host": N_("The URL has no server name after the //."),
-    "url-bad-host": N_("The server name {host} is not a possible one."),
+    "url-bad-host": N_("The server name {host} is not valid."),
     "url-host-too-long": N_("The server name in the URL is too long."),
     "url-bad-port": N_("The port in the URL is not a number from 1 to 65535."),
-    "ftp-bad-path": N_("The path in the URL has a line break in it."),
-    "url-bad-brackets": N_("The brackets in the URL do not hold an IPv6 address."),
+    "ftp-bad-path": N_("The path in the URL contains a line break."),
+    "url-bad-brackets": N_("The brackets in the URL do not contain an IPv6 address."),
     # server-error
     "http-status": N_("The server answered {status} {phrase}."),
-    "unasked": N_("The server answered {status} {phrase}, which nobody asked for."),
-    "truncated": N_("The file was cut off: {received} of {expected} bytes came."),
+    "unasked": N_("The server answered {status} {phrase} although the request did not ask for it."),
+    "truncated": N_("The file was cut off: {received} of {expected} bytes arrived."),
     "truncated-chunked": N_("The file was cut off after {received} bytes."),
-    "not-http": N_("What the server sent is not HTTP."),
+    "not-http": N_("The server's response is not HTTP."),
     "head-cut": N_("The server closed the connection in the middle of its headers."),
     "headers-too-large": N_("The server sent more than {limit} bytes of headers."),
     "headers-too-many": N_("The server sent more than {limit} headers."),
-    "conflicting-length": N_("The server named different lengths for the file."),
-    "bad-framing": N_("The server's answer breaks the rules of HTTP, so where the file ends is not known."),
-    "bad-encoding": N_("The server says it compressed the file, but it cannot be expanded."),
+    "conflicting-length": N_("The server sent different lengths for the file."),
+    "bad-framing": N_("The server's response breaks the rules of HTTP, so the end of the file is not known."),
+    "bad-encoding": N_("The server says that it compressed the file, but the file cannot be decompressed."),
     "ftp-status": N_("The FTP server answered {status}."),
-    "ftp-garbage": N_("What the server sent is not FTP."),
+    "ftp-garbage": N_("The server's response is not FTP."),
     # unreachable
-    "connect-timeout": N_("The server {host} did not take the connection within {seconds} seconds."),
+    "connect-timeout": N_("The server {host} did not accept the connection within {seconds} seconds."),
     "refused": N_("The server {host} refused the connection."),
     "reset": N_("The server broke off the connection."),
     "no-route": N_("There is no way to the server {host}."),
     "no-answer": N_("The server closed the connection without an answer."),
     "first-byte-timeout": N_("The server did not begin to answer within {seconds} seconds."),
-    "read-timeout": N_("The server fell silent for {seconds} seconds in the middle of its answer."),
+    "read-timeout": N_("The server sent nothing for {seconds} seconds in the middle of its answer."),
     "too-slow": N_("The server sent less than {rate} bytes a second."),
     "total-timeout": N_("The server did not finish within {seconds} seconds."),
-    "dns-failed": N_("The name {host} could not be looked up now."),
+    "dns-failed": N_("The name {host} cannot be looked up at present."),
     "host-down": N_("The server {host} has not answered since {since}."),
     "tls-alert": N_("The server refused to set up a secure connection."),
     "tls-closed": N_("The server closed the connection while it was being secured."),
     "tls-not-spoken": N_("The server does not speak HTTPS on this port."),
-    "tls-too-old": N_("The server only knows versions of TLS that browsers no longer accept."),
+    "tls-too-old": N_("The server supports only versions of TLS that browsers no longer accept."),
     "tls-timeout": N_("The secure connection was not set up within {seconds} seconds."),
     "tls-broken": N_("The secure connection broke."),
     "proxy-no-connection": N_("The proxy could not connect to the server {host}."),
     # tls
     "tls-expired": N_("The certificate of {host} expired on {date}."),
-    "tls-expired-issuer": N_("The certificate of {issuer}, which stands behind that of {host}, expired on {date}."),
+    "tls-expired-issuer": N_("The certificate of {issuer}, on which that of {host} depends, expired on {date}."),
     "tls-not-yet-valid": N_("The certificate of {host} is not valid before {date}."),
     "tls-wrong-host": N_("The certificate is for {names}, not {host}."),
-    "tls-self-signed": N_("The certificate of {host} is self-signed, so browsers warn of it."),
+    "tls-self-signed": N_("The certificate of {host} is self-signed, so browsers warn about it."),
     "tls-incomplete-chain": N_(
         "The certificate of {host} cannot be verified: the server does not send the intermediate certificate {issuer}."
     ),
@@ -99,9 +99,9 @@ REASONS: dict[str, str] = {
     ),
     "tls-other": N_("The certificate of {host} cannot be verified ({problem})."),
     # blocked
-    "http-blocked": N_("The server does not let the archiver see the file ({status} {phrase}); people may get it."),
-    "http-busy": N_("The server asks for patience ({status} {phrase})."),
-    "challenge": N_("The server wants to see a browser before it shows the file ({status} {phrase})."),
+    "http-blocked": N_("The server does not give the file to the archiver ({status} {phrase}); people may get it."),
+    "http-busy": N_("The server asks us to come back later ({status} {phrase})."),
+    "challenge": N_("The server demands a browser before it gives the file ({status} {phrase})."),
     "ftp-login": N_("The FTP server asks for a login ({status})."),
     "arcgis-login": N_("The ArcGIS server asks for a login (code {code})."),
     "upload-elsewhere": N_(
@@ -110,8 +110,8 @@ REASONS: dict[str, str] = {
     # redirect
     "redirect-loop": N_("The server redirects in a circle, back to {url}."),
     "redirect-too-many": N_("The server redirects more than {limit} times."),
-    "redirect-nowhere": N_("The server redirects without saying where to ({status} {phrase})."),
-    "redirect-bad-url": N_("The server redirects to something that is not a URL."),
+    "redirect-nowhere": N_("The server redirects without a target ({status} {phrase})."),
+    "redirect-bad-url": N_("The server redirects to a target that is not a valid URL."),
     "redirect-scheme": N_("The server redirects to a URL that is not http or https ({scheme})."),
     # soft-404
     "soft-empty": N_("The server answered with an empty file."),
@@ -125,22 +125,22 @@ REASONS: dict[str, str] = {
     # refused-by-policy
     "address-refused": N_("This address is not allowed."),
     "port-refused": N_("This port is not allowed."),
-    "scheme-refused": N_("Links of this kind ({scheme}) are not looked at."),
-    "ftp-off": N_("FTP links are not looked at."),
+    "scheme-refused": N_("Links of this kind ({scheme}) are not checked."),
+    "ftp-off": N_("FTP links are not checked."),
     "no-ipv6": N_("The server has only an IPv6 address, which the archiver's network cannot reach."),
     "proxy-refused": N_("This address is not allowed."),
     # own-fault
-    "disk-full": N_("There is no room on the archiver's disk."),
-    "disk-broken": N_("The archiver's disk cannot be written."),
-    "resolver-down": N_("The archiver cannot look up names of servers."),
+    "disk-full": N_("There is no space on the archiver's disk."),
+    "disk-broken": N_("The archiver cannot write to its disk."),
+    "resolver-down": N_("The archiver cannot look up server names."),
     "network-down": N_("The archiver's network is down."),
     "out-of-sockets": N_("The archiver's machine has no connections left."),
     "proxy-down": N_("The archiver's proxy does not work."),
-    "bad-ca-bundle": N_("The archiver's bundle of certificates cannot be read."),
+    "bad-ca-bundle": N_("The archiver's certificate bundle cannot be read."),
     "stopped": N_("The archiver was stopped."),
-    "defect": N_("The archiver has a defect; its log has more."),
+    "defect": N_("The archiver has a defect; see its log."),
     "upload-unreadable": N_("The uploaded file {filename} cannot be read from the storage of this portal."),
-    "poison": N_("The archiver's worker died {times} times while it looked at this link."),
+    "poison": N_("The archiver's worker died {times} times while it fetched this link."),
 }
 
 

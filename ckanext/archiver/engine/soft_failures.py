@@ -1,8 +1,7 @@
-"""Answers that say 200 and are not the file: each kind its own rule, with how sure we can be of it.
+"""Responses with status 200 that are not the file: one rule for each kind, with how certain it is.
 
-Only two kinds are certain, because there the service itself says in its own protocol that the request failed:
-an OGC exception report and an ArcGIS error. The others are flagged and never called broken (verdicts.md,
-verdict.py).
+Only two kinds are certain, because in them the service itself reports in its own protocol that the request failed: an
+OGC exception report and an ArcGIS error. The others are flagged and never called broken (see ``verdict.DETAIL_RULES``).
 """
 
 from __future__ import annotations
@@ -12,14 +11,14 @@ import json
 import re
 from urllib.parse import urlsplit
 
+from .failure import Failure
 from .outcome import Cause
-from .wire import Failure
 
 MAX_TEXT = 200
 """Characters of the remote's own words that are shown."""
 
-# Formats that promise a file of data. Not here: services and pages (API, WMS, HTML ...), where a page may be
-# meant, and words nobody defined.
+# Formats that promise a file of data. Not here: services and pages (API, WMS, HTML ...), where a page may be meant, and
+# words without a definition.
 DATA_FORMATS = frozenset(
     # tables, documents
     ["csv", "tsv", "xls", "xlsx", "xlsb", "xlsm", "ods", "odt", "odp", "doc", "docx", "ppt", "pptx", "pdf", "px"]
@@ -34,23 +33,23 @@ DATA_FORMATS = frozenset(
     + ["jpg", "jpeg", "png", "gif", "svg", "mp3", "mp4", "wav"]
 )
 
-# Byte order mark, blanks, comments, processing instructions. Each can be read in one way only: with ".*?" a thousand
-# comments could be read in 2**1000 ways, and whoever serves them would hold a worker for ever.
+# Byte order mark, blanks, comments, processing instructions. Each matches in one way only: with ".*?" a thousand
+# comments would match in 2**1000 ways, and a server that sends them would hold a worker for ever.
 _PROLOGUE = rb"(?:\xef\xbb\xbf)?(?:\s|<!--(?:(?!-->).)*-->|<\?(?:(?!\?>).)*\?>)*"
 _HTML_START = re.compile(
     _PROLOGUE + rb"<(?:!doctype\s+html\b|html[\s>]|head[\s>]|body[\s>]|title[\s>])",
     re.IGNORECASE | re.DOTALL,
 )
 _TITLE = re.compile(rb"<(title|h1)\b[^>]{0,300}>(.{0,300}?)</\1\s{0,9}>", re.IGNORECASE | re.DOTALL)
-# Office programs save and open tables and texts that are pages with this in them; many an ".xls" is one.
+# Office programs save and open tables and texts as pages with this namespace; many ".xls" files are such pages.
 _OFFICE_FORMATS = frozenset({"xls", "xlsx", "xlsb", "xlsm", "doc", "docx"})
 _OFFICE_PAGE = re.compile(rb"urn:schemas-microsoft-com:office:(?:excel|word|office)")
 _FRONT_PAGE = re.compile(r"(?:index|default|home)\.(?:s?html?|php\d?|aspx?|jsp|cfm)", re.IGNORECASE)
 _TAG = re.compile(r"<[^>]*>")
 
-# What pages call themselves when a file is not there: whole phrases, because "404" alone is also a bus line
-# and "error" a topic. Medium confidence; the words are those that servers and content systems ship with (IIS,
-# Apache, Drupal, WordPress, SharePoint, TYPO3) in the languages of the larger portals.
+# The titles of pages that stand for a missing file: whole phrases, because "404" alone may be a bus line and "error" a
+# topic. Medium confidence. The phrases are those that servers and content systems ship with (IIS, Apache, Drupal,
+# WordPress, SharePoint, TYPO3), in the languages of the larger portals.
 _NOT_FOUND = re.compile(
     r"\b(?:error|fehler|erreur|errore|http|status)\W{0,3}404\b"
     r"|\b404\W{0,3}(?:error|not found|page not found|file not found|nicht gefunden|fehler|file or directory)"
@@ -66,8 +65,8 @@ _NOT_FOUND = re.compile(
     re.IGNORECASE,
 )
 
-# OGC: WMS 1.1.1 annex A.3 (ServiceExceptionReport), OWS Common 06-121r9 §8 (ExceptionReport); older servers
-# send a bare ServiceException. Certain: no data begins so.
+# OGC: WMS 1.1.1 annex A.3 (ServiceExceptionReport), OWS Common 06-121r9 §8 (ExceptionReport); older servers send a bare
+# ServiceException. Certain: no data begins like this.
 _EXCEPTION_ROOT = re.compile(
     _PROLOGUE + rb"(?:<!DOCTYPE[^>\[]*(?:\[[^\]]*\]\s*)?>" + _PROLOGUE + rb")?"
     rb"<(?:[A-Za-z_][\w.-]*:)?(?:ServiceExceptionReport|ExceptionReport|ServiceException)\b",
@@ -80,8 +79,8 @@ _EXCEPTION_TEXT = re.compile(
 )
 _EXCEPTION_CODE = re.compile(rb"\b(?:exceptionCode|code)\s*=\s*[\"']([^\"']*)[\"']")
 
-# ArcGIS REST API, "Handling errors": {"error": {"code": 400, "message": ..., "details": [...]}}, always with
-# status 200. Certain, if code and message are there.
+# ArcGIS REST API, "Handling errors": {"error": {"code": 400, "message": ..., "details": [...]}}, always with status
+# 200. Certain, if code and message are present.
 _ARCGIS_START = re.compile(rb"(?:\xef\xbb\xbf)?\s*\{\s*\"error\"\s*:\s*\{")
 _ARCGIS_CODE = re.compile(rb"\"code\"\s*:\s*(-?\d{1,6})")
 _ARCGIS_MESSAGE = re.compile(rb"\"message\"\s*:\s*\"((?:[^\"\\]|\\.)*)\"")
@@ -102,15 +101,15 @@ def _plain_format(format: str) -> str:
 
 
 def looks_like_html(first: bytes) -> bool:
-    """Whether bytes are the beginning of a page, by their own tags (a Content-Type is often a default)."""
+    """Whether data is the beginning of a page, by its own tags (a Content-Type is often a default)."""
     return _HTML_START.match(first) is not None
 
 
-def trouble(first: bytes, whole: bool, url: str, final_url: str, format: str) -> Failure | None:
-    """What is wrong with a good answer by the first bytes of its body; None if nothing is.
+def failure_of_body(first: bytes, whole: bool, url: str, final_url: str, format: str) -> Failure | None:
+    """The failure that the first bytes of a body show although the status is good; None if they show none.
 
     :param first: the beginning of the body, decoded
-    :param whole: that is all of it
+    :param whole: whether that is the whole body
     :param url: the link, normalised
     :param final_url: where its redirects led
     :param format: as the publisher declared it, may be empty
@@ -120,8 +119,7 @@ def trouble(first: bytes, whole: bool, url: str, final_url: str, format: str) ->
     failure = _service_exception(first) or _arcgis_error(first)
     if failure or not looks_like_html(first):
         return failure
-    # High confidence: a browser would show it as a page as well. Not certain, since the page may hold the
-    # data.
+    # High confidence: a browser would show it as a page as well. Not certain, since the page may contain the data.
     if is_data(format):
         if _plain_format(format) in _OFFICE_FORMATS and _OFFICE_PAGE.search(first[:4_096]):
             return None
@@ -160,9 +158,9 @@ def _arcgis_error(first: bytes) -> Failure | None:
 
 
 def _led_to_root(url: str, final_url: str) -> bool:
-    """A deep link that ends at a front page. Medium confidence: sites do so with what they no longer have.
+    """Whether a deep link ends at a front page. Medium confidence: sites redirect links to removed files there.
 
-    A short word on another site is left alone: that is how URL shorteners work. "/index.html" is the front page.
+    A short path on another site does not count: that is how URL shorteners work. "/index.html" is the front page.
     """
     old, new = urlsplit(url), urlsplit(final_url)
     if new.path not in ("", "/") or new.query:
@@ -187,7 +185,7 @@ def _not_found_page(first: bytes) -> Failure | None:
 
 
 def _plain(markup: bytes) -> str:
-    """The text of a piece of markup; the size is bound first, because the patterns are not linear."""
+    """The text of a piece of markup; it is cut first, because the patterns are not linear."""
     return _shown(html.unescape(_TAG.sub(" ", markup[: 10 * MAX_TEXT].decode("utf-8", "replace"))))
 
 

@@ -1,4 +1,4 @@
-"""Files on the archive's disk: written beside, moved into place whole, swept when left behind.
+"""Files in the archive: written as temp files, moved into place complete, removed when a worker leaves them behind.
 
 Layout: ``<archive_dir>/<id[:2]>/<id>/<filename>``; temp files in ``<archive_dir>/.tmp/<worker>/``.
 """
@@ -19,8 +19,8 @@ from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
 
+from .failure import Failure
 from .outcome import Cause
-from .wire import Failure
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +32,9 @@ _RESOURCE_ID = re.compile(r"[A-Za-z0-9_:{}-]{2,200}")
 
 
 class Sink:
-    """Takes the bytes of one answer, counts and hashes them, and writes them to a temp file.
+    """Counts and hashes the bytes of one file, and writes them to a temp file.
 
-    :param spool: directory for the file, made if need be; None writes nothing
+    :param spool: directory for the file, made if it does not exist; None writes nothing
     :param min_free: bytes that must stay free on that disk
     """
 
@@ -49,7 +49,7 @@ class Sink:
         self._path: Path | None = None
 
     def write(self, data: bytes) -> None:
-        """:raises Failure: the disk is full or broken: our own fault"""
+        """:raises Failure: the disk is full or broken (own-fault)"""
         self.size += len(data)
         self._sha256.update(data)
         self._sha1.update(data)
@@ -65,7 +65,7 @@ class Sink:
             raise disk_failure(e) from e
 
     def finish(self) -> Path | None:
-        """The file, closed and safely on the disk; the caller's from now on. None when nothing was written.
+        """The file, closed and flushed to the disk; the caller owns it from now on. None when nothing was written.
 
         :raises Failure: the disk is full or broken
         """
@@ -80,7 +80,7 @@ class Sink:
         return path
 
     def discard(self) -> None:
-        """Remove the file, if there is one that :meth:`finish` has not given away."""
+        """Remove the file, unless :meth:`finish` has handed it over."""
         handle, path = self._handle, self._path
         self._handle = self._path = None
         try:
@@ -112,7 +112,7 @@ class Sink:
 
 
 def disk_failure(error: OSError) -> Failure:
-    """A trouble of the archive's disk is never the link's."""
+    """An error of the archive's disk is our own fault, never the link's."""
     if error.errno in _FULL:
         return Failure(Cause.OWN_FAULT, "disk-full")
     log.warning("The archive cannot be written: %s", error)
@@ -120,12 +120,12 @@ def disk_failure(error: OSError) -> Failure:
 
 
 def spool(archive_dir: Directory, worker: str) -> Path:
-    """The directory of one worker's temp files, made if need be: on the archive's own disk, to be renamed.
+    """The directory of one worker's temp files, made if it does not exist: on the archive's own disk, for renames.
 
     :raises OSError: it cannot be made
     """
     directory = Path(archive_dir) / TEMP_DIR / worker
-    # A sink makes it anew when it is swept away.
+    # A sink makes it again when it was swept away.
     if directory not in _made_spools:
         directory.mkdir(parents=True, exist_ok=True)
         _made_spools.add(directory)
@@ -136,21 +136,21 @@ _made_spools: set[Path] = set()
 
 
 def is_storable(resource_id: str) -> bool:
-    """Whether an id may become a directory. CKAN takes nearly every text for one."""
+    """Whether an id may become the name of a directory. CKAN accepts nearly every text as an id."""
     return _RESOURCE_ID.fullmatch(resource_id) is not None
 
 
 def resource_dir(archive_dir: Directory, resource_id: str) -> Path:
-    """:raises ValueError: not an id that may become a directory"""
+    """:raises ValueError: the id may not become the name of a directory"""
     if not is_storable(resource_id):
         raise ValueError(f"not a resource id: {resource_id[:120]!r}")
     return Path(archive_dir) / resource_id[:2] / resource_id
 
 
 def keep(temp_path: Path, archive_dir: Directory, resource_id: str, filename: str) -> Path:
-    """Move a downloaded file into the archive: whole or not at all, whenever the machine stops.
+    """Move a downloaded file into the archive: complete or not at all, whenever the machine stops.
 
-    :param filename: a plain name, as :func:`names.filename` makes it
+    :param filename: a plain name, as :func:`filenames.filename` makes it
     :raises ValueError: the id or the name could lead elsewhere
     :raises OSError: the disk is full or broken; the temp file is still there
     """
@@ -166,7 +166,7 @@ def keep(temp_path: Path, archive_dir: Directory, resource_id: str, filename: st
 
 
 def _seal(handle: int) -> None:
-    """Have the disk hold all bytes of a file, and the web server read it: mkstemp's 0600 would keep it from that."""
+    """Flush a file to the disk, and make it readable for the web server (mkstemp's mode is 0600)."""
     os.fchmod(handle, 0o666 & ~_umask())
     os.fsync(handle)
 
@@ -174,15 +174,14 @@ def _seal(handle: int) -> None:
 def place(
     temp_path: Path, archive_dir: Directory, resource_id: str, filename: str, time: datetime | None = None
 ) -> Path:
-    """Move a file that a :class:`Sink` finished into the archive; its name lasts once :func:`sync_name` was called.
+    """Move a file that a :class:`Sink` finished into the archive; its name is durable after :func:`sync_name`.
 
-    Older copies under other names stay until :func:`remove_others`, so that a row always names a file that
-    exists.
+    Older copies under other names stay until :func:`remove_others`, so that a row always names a file that exists.
 
-    :param temp_path: the file, or its place in the archive already
-    :param filename: a plain name, as :func:`names.filename` makes it
-    :param time: the time that the file is to have (aware)
-    :returns: the file's place
+    :param temp_path: the file, which may be in its place in the archive already
+    :param filename: a plain name, as :func:`filenames.filename` makes it
+    :param time: the modification time to set (aware)
+    :returns: the path in the archive
     :raises ValueError: the id or the name could lead elsewhere
     :raises OSError: the disk is full or broken; the temp file is still there
     """
@@ -194,7 +193,7 @@ def place(
     try:
         os.replace(temp_path, path)
     except FileNotFoundError:
-        # Removed meanwhile, or nobody has made room.
+        # The directory was removed since, or was never made.
         make_resource_dir(archive_dir, resource_id)
         os.replace(temp_path, path)
     except IsADirectoryError as e:
@@ -205,7 +204,7 @@ def place(
 def make_resource_dir(archive_dir: Directory, resource_id: str) -> bool:
     """Make the directory for a resource's copies.
 
-    :returns: False where it was there, and may hold other copies
+    :returns: False where it existed, and may hold other copies
     :raises ValueError: not a resource id
     :raises OSError: the disk is full or broken
     """
@@ -215,22 +214,22 @@ def make_resource_dir(archive_dir: Directory, resource_id: str) -> bool:
     except FileExistsError:
         return False
     except FileNotFoundError:
-        # The last of those beside it was removed at this moment, and the directory of both with it.
+        # The parent was removed at this moment, together with the last other resource in it.
         directory.mkdir(parents=True, exist_ok=True)
     return True
 
 
 def remove_empty_resource_dir(archive_dir: Directory, resource_id: str) -> None:
-    """Remove a directory that :func:`make_resource_dir` made, if nothing is in it. Its parent stays: others may need it."""
+    """Remove a directory that :func:`make_resource_dir` made, if it is empty. Its parent stays: others may need it."""
     directory = resource_dir(archive_dir, resource_id)
     try:
         directory.rmdir()
-    except OSError as e:  # most often: something is in it
+    except OSError as e:  # most often: it is not empty
         log.debug("%s stays: %s", directory, e)
 
 
 def sync_name(path: Path) -> None:
-    """Have the disk hold the name of a file.
+    """Flush the name of a file to the disk.
 
     :raises OSError: the disk is broken
     """
@@ -238,7 +237,7 @@ def sync_name(path: Path) -> None:
 
 
 def remove_others(archive_dir: Directory, resource_id: str, path: Directory) -> None:
-    """Remove all copies of a resource but the one at ``path``; to be called once the row names it.
+    """Remove all copies of a resource but the one at ``path``; to be called after the row names it.
 
     :raises ValueError: not a resource id
     """
@@ -249,7 +248,7 @@ def remove_others(archive_dir: Directory, resource_id: str, path: Directory) -> 
 
 
 def remove(archive_dir: Directory, resource_id: str) -> None:
-    """Remove a resource's copy and directory; there may be none.
+    """Remove the copies and the directory of a resource, if they exist.
 
     :raises ValueError: not a resource id
     """
@@ -262,9 +261,9 @@ def remove(archive_dir: Directory, resource_id: str) -> None:
 
 
 def sweep(archive_dir: Directory, older_than_seconds: float, live: Collection[str] = ()) -> int:
-    """Remove the temp files of workers that are not ``live`` once they are old.
+    """Remove old temp files of workers that are not ``live``.
 
-    :param older_than_seconds: files touched since are left alone, whoever's they are
+    :param older_than_seconds: newer files are left alone, whichever worker owns them
     :returns: how many files were removed
     """
     oldest = time.time() - older_than_seconds
@@ -278,7 +277,7 @@ def sweep(archive_dir: Directory, older_than_seconds: float, live: Collection[st
                 if file.stat().st_mtime <= oldest:
                     file.unlink()
                     removed += 1
-            except OSError as e:  # another worker sweeps as well
+            except OSError as e:  # another worker removes them as well
                 log.debug("%s: %s", file, e)
         try:
             directory.rmdir()
@@ -288,40 +287,40 @@ def sweep(archive_dir: Directory, older_than_seconds: float, live: Collection[st
 
 
 def free_bytes(archive_dir: Directory) -> int:
-    """Bytes free for us on the disk of ``archive_dir`` (or of its nearest parent that exists).
+    """Bytes available to us on the disk of ``archive_dir`` (or of its nearest parent that exists).
 
-    :raises OSError: no part of the path can be asked
+    :raises OSError: no part of the path can be read
     """
     directory = Path(archive_dir)
     while True:
         try:
-            found = os.statvfs(directory)
+            status = os.statvfs(directory)
         except FileNotFoundError:
             if directory == directory.parent:
                 raise
             directory = directory.parent
         else:
-            return found.f_bavail * found.f_frsize
+            return status.f_bavail * status.f_frsize
 
 
-LOOKED_SECONDS = 1.0
-_looked: dict[Directory, tuple[float, int]] = {}
+FREE_BYTES_SECONDS = 1.0
+_free_bytes: dict[Directory, tuple[float, int]] = {}
 
 
 def free_bytes_lately(archive_dir: Directory) -> int:
-    """:func:`free_bytes`, a second old at most: for a look before each of many downloads.
+    """:func:`free_bytes`, at most ``FREE_BYTES_SECONDS`` old: for a check before each of many downloads.
 
-    :raises OSError: no part of the path can be asked
+    :raises OSError: no part of the path can be read
     """
-    looked_at, found = _looked.get(archive_dir, (float("-inf"), 0))
-    if time.monotonic() - looked_at > LOOKED_SECONDS:
-        found = free_bytes(archive_dir)
-        _looked[archive_dir] = time.monotonic(), found
-    return found
+    read_at, free = _free_bytes.get(archive_dir, (float("-inf"), 0))
+    if time.monotonic() - read_at > FREE_BYTES_SECONDS:
+        free = free_bytes(archive_dir)
+        _free_bytes[archive_dir] = time.monotonic(), free
+    return free
 
 
 def cache_url(root: str, resource_id: str, filename: str) -> str:
-    """The public URL of a copy below ``root`` (no slash at its end)."""
+    """The public URL of a copy below ``root``."""
     return f"{root.rstrip('/')}/{quote(resource_id[:2])}/{quote(resource_id)}/{quote(filename)}"
 
 
@@ -353,7 +352,7 @@ def _sync(path: Path) -> None:
 
 @functools.cache
 def _umask() -> int:
-    """Read without setting it, which would be seen by other threads; Linux tells it."""
+    """The umask, read from Linux's /proc: os.umask() has to set it, which affects other threads."""
     try:
         with open("/proc/self/status", encoding="ascii") as status:
             for line in status:

@@ -1,7 +1,7 @@
-"""TLS to a server, and words for people when its certificate is not in order.
+"""TLS to a server, and an explanation for people when its certificate is not in order.
 
-``ssl`` verifies; when it refuses, it does not show what the server sent, so the chain is read once more with
-pyOpenSSL, unverified, over a second connection that went through the same guard and is used for nothing else.
+``ssl`` verifies; when it refuses, it does not show what the server sent. So the chain is read once more with pyOpenSSL,
+unverified, over a second connection that goes through the same guard and is used for nothing else.
 """
 
 from __future__ import annotations
@@ -18,19 +18,20 @@ from cryptography import x509
 from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 from OpenSSL import SSL
 
+from .failure import Failure, unreachable
 from .outcome import Cause, Certificate, Policy
-from .wire import Failure, Patience, Stream, unreachable
+from .stream import Deadline, Stream
 
 log = logging.getLogger(__name__)
 
 EXPIRES_SOON = timedelta(days=14)
 MAX_NAME = 100
-"""Characters of a name out of a certificate that are shown."""
+"""Characters of a name from a certificate that are shown."""
 
 _OP_LEGACY_SERVER_CONNECT = 0x4  # ssl.OP_LEGACY_SERVER_CONNECT, which has a name only from Python 3.12
 _HANDSHAKE_READS = 100
 
-# What cryptography raises for certificates that are not well-formed.
+# What cryptography raises for malformed certificates.
 _UNREADABLE = (ValueError, x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType)
 
 # X509_V_ERR_* of openssl/x509_vfy.h, as SSLCertVerificationError.verify_code has them.
@@ -52,11 +53,11 @@ def context_of(policy: Policy) -> ssl.SSLContext:
 
 @functools.lru_cache(maxsize=8)
 def context(verify: bool, ca_bundle: str | None) -> ssl.SSLContext:
-    """What we accept of a server: what a browser accepts. Made once: reading the authorities takes 20 ms.
+    """The context for verification: it accepts what a browser accepts. Cached: reading the authorities takes 20 ms.
 
-    Trusted are the authorities of certifi (Mozilla's list), those of the operating system, and ``ca_bundle``.
-    Servers that cannot renegotiate safely (RFC 5746) and keys of security level 1 pass, as in browsers:
-    refusing them would call links broken that work for everybody.
+    Trusted are the authorities of certifi (Mozilla's list), those of the operating system, and ``ca_bundle``. Servers
+    that cannot renegotiate safely (RFC 5746) and keys of security level 1 are accepted, as in browsers: refusing them
+    would call links broken that work for everybody.
 
     :raises OSError: the bundle cannot be read (ssl.SSLError: it holds no certificate)
     """
@@ -64,33 +65,33 @@ def context(verify: bool, ca_bundle: str | None) -> ssl.SSLContext:
     made.load_verify_locations(certifi.where())
     if ca_bundle:
         made.load_verify_locations(ca_bundle)
-    # Python 3.13 demands more of chains than browsers do (RFC 5280 to the letter).
+    # Python 3.13 is stricter with chains than browsers are (RFC 5280 to the letter).
     made.verify_flags &= ~ssl.VerifyFlags.VERIFY_X509_STRICT
     made.options |= _OP_LEGACY_SERVER_CONNECT
     made.set_ciphers("DEFAULT:@SECLEVEL=1")
     made.minimum_version = ssl.TLSVersion.TLSv1_2
-    made.hostname_checks_common_name = False  # browsers have not looked there since 2017
+    made.hostname_checks_common_name = False  # browsers stopped checking it in 2017
     if not verify:
         made.check_hostname = False
         made.verify_mode = ssl.CERT_NONE
     return made
 
 
-def wrap(sock: socket.socket, made: ssl.SSLContext, host: str, patience: Patience) -> ssl.SSLSocket:
-    """Shake hands, within the connect timeout (OpenSSL's handshake is under one deadline, not one per read).
+def wrap(sock: socket.socket, made: ssl.SSLContext, host: str, deadline: Deadline) -> ssl.SSLSocket:
+    """Do the handshake within the connect timeout (one deadline for all of it, not one per read).
 
-    :returns: a socket that does not block
+    :returns: a non-blocking socket
     :raises ssl.SSLCertVerificationError: the certificate is not in order (see :func:`explain`)
-    :raises Failure: any other trouble
+    :raises Failure: for every other error
     """
-    sock.settimeout(patience.left(patience.limits.connect_timeout))
+    sock.settimeout(deadline.remaining(deadline.limits.connect_timeout))
     try:
         secured = made.wrap_socket(sock, server_hostname=host)
     except ssl.SSLCertVerificationError:
         raise
     except TimeoutError:
-        patience.left(1)
-        raise unreachable("tls-timeout", seconds=f"{patience.limits.connect_timeout:g}") from None
+        deadline.remaining(1)
+        raise unreachable("tls-timeout", seconds=f"{deadline.limits.connect_timeout:g}") from None
     except ssl.SSLEOFError as e:
         raise unreachable("tls-closed") from e
     except ssl.SSLError as e:
@@ -111,7 +112,7 @@ def _alert(error: ssl.SSLError) -> str:
 
 
 def certificate(sock: ssl.SSLSocket) -> Certificate | None:
-    """The certificate a server showed, verified or not; None when it cannot be read."""
+    """The certificate that a server presented, verified or not; None when it cannot be read."""
     shown = sock.getpeercert(binary_form=True)
     try:
         return described(x509.load_der_x509_certificate(shown)) if shown else None
@@ -121,7 +122,7 @@ def certificate(sock: ssl.SSLSocket) -> Certificate | None:
 
 
 def described(leaf: x509.Certificate) -> Certificate | None:
-    """A certificate in words; None when it is not well-formed (which verification does not always mind)."""
+    """A certificate as a :class:`Certificate`; None when it is malformed (verification does not always reject that)."""
     try:
         not_after = leaf.not_valid_after_utc
         return Certificate(
@@ -137,13 +138,13 @@ def described(leaf: x509.Certificate) -> Certificate | None:
         return None
 
 
-# -- a certificate that was refused -------------------------------------------------------------------------
+# -- a certificate that was refused ------------------------------------------------------------------------
 
 
-def read_chain(sock: socket.socket, host: str, patience: Patience) -> list[x509.Certificate]:
-    """The certificates the server sends, the leaf first; none if it does not get so far.
+def read_chain(sock: socket.socket, host: str, deadline: Deadline) -> list[x509.Certificate]:
+    """The certificates that the server sends, the leaf first; empty if the handshake does not get that far.
 
-    The handshake is done in memory and its bytes go through a :class:`Stream`, so all limits hold.
+    The handshake is done in memory and its bytes go through a :class:`Stream`, so all limits apply.
     """
     asked = SSL.Context(SSL.TLS_CLIENT_METHOD)
     asked.set_verify(SSL.VERIFY_NONE)
@@ -153,7 +154,7 @@ def read_chain(sock: socket.socket, host: str, patience: Patience) -> list[x509.
     connection.set_connect_state()
     connection.set_tlsext_host_name(host.encode("ascii"))
     try:
-        _shake_hands(connection, Stream(sock, patience))
+        _shake_hands(connection, Stream(sock, deadline))
         chain = connection.get_peer_cert_chain() or []
         return [shown.to_cryptography() for shown in chain]
     except (SSL.Error, Failure, *_UNREADABLE) as e:
@@ -162,7 +163,7 @@ def read_chain(sock: socket.socket, host: str, patience: Patience) -> list[x509.
 
 
 def _shake_hands(connection: SSL.Connection, stream: Stream) -> None:
-    """:raises SSL.Error, Failure: it did not come to an end"""
+    """:raises SSL.Error, Failure: the handshake failed"""
     for _ in range(_HANDSHAKE_READS):
         try:
             connection.do_handshake()
@@ -185,9 +186,9 @@ def _flush(connection: SSL.Connection, stream: Stream) -> None:
 
 
 def explain(error: ssl.SSLCertVerificationError, chain: Sequence[x509.Certificate], host: str) -> Failure:
-    """What is wrong with a certificate, so that a person knows what to do.
+    """The problem of a certificate, told so that a person knows what to do.
 
-    :param chain: what the server sends, the leaf first; may be empty
+    :param chain: the certificates that the server sends, the leaf first; may be empty
     """
     failure = _explained(error.verify_code, chain, host)
     if failure is None:
@@ -228,11 +229,10 @@ def _expired(chain: Sequence[x509.Certificate], host: str) -> Failure | None:
 
 
 def _unknown_issuer(chain: Sequence[x509.Certificate], host: str) -> Failure:
-    """Either a link of the chain is missing or its end is not trusted.
+    """Either a certificate of the chain is missing or its end is not trusted.
 
-    A certificate that says where its issuer's can be fetched (all public authorities' do) has a public chain,
-    so then the missing link is certain. Without that the two look the same from here, and the sentence says
-    both.
+    A certificate with the URL of its issuer's certificate (all public authorities set it) has a public chain, so an
+    intermediate certificate is missing. Without the URL the two cases look the same, and the sentence names both.
     """
     top = _top(chain)
     if top.issuer == top.subject:
@@ -246,7 +246,7 @@ def _unknown_issuer(chain: Sequence[x509.Certificate], host: str) -> Failure:
 
 
 def _top(chain: Sequence[x509.Certificate]) -> x509.Certificate:
-    """The last certificate that is reached from the leaf by issuer names."""
+    """The last certificate that the issuer names reach from the leaf."""
     by_subject = {shown.subject: shown for shown in chain}
     top = chain[0]
     for _ in chain:
@@ -275,7 +275,7 @@ def _names(leaf: x509.Certificate) -> list[str]:
 
 
 def _name(name: x509.Name) -> str:
-    """The common name, else the organisation, else all of it."""
+    """The common name, else the organisation, else the whole name."""
     for kind in (NameOID.COMMON_NAME, NameOID.ORGANIZATIONAL_UNIT_NAME, NameOID.ORGANIZATION_NAME):
         for found in name.get_attributes_for_oid(kind):
             return _plain(str(found.value))

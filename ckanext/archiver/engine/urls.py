@@ -1,18 +1,17 @@
-"""What a link means: one string in, one :class:`Target` or one :class:`BadUrl` out, never an exception.
+"""The meaning of a link: one string in, one :class:`Target` or one :class:`BadUrl` out, never an exception.
 
-Links are typed by people into forms, so they are read the way browsers read them (the WHATWG URL standard)
-where that is what makes a link work for a person, and written the way RFC 3986 and RFC 9110 want them,
-because that is what servers understand. What differs between the two is decided here, each with its reason:
+Links are typed by people into forms, so they are read as browsers read them (the WHATWG URL standard) where that makes
+a link work for a person. They are written as RFC 3986 and RFC 9110 require, because that is what servers understand.
+Where the two differ, the choice made here and its reason are:
 
-* Nothing is encoded twice and nothing is decoded: an escape stays as its author wrote it, down to the case
-  of its hex digits (signed URLs compare bytes). Everything outside the grammar of RFC 3986 §3.3 and §3.4 is
-  escaped as UTF-8, also ``|``, ``[``, ``]``, ``^``, ``{`` and ``}`` that browsers send raw in places: some
-  servers answer 400 to them raw, none to the escape. A ``%`` that starts no escape is a percent sign, hence
-  ``%25`` (RFC 3986 §2.4).
-* The host is percent-decoded, mapped by UTS 46 and read as an IPv4 address if its last label is a number, all
-  as in WHATWG, so that ``0x7f.1``, ``①②⑦.1`` and ``2130706433`` are seen as the addresses they are.
-* ``http:/x``, ``http:x`` and ``http:///x`` are refused: RFC 9110 §4.2.1 demands it for an empty host, and
-  what a browser makes of the first two depends on the page the link is on.
+* Nothing is encoded twice and nothing is decoded: an escape stays as its author wrote it, including the case of its
+  hex digits (signed URLs compare bytes). Everything outside the grammar of RFC 3986 §3.3 and §3.4 is escaped as UTF-8,
+  also ``|``, ``[``, ``]``, ``^``, ``{`` and ``}``, which browsers send raw in places: some servers answer 400 to them
+  raw, none to the escape. A ``%`` that starts no escape is a percent sign, hence ``%25`` (RFC 3986 §2.4).
+* The host is percent-decoded, mapped by UTS 46 and read as an IPv4 address if its last label is a number, all as in
+  WHATWG. So ``0x7f.1``, ``①②⑦.1`` and ``2130706433`` are recognised as addresses.
+* ``http:/x``, ``http:x`` and ``http:///x`` are refused: RFC 9110 §4.2.1 requires it for an empty host, and the meaning
+  of the first two in a browser depends on the page that contains the link.
 """
 
 from __future__ import annotations
@@ -27,108 +26,19 @@ from urllib.parse import unquote_to_bytes
 
 import idna
 
+from .bad_ports import BAD_PORTS
 from .outcome import Cause
 
-SHORT = 2_000
-"""Characters of a link that is remembered for a while."""
+CACHED_LENGTH = 2_000
+"""Characters; longer links are not cached."""
 
 MAX_LENGTH = 65_536
-"""Characters. RFC 9110 §4.1 asks for 8000 octets at least; no server is known to take more than this."""
+"""Characters. RFC 9110 §4.1 asks for 8000 octets at least; no server is known to accept more than this."""
 
 DEFAULT_PORTS = {"http": 80, "https": 443, "ftp": 21}
 
-# The Fetch standard, "port blocking" (https://fetch.spec.whatwg.org/#port-blocking). Port 0 is no port here.
-# fmt: off - a line for each port would be the longest thing in this file
-BAD_PORTS = frozenset(
-    {
-        1,
-        7,
-        9,
-        11,
-        13,
-        15,
-        17,
-        19,
-        20,
-        21,
-        22,
-        23,
-        25,
-        37,
-        42,
-        43,
-        53,
-        69,
-        77,
-        79,
-        87,
-        95,
-        101,
-        102,
-        103,
-        104,
-        109,
-        110,
-        111,
-        113,
-        115,
-        117,
-        119,
-        123,
-        135,
-        137,
-        139,
-        143,
-        161,
-        179,
-        389,
-        427,
-        465,
-        512,
-        513,
-        514,
-        515,
-        526,
-        530,
-        531,
-        532,
-        540,
-        548,
-        554,
-        556,
-        563,
-        587,
-        601,
-        636,
-        989,
-        990,
-        993,
-        995,
-        1719,
-        1720,
-        1723,
-        2049,
-        3659,
-        4045,
-        4190,
-        5060,
-        5061,
-        6000,
-        6566,
-        6665,
-        6666,
-        6667,
-        6668,
-        6669,
-        6679,
-        6697,
-        10080,
-    }
-)
-# fmt: on
-
-# Stripped at both ends: what str.strip() takes, the C0 controls (WHATWG) and the invisible marks that come
-# along when a link is copied from a document.
+# Stripped at both ends: what str.strip() strips, the C0 controls (WHATWG) and the invisible marks that are copied along
+# with a link from a document.
 _EDGES = (
     "".join(chr(c) for c in range(0x21))
     + "\x7f\x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000\ufeff"
@@ -145,7 +55,7 @@ _NOT_QUERY = re.compile(rf"%(?![0-9A-Fa-f]{{2}})|[^{_PCHARS}?%]+")
 _LABEL = re.compile(r"[a-z0-9_-]{1,63}")
 _HOST_AND_PORT = re.compile(r"(?:\[[0-9A-Fa-f:.]*\]|[^:\[\]]*)(?::[0-9]*)?")
 _ZONE = re.compile(r"[A-Za-z0-9\-._~%]+")
-# Schemes that may have a space after the colon and still be meant as a link, not as prose ("Note: ...").
+# Schemes that may be followed by a space and still begin a link, not prose ("Note: ...").
 _SPACED_SCHEMES = frozenset({"javascript", "mailto", "data", "tel", "sms", "urn", "file", "about", "blob"})
 
 
@@ -154,11 +64,10 @@ class Target:
     """A link that can be followed.
 
     :ivar scheme: ``http``, ``https`` or ``ftp``
-    :ivar host: lower-case ASCII (IDNA) without brackets, zone or final dot; an IP address in its shortest
-        form
+    :ivar host: lower-case ASCII (IDNA) without brackets, zone or final dot; an IP address in its shortest form
     :ivar port: 1 to 65535, the scheme's default where the link has none
-    :ivar host_header: host and port as they go into ``Host`` (RFC 9110 §7.2): brackets kept, default port
-        left out, a final dot kept as browsers do
+    :ivar host_header: host and port for the header ``Host`` (RFC 9110 §7.2): with brackets, without the default port,
+        with a final dot, as browsers send it
     :ivar request_target: path and query, ASCII, starts with ``/``
     :ivar username: percent-decoded; never shown
     :ivar password: percent-decoded; never shown
@@ -174,7 +83,7 @@ class Target:
 
     @property
     def url(self) -> str:
-        """The whole link as it is used: ASCII, without credentials and fragment. Safe to show."""
+        """The whole link as it is requested: ASCII, without credentials and fragment. Safe to show."""
         return f"{self.scheme}://{self.host_header}{self.request_target}"
 
     @property
@@ -184,7 +93,7 @@ class Target:
 
 @dataclass(frozen=True)
 class BadUrl:
-    """A link that cannot or may not be followed: a cause, and a key of ``words.REASONS`` with its facts."""
+    """A link that cannot or may not be followed: a cause, and a key of ``reasons.REASONS`` with its facts."""
 
     cause: Cause
     detail: str
@@ -194,30 +103,30 @@ class BadUrl:
 class _Bad(Exception):
     def __init__(self, detail: str, cause: Cause = Cause.BAD_URL, **facts: str | int) -> None:
         super().__init__(detail)
-        self.found = BadUrl(cause, detail, facts)
+        self.bad_url = BadUrl(cause, detail, facts)
 
 
 def normalise(url: str) -> Target | BadUrl:
     """Read a link. Never raises, for any string; takes time linear in its length.
 
-    :param url: what somebody typed or a server sent
+    :param url: as a person typed it or a server sent it
     """
-    return _normalise_short(url) if len(url) <= SHORT else _normalise(url)
+    return _normalise_cached(url) if len(url) <= CACHED_LENGTH else _normalise(url)
 
 
 def _normalise(url: str) -> Target | BadUrl:
     try:
         return _read(url)
     except _Bad as bad:
-        return bad.found
+        return bad.bad_url
 
 
-# One fetch asks for the same few links several times: on its way, for the file's name, for what is shown.
-_normalise_short = functools.lru_cache(maxsize=1024)(_normalise)
+# One fetch reads the same few links several times: to request them, to name the file, to show them.
+_normalise_cached = functools.lru_cache(maxsize=1024)(_normalise)
 
 
 def host_of(url: str) -> str:
-    """The host of a link as in :attr:`Target.host`, ``""`` if there is none to be visited. Never raises."""
+    """The host of a link as in :attr:`Target.host`, ``""`` if the link cannot be followed. Never raises."""
     target = normalise(url)
     return target.host if isinstance(target, Target) else ""
 
@@ -276,7 +185,7 @@ def _read_scheme(text: str) -> tuple[str, str]:
 
 
 def _is_host_and_port(scheme: str, rest: str) -> bool:
-    """``data.example:8080/x`` has a scheme by the grammar, but nobody means it so."""
+    """``data.example:8080/x`` has a scheme by the grammar, but is meant as host and port."""
     return ("." in scheme or scheme == "localhost") and re.match(r"\d{1,5}(?:[/\\?#]|$)", rest) is not None
 
 
@@ -299,7 +208,7 @@ def _read_hostport(hostport: str, scheme: str) -> tuple[str, str, int]:
 
 
 def _read_port(text: str, scheme: str) -> int:
-    """No fact says what stood there: it may be half of somebody's password."""
+    """The failures do not quote the text: it may be half of a password."""
     if not text:
         return DEFAULT_PORTS[scheme]
     digits = text.lstrip("0")
@@ -339,8 +248,8 @@ def _decoded(text: str, errors: str) -> str:
 
 
 def _to_ascii(name: str) -> str:
-    """UTS 46, non-transitional, without the STD3 rules (underscores) and without IDNA 2008's own bans:
-    browsers open ☃.net, and a name that nobody may register is for the DNS to deny.
+    """UTS 46, non-transitional, without the STD3 rules (underscores) and without the additional bans of IDNA 2008:
+    browsers open ☃.net, and whether a name exists is for the DNS to say.
     """
     if name.isascii():
         return name.lower()
@@ -374,7 +283,7 @@ def _ipv4(host: str) -> str | None:
 def _number(part: str) -> int:
     """One part of an IPv4 address: decimal, ``0…`` octal or ``0x…`` hex (``0x`` alone is 0).
 
-    :raises ValueError: it is not one
+    :raises ValueError: it is not a number
     """
     if part == "0x":
         return 0
@@ -392,7 +301,7 @@ def _ipv6(text: str) -> str:
     except ValueError:
         raise _Bad("url-bad-brackets") from None
     if percent:
-        # WHATWG has no zones; RFC 6874 has. An address that needs one is not the same for everybody.
+        # WHATWG has no zones; RFC 6874 has. An address that needs one means something else on each machine.
         if not _ZONE.fullmatch(zone):
             raise _Bad("url-bad-brackets")
         raise _Bad("address-refused", Cause.REFUSED_BY_POLICY)
@@ -441,10 +350,10 @@ def _without_dots(path: str) -> str:
 def join(base: str, location: str) -> str:
     """The link that a ``Location`` means (RFC 3986 §5.2, read as browsers read it). Never raises.
 
-    :param base: the link that answered
-    :param location: the header as ``http.client`` gives it, that is bytes read as ISO-8859-1; bytes that are
-        UTF-8 are taken as such, others are escaped one by one
-    :returns: to be given to :func:`normalise`
+    :param base: the link whose response has the header
+    :param location: the header as ``http.client`` gives it, that is, bytes read as ISO-8859-1; valid UTF-8 is read as
+        UTF-8, other bytes are escaped one by one
+    :returns: a link for :func:`normalise`
     """
     if len(location) > MAX_LENGTH:
         return location
@@ -467,7 +376,7 @@ def join(base: str, location: str) -> str:
 
 
 def _parts(base: str) -> tuple[str, str, str, str]:
-    """Scheme, all before the path, path, query with its mark."""
+    """Scheme, everything before the path, path, query with its question mark."""
     target = normalise(base)
     if isinstance(target, BadUrl):
         return "", "", "/", ""
@@ -481,7 +390,7 @@ def _location_text(location: str) -> str:
     try:
         raw = location.encode("latin-1")
     except UnicodeEncodeError:
-        return location  # already text
+        return location  # it is text already
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
@@ -489,9 +398,9 @@ def _location_text(location: str) -> str:
 
 
 def redact(url: str) -> str:
-    """The link with ``***`` for a user name and password, for showing and logging. Never raises; linear time.
+    """The link with ``***`` for user name and password, to be shown and logged. Never raises; linear time.
 
-    Works on what is no proper link as well, and would rather hide too much than a part too little.
+    Works on strings that are not proper links as well; where in doubt it hides more rather than less.
     """
     plain = url.translate(_INSIDE)
     start = re.match(r"(?:[^:/\\?#@]*:)?[/\\]+|", plain)
@@ -500,7 +409,7 @@ def redact(url: str) -> str:
     authority, tail = _cut(rest, _AUTHORITY_END)
     userinfo, at, host = authority.rpartition("@")
     if "@" in tail and ":" in host and not _HOST_AND_PORT.fullmatch(host):
-        # "user:pass/word@host": the password was not escaped, so what looks like a port is half of it
+        # "user:pass/word@host": the password is not escaped, so what looks like a port is half of it
         return f"{head}***@{rest.rpartition('@')[2]}"
     if at and (head or (":" in userinfo and not plain.lower().startswith("mailto:"))):
         return f"{head}***@{host}{tail}"

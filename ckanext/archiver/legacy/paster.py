@@ -1,6 +1,6 @@
-"""The command ``paster``, for lines in cron, supervisor and fingers that date from before CKAN had ``ckan``.
+"""The command ``paster``, for lines in cron and supervisor, and for habits, from before CKAN had ``ckan``.
 
-It translates such a line, says once on standard error what it is called today, and runs that.
+It translates such a line, prints the modern line once on standard error, and runs it.
 """
 
 from __future__ import annotations
@@ -13,33 +13,33 @@ import shutil
 import sys
 from collections.abc import Sequence
 
-#: The commands of each plugin. Those of ckanext-report are its own where it works, else ours.
+#: The commands of each plugin. ``report`` is ckanext-report's own where that works, else ``archiver report``.
 KNOWN = {
     "ckanext-archiver": ("archiver", "celeryd2"),
     "ckanext-report": ("report",),
 }
 
-#: Subcommands of ``archiver`` that have another name today.
+#: Subcommands of ``archiver`` that were renamed.
 RENAMED = {"delete-files-larger-than-max": "delete-files-larger-than-max-content-length"}
 
 USAGE = "paster --plugin=PLUGIN COMMAND [ARGUMENTS] [-c FILE.ini]"
 
 
 class Refused(Exception):
-    """A line that cannot be translated; the text is one sentence that says why."""
+    """A line that cannot be translated; the text says why, in one sentence."""
 
 
 class Done(Exception):
-    """A line that asks for nothing today; the text is one sentence that says why."""
+    """A line with nothing left to do; the text says why, in one sentence."""
 
 
 def translate(words: Sequence[str], *, report_works: bool) -> list[str]:
     """The modern line of an old one.
 
-    :param words: what stood behind ``paster``
+    :param words: the words after ``paster``
     :param report_works: whether ckanext-report can be used here
-    :returns: the words of a ``ckan`` command, that word included
-    :raises Refused: not a line we know
+    :returns: the words of a ``ckan`` command, ``ckan`` included
+    :raises Refused: an unknown plugin or command
     :raises Done: there is nothing to do
     """
     plugin, ini, rest = _parse(words)
@@ -58,7 +58,7 @@ def translate(words: Sequence[str], *, report_works: bool) -> list[str]:
 
 
 def main() -> None:
-    """Run the line this process was started with. Exit code 2 for a line that is refused."""
+    """Run the line of this process. The exit code is 2 for a line that is refused."""
     words = sys.argv[1:]
     if not words or words in (["-h"], ["--help"]):
         _say(f"Usage: {USAGE}\nPlugins and their commands: " + _list_of_commands())
@@ -73,11 +73,11 @@ def main() -> None:
         raise SystemExit(0) from None
     program = ckan_program()
     _say("paster is now: " + shlex.join(line))
-    os.execv(program, line)  # noqa: S606 - replacing this process is what makes it a mere translation
+    os.execv(program, line)  # noqa: S606 - this process is replaced, so that signals and the exit code are the command's own
 
 
 def _parse(words: Sequence[str]) -> tuple[str | None, str | None, list[str]]:
-    """(plugin, ini file, everything else in its order)."""
+    """(plugin, ini file, all other words in their order)."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--plugin")
     parser.add_argument("-c", "--config")
@@ -85,16 +85,16 @@ def _parse(words: Sequence[str]) -> tuple[str | None, str | None, list[str]]:
         options, rest = parser.parse_known_args(list(words))
     except argparse.ArgumentError as e:
         raise Refused(f"{e.argument_name} needs a value.") from e
-    # distutils took the two spellings of a project's name for one.
+    # distutils treated the two spellings of a project's name as one.
     plugin = options.plugin.replace("_", "-").lower() if options.plugin else None
     return plugin, options.config, rest
 
 
 def _our_report(arguments: list[str]) -> list[str]:
-    """What ``archiver`` gets in place of what ckanext-report would."""
+    """The arguments of ``archiver`` that replace a line of ckanext-report."""
     match arguments:
         case ["initdb", *_]:
-            raise Done("The report needs no tables of its own any more: nothing to do.")
+            raise Done("The report no longer needs tables of its own: nothing to do.")
         case ["generate"] | ["generate", "broken-links", *_]:
             return ["report"]
         case _:
@@ -107,17 +107,17 @@ def _our_report(arguments: list[str]) -> list[str]:
 def _report_works() -> bool:
     try:
         importlib.import_module("ckanext.report.model")
-    except Exception:  # noqa: BLE001 - on a CKAN that is too new for it, its import fails in any way it likes
+    except Exception:  # noqa: BLE001 - on a CKAN that is too new for it, its import fails with various errors
         return False
     return True
 
 
 def ckan_program() -> str:
-    """The ``ckan`` of the environment that this script belongs to."""
+    """The ``ckan`` of this script's environment."""
     beside = os.path.join(os.path.dirname(sys.executable), "ckan")
     program = beside if os.access(beside, os.X_OK) else shutil.which("ckan")
     if program is None:
-        _say(f"There is no program ckan beside {sys.executable}, nor on the PATH.")
+        _say(f"There is no program ckan beside {sys.executable} or on the PATH.")
         raise SystemExit(2)
     return program
 

@@ -1,11 +1,10 @@
-"""What release 0.1 knew: rows of CKAN's ``task_status``, and columns and extras of the resources themselves.
+"""The state that release 0.1 kept: rows of CKAN's ``task_status``, and columns and extras of the resources themselves.
 
-A row of ``task_status`` with task_type "archiver" and key "status" has the status text in ``value`` and JSON
-in ``error``: ``reason``, ``last_success``, ``first_failure``, ``failure_count``, ``url_redirected_to``. The
-times are ISO 8601 in the zone of the machine that ran the worker, which is taken for that of this one
-(variable ``TZ``). Where the copy lies is told by the resource's columns ``cache_url``, ``hash``, ``size``,
-``mimetype`` and its extra ``cache_filepath``. Rows with other keys ("celery_task_id") are about runs, not
-links.
+A row of ``task_status`` with task_type "archiver" and key "status" has the status text in ``value`` and JSON in
+``error``: ``reason``, ``last_success``, ``first_failure``, ``failure_count``, ``url_redirected_to``. Its times are
+ISO 8601 in the time zone of the machine that ran the worker, which is assumed to be that of this machine (variable
+``TZ``). The copy is described by the resource's columns ``cache_url``, ``hash``, ``size``, ``mimetype`` and its extra
+``cache_filepath``. Rows with other keys ("celery_task_id") are about runs, not links.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ from ckanext.archiver.model import Archival, Status
 BATCH = 1000
 
 ADDED = "Added to the table archival"
-KNOWN = "There already, left as it is"
-NEITHER = "Nothing known but a status that no release had"
+KNOWN = "Has an archival already, left unchanged"
+NEITHER = "Nothing but a status that no release had"
 
 _CAUSES = {
     0: Cause.OK,
@@ -58,18 +57,18 @@ _NEXT = f"""
 
 
 def count() -> int:
-    """Resources that 0.1 knew something of."""
+    """The number of resources with state of 0.1."""
     value = model.Session.execute(sa.text(_COUNT)).scalar()
     model.Session.rollback()
     return int(value or 0)
 
 
 def migrate(write: bool) -> Iterator[Counter[str]]:
-    """Make archivals of what 0.1 knew. Yields after each batch how many resources had which outcome.
+    """Make archivals from the state of 0.1. Yields the number of resources by outcome, after each batch.
 
-    A resource that has an archival keeps it: whatever wrote that is newer than 0.1. So it may be run again.
+    A resource that has an archival keeps it, since whatever wrote it is newer than 0.1. So this can be run again.
 
-    :param write: False looks only
+    :param write: False counts only
     """
     last = ""
     while True:
@@ -94,7 +93,7 @@ def migrate(write: bool) -> Iterator[Counter[str]]:
 
 
 def archival_values(row: Any) -> dict[str, Any] | None:
-    """The columns of an archival for what 0.1 knew of a resource; None when that is nothing.
+    """The columns of an archival for the state of 0.1; None when there is none.
 
     :param row: a mapping with the columns that :data:`_NEXT` selects
     """
@@ -106,7 +105,7 @@ def archival_values(row: Any) -> dict[str, Any] | None:
     is_broken = Status.is_status_broken(status_id)
     updated = clock.naive(row["last_updated"])
     first_failure, last_success = _time(details.get("first_failure")), _time(details.get("last_success"))
-    # Failures that did not make a link broken (a file that was too large) are none to count on.
+    # A failure that did not make the link broken (a file that was too large) is not the start of an outage.
     failing_since = (first_failure or updated) if is_broken else None
     times = [moment for moment in (updated, first_failure, last_success) if moment]
     return {
@@ -139,7 +138,7 @@ def archival_values(row: Any) -> dict[str, Any] | None:
 
 
 def cache_filepath(extras: str | None) -> str | None:
-    """Where 0.1 had the copy of a resource with these extras."""
+    """The path of the copy of 0.1, for a resource with these extras."""
     return _dict(extras).get("cache_filepath") or None
 
 

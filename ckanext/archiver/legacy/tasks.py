@@ -14,7 +14,8 @@ from ckan import model
 
 from ckanext.archiver import archiving, config, errors
 from ckanext.archiver.archiving import decide, transaction
-from ckanext.archiver.engine import http, reasons, store, urls
+from ckanext.archiver.engine import fetch as engine
+from ckanext.archiver.engine import reasons, store, urls
 from ckanext.archiver.engine.outcome import Cause, FetchRequest, Outcome
 from ckanext.archiver.interfaces import IPipe
 from ckanext.archiver.queue.types import DIRECT, Queue, Reason
@@ -110,7 +111,7 @@ def link_checker(context: str, data: str) -> str:
     params = json.loads(data)
     limits = replace(config.limits(), first_byte_timeout=float(params.get("url_timeout") or 30))
     request = FetchRequest(url=params.get("url") or "", check_only=True)
-    outcome = http.fetch(request, limits=limits, policy=config.policy(), spool=None)
+    outcome = engine.fetch(request, limits=limits, policy=config.policy(), spool=None)
     _raise_for(outcome, errors.LinkHeadRequestError)
     return json.dumps({name.lower(): value for name, value in outcome.headers.items()})
 
@@ -137,7 +138,7 @@ def download(
     archive_dir = config.archive_dir()
     spool = store.spool(archive_dir, DIRECT) if archive_dir else Path(tempfile.gettempdir())
     request = FetchRequest(url=resource["url"], format=resource.get("format") or "")
-    outcome = http.fetch(request, limits=limits, policy=config.policy(), spool=spool)
+    outcome = engine.fetch(request, limits=limits, policy=config.policy(), spool=spool)
     _raise_for(outcome, errors.DownloadError)
     return {
         "mimetype": outcome.mimetype,

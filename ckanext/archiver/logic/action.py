@@ -1,8 +1,8 @@
 """The actions of the API.
 
-``package_create`` and ``package_update`` are CKAN's own with one thing put before them: what package_show
-adds under ``archiver`` is taken out again, so that a client that sends back what it was shown stores nothing
-of ours. Every other action that saves a resource comes through these two.
+``package_create`` and ``package_update`` are CKAN's own with one step before them: the keys that package_show adds
+under ``archiver`` are removed, so that a client that sends back what it was shown stores none of them. Every other
+action that saves a resource goes through these two.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ Action = Callable[[Any, dict[str, Any]], Any]
 
 @tk.side_effect_free
 def archiver_resource_show(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
-    """What the archiver knows of one resource: whether its link works, why not, since when, and its copy.
+    """The state of one resource's link: whether it works, why not, since when, and its copy.
 
-    Anybody may call it who may see the resource (``resource_show``).
+    Requires the right to see the resource (``resource_show``).
 
     :param id: id of the resource
     :type id: string
 
     :returns: the archival, as ``package_show`` has it under the resource's ``archiver``. Times are ISO 8601
-        in UTC, without an offset. ``is_broken`` is true, false, or null where nobody can say (yet)
+        in UTC, without an offset. ``is_broken`` is true, false, or null when that is not sure or not confirmed
     :rtype: dictionary
-    :raises NotFound: if there is no such resource, or it was never looked at
+    :raises NotFound: if there is no such resource, or its link was never checked
     """
     id_ = _id(context, data_dict)
     resource = model.Resource.get(id_)
@@ -49,15 +49,15 @@ def archiver_resource_show(context: Any, data_dict: dict[str, Any]) -> dict[str,
     tk.check_access("archiver_resource_show", context, {"id": resource.id})
     archival = Archival.get_for_resource(resource.id)
     if archival is None:
-        raise tk.ObjectNotFound(tk._("The resource {id} has not been looked at yet.").format(id=id_))
+        raise tk.ObjectNotFound(tk._("The resource {id} has not been checked yet.").format(id=id_))
     return archival.as_dict()
 
 
 @tk.side_effect_free
 def archiver_dataset_show(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
-    """What the archiver knows of a dataset: the state of its worst link.
+    """The state of a dataset: that of its worst link.
 
-    Anybody may call it who may see the dataset (``package_show``).
+    Requires the right to see the dataset (``package_show``).
 
     :param id: id or name of the dataset
     :type id: string
@@ -65,7 +65,7 @@ def archiver_dataset_show(context: Any, data_dict: dict[str, Any]) -> dict[str, 
     :returns: ``status_id``, ``status``, ``reason``, ``is_broken`` and ``verdict``, as ``package_show`` has
         them under ``archiver``
     :rtype: dictionary
-    :raises NotFound: if there is no such dataset, or none of its resources was looked at
+    :raises NotFound: if there is no such dataset, or none of its links was checked
     """
     id_ = _id(context, data_dict)
     package = model.Package.get(id_)
@@ -74,7 +74,7 @@ def archiver_dataset_show(context: Any, data_dict: dict[str, Any]) -> dict[str, 
     tk.check_access("archiver_dataset_show", context, {"id": package.id})
     archivals = Archival.get_for_package(package.id)
     if not archivals:
-        raise tk.ObjectNotFound(tk._("No resource of the dataset {id} has been looked at yet.").format(id=id_))
+        raise tk.ObjectNotFound(tk._("No resource of the dataset {id} has been checked yet.").format(id=id_))
     return aggregate_archivals_for_a_dataset(archivals)
 
 
@@ -102,17 +102,17 @@ def _id(context: Any, data_dict: dict[str, Any]) -> str:
 
 @tk.chained_action
 def package_create(next_action: Action, context: Any, data_dict: dict[str, Any]) -> Any:
-    """CKAN's own, without what package_show adds under ``archiver``."""
+    """CKAN's own, without the keys that package_show adds under ``archiver``."""
     search.strip(data_dict)
     return next_action(context, data_dict)
 
 
 @tk.chained_action
 def package_update(next_action: Action, context: Any, data_dict: dict[str, Any]) -> Any:
-    """CKAN's own, without what package_show adds under ``archiver``."""
+    """CKAN's own, without the keys that package_show adds under ``archiver``."""
     search.strip(data_dict)
     if compat.update_compares() and not context.get("original_package"):
-        # CKAN would compare with what package_show says, our keys included, and take everything for changed.
+        # CKAN would compare with what package_show returns, our keys included, and treat every resource as changed.
         original = _as_saved(context, data_dict.get("id") or data_dict.get("name"))
         if original is not None:
             context["original_package"] = original

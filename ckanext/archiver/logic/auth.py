@@ -1,4 +1,4 @@
-"""Who may call the actions: whoever may see the resource or dataset they tell about."""
+"""Authorization: the actions about a resource or dataset require the right to see it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def archiver_dataset_show(context: Any, data_dict: dict[str, Any]) -> dict[str, 
 
 
 def archiver_status_show(context: dict[str, Any], data_dict: dict[str, Any]) -> dict[str, Any]:
-    """Sysadmins only: they are let through before anybody asks."""
+    """Sysadmins only, for whom CKAN does not call auth functions."""
     return {"success": False, "msg": tk._("Only sysadmins may see the state of the archiver.")}
 
 

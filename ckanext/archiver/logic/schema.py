@@ -1,4 +1,4 @@
-"""What the actions take."""
+"""Schemas of the actions' parameters."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import ckan.plugins.toolkit as tk
 
 
 def archiver_show() -> dict[str, Any]:
-    """One object, by id (or name, where it has one)."""
+    """One resource by id, or one dataset by id or name."""
     return {
         "id": [
             tk.get_validator("not_missing"),

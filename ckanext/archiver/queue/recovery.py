@@ -189,7 +189,8 @@ def sweep() -> None:
     # Its own transaction: to walk through the folders may take long.
     with sql.transaction():
         statement = f"SELECT worker_id FROM archiver_worker w WHERE {sql.WORKER_IS_ALIVE}"  # noqa: S608 - a constant
-        alive = set(sql.run(statement, dead=dead).scalars())
+        # This process is alive, whatever became of its heartbeat.
+        alive = {leases.worker_id(), *sql.run(statement, dead=dead).scalars()}
     store.sweep(archive_dir, dead, alive | {DIRECT})
     # Processes that are no workers send no heartbeat.
     store.sweep(archive_dir, DIRECT_SECONDS, alive)

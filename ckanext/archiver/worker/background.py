@@ -22,6 +22,7 @@ from ckan import model
 from ckanext.archiver import config, indexing
 from ckanext.archiver.errors import BrokerError
 from ckanext.archiver.queue import broker, dispatch, leases, notices, recovery, rounds, sql
+from ckanext.archiver.worker import database
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +77,7 @@ class Chore:
             return None
         self.due = now + self.seconds
         used = time.thread_time()
+        database.use_background_connection()
         try:
             with contextlib.nullcontext() if self.own_transactions else sql.transaction():
                 result = self.work()
@@ -257,6 +259,7 @@ def stop(threads: list[BackgroundThread]) -> None:
         thread.ended.set()
     for thread in threads:
         thread.join(timeout=3)
+    database.use_background_connection()
     try:
         with sql.transaction():
             recovery.deregister(leases.worker_id())

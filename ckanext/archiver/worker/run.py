@@ -22,7 +22,7 @@ from ckanext.archiver import archiving
 from ckanext.archiver.queue import leases
 from ckanext.archiver.queue.celery_app import app
 from ckanext.archiver.queue.types import Queue
-from ckanext.archiver.worker import background
+from ckanext.archiver.worker import background, database
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +57,7 @@ def _prepare(sender: Any = None, **kwargs: Any) -> None:
     # A connection that is open here would be shared by the processes of the pool.
     model.Session.remove()
     model.meta.engine.dispose()
+    database.use_own_engines(sender.concurrency)
     # The objects loaded so far stay for good: frozen, the collector does not go through them again and again while all
     # threads wait, and the processes of a pool keep sharing them.
     gc.collect()
@@ -105,8 +106,7 @@ def _stop(**kwargs: Any) -> None:
 def _forked(**kwargs: Any) -> None:
     global _background
     # A forked child must not use its parent's connections, nor its name: it may be killed alone.
-    model.meta.engine.dispose(close=False)
-    model.Session.remove()
+    database.use_own_engines(1)
     leases.become(leases.WorkerProcess())
     _background = None
     heartbeat = background.heartbeat(sorted(app.amqp.queues.consume_from))

@@ -1,6 +1,6 @@
-"""Nothing in a test leaves the machine: every look-up and connection is refused here unless it is for loopback.
+"""Refuses every name look-up and connection of a test unless it is for loopback.
 
-Refused attempts are kept, because the code under test may well survive them: ``tests/conftest.py`` fails the test.
+Refused attempts are recorded, because the code under test may handle them: ``tests/conftest.py`` fails the test.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _sendto = socket.socket.sendto
 
 
 def is_local(host: Any) -> bool:
-    """Whether ``host`` names this machine. Only "localhost" counts as a name: others would have to be looked up."""
+    """Whether ``host`` is this machine. "localhost" is the only name allowed: others would have to be looked up."""
     if isinstance(host, bytes):
         host = host.decode("ascii", "replace")
     if host in (None, "", "localhost"):
@@ -44,7 +44,7 @@ def getaddrinfo(host: Any, *arguments: Any, **options: Any) -> Any:
 
 
 def _is_address(host: Any) -> bool:
-    """A literal address costs no look-up; where it leads is judged when somebody connects."""
+    """A literal address needs no look-up; it is judged when a connection is made."""
     try:
         ipaddress.ip_address(str(host).split("%")[0])
     except ValueError:

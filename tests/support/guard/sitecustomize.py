@@ -1,4 +1,4 @@
-"""Read by every Python that a test starts with this folder on its path: the guard holds there too."""
+"""Loaded by every Python process that a test starts with this folder on its path: installs the guard there too."""
 
 import atexit
 import sys
@@ -6,10 +6,10 @@ import sys
 import loopback_only
 
 
-def _tell() -> None:
+def _report() -> None:
     for attempt in loopback_only.refused:
         sys.stderr.write(f"LEFT THE MACHINE: {attempt}\n")
 
 
 loopback_only.install()
-atexit.register(_tell)
+atexit.register(_report)

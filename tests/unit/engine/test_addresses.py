@@ -37,7 +37,7 @@ class Network:
         self.looked_up: list[str] = []
         self.connected: list[str] = []
         self.failing: dict[str, OSError] = {}
-        self.patience: list[float] = []
+        self.timeouts: list[float] = []
 
     def getaddrinfo(self, host: str, port: int) -> list[addresses.Answer]:
         self.looked_up.append(host)
@@ -50,7 +50,7 @@ class Network:
 
     def connect(self, sock: socket.socket, sockaddr: Any, timeout: float) -> None:
         self.connected.append(sockaddr[0])
-        self.patience.append(timeout)
+        self.timeouts.append(timeout)
         if sockaddr[0] in self.failing:
             raise self.failing[sockaddr[0]]
 
@@ -397,8 +397,8 @@ def test_families_take_turns(network: Network) -> None:
     with pytest.raises(TimeoutError):
         connect("data.example", timeout=10)
     assert network.connected == [PUBLIC_V6, PUBLIC, "2a00::1", PUBLIC_2, "2a00::2"]
-    assert network.patience[0] == pytest.approx(2, abs=0.2)  # a fifth of ten seconds each
-    assert network.patience[-1] == pytest.approx(10, abs=0.5)  # and all that is left for the last
+    assert network.timeouts[0] == pytest.approx(2, abs=0.2)  # a fifth of ten seconds each
+    assert network.timeouts[-1] == pytest.approx(10, abs=0.5)  # and all that is left for the last
 
 
 def test_the_most_telling_failure_is_told(network: Network) -> None:
@@ -440,8 +440,8 @@ def test_time_is_shared_between_look_up_and_connection(network: Network) -> None
 
     network.names["slow.example"] = slow
     connect("slow.example", timeout=5)
-    assert network.patience[0] is not None
-    assert network.patience[0] < 4.6
+    assert network.timeouts[0] is not None
+    assert network.timeouts[0] < 4.6
 
 
 def test_a_resolver_that_hangs_does_not_hang_us(network: Network) -> None:
@@ -476,7 +476,7 @@ def test_names_are_looked_up_by_the_same_threads(network: Network) -> None:
 def test_no_more_threads_are_kept_than_are_of_use(
     network: Network, monkeypatch: pytest.MonkeyPatch, wait_until: Callable[..., None]
 ) -> None:
-    monkeypatch.setattr(addresses, "MAX_IDLE_ASKERS", 0)
+    monkeypatch.setattr(addresses, "MAX_IDLE_THREADS", 0)
     addresses._idle.clear()
     before = askers()
     network.names["a.example"] = [PUBLIC]

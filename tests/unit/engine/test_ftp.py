@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from ckanext.archiver.engine import addresses, http
+from ckanext.archiver.engine import addresses
+from ckanext.archiver.engine.fetch import fetch as fetch_link
 from ckanext.archiver.engine.outcome import Cause, FetchRequest, Limits, Outcome, Policy
 
 CSV = b"a,b\n1,2\n" * 500
@@ -115,7 +116,7 @@ def fetch(server: FtpServer, tmp_path: Path) -> Fetch:
     def look(path: str = "folder/data.csv", limits: Any = (), policy: Any = (), **request: Any) -> Outcome:
         known: dict[str, Any] = {"allowed_addresses": ("127.0.0.0/8", "::1"), "allow_ftp": True}
         url = path if "://" in path else f"ftp://127.0.0.1:{server.port}/{path}"
-        return http.fetch(
+        return fetch_link(
             FetchRequest(url, **request),
             limits=Limits(**dict(limits)),
             policy=Policy(**{**known, **dict(policy)}),
@@ -141,7 +142,7 @@ def test_a_file(fetch: Fetch, server: FtpServer) -> None:
 
 def test_over_ipv6(tmp_path: Path) -> None:
     server = FtpServer({"x.csv": CSV}, "::1")
-    outcome = http.fetch(
+    outcome = fetch_link(
         FetchRequest(f"ftp://[::1]:{server.port}/x.csv"),
         limits=Limits(),
         policy=Policy(allowed_addresses=("::1",), allow_ftp=True),

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ckanext.archiver.engine import addresses, http, reasons
+from ckanext.archiver.engine import addresses, fetch, reasons
 from ckanext.archiver.engine.outcome import FetchRequest, Limits, Outcome, Policy
 from ckanext.archiver.verdict import History, Rules, judge
 from origin.behaviours import LIMIT, ROOT, ROWS, Case
@@ -51,7 +51,7 @@ def visit(case: Case, origin: HostileOrigin, spool: Path) -> Outcome:
         "ca_bundle": str(origin.authority.bundle),
     }
     request = FetchRequest(url=filled(case.url, origin, case.name), **case.request)
-    return http.fetch(request, limits=Limits(**limits), policy=Policy(**{**policy, **case.policy}), spool=spool)
+    return fetch.fetch(request, limits=Limits(**limits), policy=Policy(**{**policy, **case.policy}), spool=spool)
 
 
 def filled(text: str, origin: HostileOrigin, name: str) -> str:

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from ckanext.archiver.engine import store
+from ckanext.archiver.engine.failure import Failure
 from ckanext.archiver.engine.outcome import Cause
-from ckanext.archiver.engine.wire import Failure
 
 ID = "0f3c5a52-6ad1-4a1e-9d9e-3f1a1f0f0001"
 
@@ -73,7 +73,7 @@ def test_free_bytes_are_looked_up_once_a_second(tmp_path: Path, monkeypatch: pyt
     found = iter([7, 5])
     monkeypatch.setattr(store, "free_bytes", lambda directory: next(found))
     assert [store.free_bytes_lately(tmp_path) for _ in range(3)] == [7, 7, 7]
-    monkeypatch.setattr(store, "LOOKED_SECONDS", -1)
+    monkeypatch.setattr(store, "FREE_BYTES_SECONDS", -1)
     assert store.free_bytes_lately(tmp_path) == 5
 
 
@@ -185,7 +185,7 @@ def test_low_water_mark(tmp_path: Path) -> None:
         (errno.EROFS, "disk-broken"),
     ],
 )
-def test_troubles_of_the_disk_are_ours(number: int, detail: str) -> None:
+def test_a_failing_disk_is_our_own_fault(number: int, detail: str) -> None:
     failure = store.disk_failure(OSError(number, os.strerror(number)))
     assert (failure.cause, failure.detail) == (Cause.OWN_FAULT, detail)
 

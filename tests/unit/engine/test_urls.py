@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ckanext.archiver.engine import reasons, urls
+from ckanext.archiver.engine.bad_ports import BAD_PORTS
 from ckanext.archiver.engine.outcome import Cause
 from odd_urls import BAD, GOOD, JOINED, REDACTED
 from url_invariants import check
@@ -126,7 +127,7 @@ def test_the_final_dot_is_not_part_of_the_host() -> None:
     assert (target.host, target.host_header) == ("data.example", "data.example.")
 
 
-@pytest.mark.parametrize("port", sorted(urls.BAD_PORTS))
+@pytest.mark.parametrize("port", sorted(BAD_PORTS))
 def test_bad_ports_are_refused(port: int) -> None:
     assert urls.normalise(f"http://data.example:{port}/") == urls.BadUrl(
         Cause.REFUSED_BY_POLICY, "port-refused", {"port": port}
@@ -142,8 +143,8 @@ def test_ports_where_data_lives_are_allowed(port: int) -> None:
 
 def test_there_are_as_many_bad_ports_as_the_fetch_standard_has() -> None:
     """82 up to 2024, two more since; port 0 is not counted, it is no port."""
-    assert len(urls.BAD_PORTS) == 82
-    assert {4190, 6679, 10080} < urls.BAD_PORTS
+    assert len(BAD_PORTS) == 82
+    assert {4190, 6679, 10080} < BAD_PORTS
 
 
 @pytest.mark.parametrize(
@@ -162,13 +163,13 @@ def test_there_are_as_many_bad_ports_as_the_fetch_standard_has() -> None:
     ids=lambda text: text[:30],
 )
 def test_ten_megabytes_are_answered_at_once(text: str) -> None:
-    start = time.perf_counter()
+    start = time.thread_time()
     assert isinstance(urls.normalise(text), urls.BadUrl)
     assert urls.host_of(text) == ""
     urls.redact(text)
     urls.join("http://data.example/", text)
     urls.join(text, "/a")
-    assert time.perf_counter() - start < 2
+    assert time.thread_time() - start < 2
 
 
 @pytest.mark.parametrize(
@@ -177,11 +178,11 @@ def test_ten_megabytes_are_answered_at_once(text: str) -> None:
 @pytest.mark.parametrize("start", ["", "http://", "http://data.example/", "http://data.example/?", "http://1:"])
 def test_the_longest_links_take_no_time(start: str, unit: str) -> None:
     text = (start + unit * urls.MAX_LENGTH)[: urls.MAX_LENGTH]
-    begin = time.perf_counter()
+    begin = time.thread_time()
     urls.normalise(text)
     urls.redact(text)
     urls.join("http://data.example/", text)
-    assert time.perf_counter() - begin < 1
+    assert time.thread_time() - begin < 1
 
 
 @settings(max_examples=1000, deadline=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from _stack import install, process
 from _stack.ckan_site import with_settings
@@ -47,13 +49,13 @@ def test_the_ckan_command_gets_its_own_options() -> None:
     assert rest == ["archiver", "update", "x", "--queue", "bulk", "--help"]
 
 
-def test_after_two_dashes_everything_is_the_ckan_commands() -> None:
+def test_everything_after_two_dashes_belongs_to_the_ckan_command() -> None:
     _, _, rest = parse(["ckan", "--", "some-command", "--dir", "there"])
 
     assert rest == ["some-command", "--dir", "there"]
 
 
-def test_pytest_gets_what_is_not_ours() -> None:
+def test_options_that_are_not_the_stacks_belong_to_pytest() -> None:
     assert take_stack_options(["-k", "x", "--ckan", "2.11", "tests/ckan", "-q"]) == (
         ["--ckan", "2.11"],
         ["-k", "x", "tests/ckan", "-q"],
@@ -73,7 +75,7 @@ def sleeper(stack: Stack) -> subprocess.Popen[bytes]:
 
 def test_a_server_is_known_by_its_pid_file_and_stopped(stack: Stack) -> None:
     child = sleeper(stack)
-    # As init would: otherwise the ended child stays as a zombie.
+    # As init does: otherwise the ended child stays a zombie.
     threading.Thread(target=child.wait, daemon=True).start()
 
     assert process.running(stack, "sleeper") == child.pid
@@ -94,7 +96,7 @@ def test_a_killed_server_does_not_run_even_as_a_zombie(stack: Stack) -> None:
 def test_another_process_with_the_same_pid_is_left_alone(stack: Stack) -> None:
     child = sleeper(stack)
     pid, _ = stack.pid_file("sleeper").read_text().splitlines()
-    stack.pid_file("sleeper").write_text(f"{pid}\nborn another day\n")
+    stack.pid_file("sleeper").write_text(f"{pid}\nanother birth\n")
     try:
         assert not process.stop(stack, "sleeper", signal.SIGTERM)
         assert child.poll() is None
@@ -178,3 +180,15 @@ def test_every_requirement_is_pinned(version: str) -> None:
     assert f"ckan=={stack.release}" in stack.constraints.read_text().splitlines()
     # The shim wheel takes the place of the one, so both have to be the same release.
     assert install._pinned(stack.constraints, "psycopg2") == install._pinned(stack.constraints, "psycopg2-binary")
+
+
+@pytest.mark.parametrize("version", CKAN_RELEASES)
+def test_the_extra_of_a_ckan_fits_what_is_pinned_for_it(version: str) -> None:
+    extra = importlib.metadata.requires("ckanext-archiver") or []
+    wanted = [Requirement(line) for line in extra]
+    name = f"ckan-{version}".replace(".", "-")
+    pairs = {one.name: one for one in wanted if one.marker and one.marker.evaluate({"extra": name})}
+
+    assert set(pairs) >= {"celery", "kombu"}
+    for package in ("celery", "kombu"):
+        assert install._pinned(Stack.at(version, None).constraints, package) in pairs[package].specifier

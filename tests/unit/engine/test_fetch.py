@@ -1,4 +1,4 @@
-"""``http.fetch`` where a table of behaviours does not reach: our own faults, credentials, proxies, what it costs."""
+"""``fetch.fetch`` where a table of behaviours does not reach: our own faults, credentials, proxies, what it costs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ckanext.archiver.engine import addresses, dial, http, reasons, store
+from ckanext.archiver.engine import addresses, dial, reasons, store, wire
+from ckanext.archiver.engine.fetch import fetch as fetch_link
 from ckanext.archiver.engine.outcome import Cause, FetchRequest, Limits, Outcome, Policy
 from origin.behaviours import CSV, _endless, _hang, answer, moved, ok
 from origin.certificates import HOST, Authority
@@ -69,7 +70,7 @@ def fetch(origin: HostileOrigin, tmp_path: Path) -> Fetch:
         for name, port in origin.ports.items():
             url = url.replace(f"{{{name}}}", str(port))
         known = {"allowed_addresses": ("127.0.0.0/8",), "ca_bundle": str(origin.authority.bundle)}
-        return http.fetch(
+        return fetch_link(
             FetchRequest(url, **request),
             limits=Limits(**dict(limits)),
             policy=Policy(**{**known, **dict(policy)}),
@@ -156,7 +157,7 @@ def test_a_low_disk_is_our_own_fault(fetch: Fetch, tmp_path: Path) -> None:
 
 def test_a_spool_that_cannot_be_made(origin: HostileOrigin, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    outcome = http.fetch(
+    outcome = fetch_link(
         FetchRequest(f"http://127.0.0.1:{origin.ports['http']}/plain/x"),
         limits=Limits(),
         policy=Policy(allowed_addresses=("127.0.0.1",)),
@@ -168,7 +169,7 @@ def test_a_spool_that_cannot_be_made(origin: HostileOrigin, tmp_path: Path) -> N
 def test_a_defect_of_ours_is_no_fault_of_the_link(
     fetch: Fetch, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(http.wire, "framing", lambda head, method: 1 / 0)
+    monkeypatch.setattr(wire, "framing", lambda head, method: 1 / 0)
     outcome = fetch("http://a:secret@data.example:{http}/plain/x")
     assert (outcome.cause, outcome.detail) == (Cause.OWN_FAULT, "defect")
     assert "ZeroDivisionError" in caplog.text
@@ -239,7 +240,7 @@ def test_stop(fetch: Fetch, origin: HostileOrigin) -> None:
 @given(st.text(max_size=80))
 def test_any_string_gives_an_outcome_with_a_sentence(url: str) -> None:
     """Most are no URL; a few are, and those may go nowhere."""
-    outcome = http.fetch(
+    outcome = fetch_link(
         FetchRequest(url),
         limits=Limits(total_timeout=2),
         policy=Policy(proxy="http://127.0.0.1:9"),
@@ -265,7 +266,7 @@ HOPELESS = [
 
 @pytest.mark.parametrize("url", HOPELESS, ids=lambda url: url[:20].encode("ascii", "backslashreplace").decode())
 def test_hopeless_urls(url: str) -> None:
-    outcome = http.fetch(FetchRequest(url), limits=Limits(), policy=Policy(), spool=None)
+    outcome = fetch_link(FetchRequest(url), limits=Limits(), policy=Policy(), spool=None)
     assert outcome.requests == 0
     assert reasons.reason(outcome.detail, outcome.facts)
 
@@ -367,7 +368,7 @@ def proxy() -> Iterator[Proxy]:
 
 
 def test_proxy_for_http(fetch: Fetch, proxy: Proxy, origin: HostileOrigin, caplog: pytest.LogCaptureFixture) -> None:
-    dial._say_once.cache_clear()
+    dial._log_proxy_once.cache_clear()
     with caplog.at_level(logging.WARNING):
         outcome = fetch("http://inside.example:{http}/plain/x", policy={"proxy": proxy.url, "allowed_addresses": ()})
     assert outcome.cause is Cause.OK, outcome
@@ -443,7 +444,7 @@ def test_a_proxy_that_does_not_work_is_our_own_fault(fetch: Fetch, origin: Hosti
 
 _MEASURE = """
 import pathlib, sys
-from ckanext.archiver.engine import http
+from ckanext.archiver.engine import fetch
 from ckanext.archiver.engine.outcome import FetchRequest, Limits, Policy
 
 def peak():
@@ -457,7 +458,7 @@ limits = Limits(max_content_length=int(sys.argv[4]), max_ratio=2_000, total_time
 policy = Policy(allowed_addresses=("127.0.0.1",))
 
 def look(path):
-    return http.fetch(FetchRequest(f"http://127.0.0.1:{port}/{path}"), limits=limits, policy=policy,
+    return fetch.fetch(FetchRequest(f"http://127.0.0.1:{port}/{path}"), limits=limits, policy=policy,
                       spool=spool if sys.argv[5] == "keep" else None)
 
 idle = peak()

@@ -1,4 +1,4 @@
-"""Soft failures and quirks of OGC services, rule by rule."""
+"""Soft failures, rule by rule."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ckanext.archiver.engine import ogc, reasons, soft_failures
+from ckanext.archiver.engine import reasons, soft_failures
 from ckanext.archiver.engine.outcome import Cause
 
 URL = "http://data.example/files/data.csv"
 
 
 def detail(first: bytes, format: str = "", url: str = URL, final_url: str = URL, whole: bool = True) -> str | None:
-    failure = soft_failures.trouble(first, whole, url, final_url, format)
+    failure = soft_failures.failure_of_body(first, whole, url, final_url, format)
     assert failure is None or reasons.reason(failure.detail, failure.facts)
     return failure.detail if failure else None
 
@@ -173,7 +173,7 @@ def test_arcgis(text: bytes, expected: str | None) -> None:
 
 
 def test_words_of_the_remote_are_short_and_visible() -> None:
-    failure = soft_failures.trouble(
+    failure = soft_failures.failure_of_body(
         b"<ServiceException>a\x00b\n\n" + b"c" * 5_000 + b"</ServiceException>", True, URL, URL, ""
     )
     assert failure is not None
@@ -203,7 +203,7 @@ def test_words_of_the_remote_are_short_and_visible() -> None:
 )
 def test_no_body_takes_long_to_judge(first: bytes) -> None:
     begun = time.thread_time()
-    soft_failures.trouble(first[:16_384], False, URL, URL, "")
+    soft_failures.failure_of_body(first[:16_384], False, URL, URL, "")
     assert time.thread_time() - begun < 0.2
 
 
@@ -211,55 +211,3 @@ def test_no_body_takes_long_to_judge(first: bytes) -> None:
 @given(st.binary(max_size=300), st.text(max_size=20))
 def test_any_body_is_judged(first: bytes, format: str) -> None:
     detail(first, format)
-
-
-# -- OGC ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("url", "format", "asked"),
-    [
-        ("http://m.example/x", "WMS", "http://m.example/x?SERVICE=WMS&REQUEST=GetCapabilities"),
-        ("http://m.example/x?", "wfs", "http://m.example/x?SERVICE=WFS&REQUEST=GetCapabilities"),
-        (
-            "http://m.example/x?map=a.map",
-            "OGC:WMS",
-            "http://m.example/x?map=a.map&SERVICE=WMS&REQUEST=GetCapabilities",
-        ),
-        ("http://m.example/x?map=a&", "WMS", "http://m.example/x?map=a&SERVICE=WMS&REQUEST=GetCapabilities"),
-        ("http://m.example/x?service=wfs", "", "http://m.example/x?service=wfs&REQUEST=GetCapabilities"),
-        ("http://m.example/x?service=wfs", "WMS", "http://m.example/x?service=wfs&REQUEST=GetCapabilities"),
-        (
-            "http://m.example/geoserver/wms",
-            "",
-            "http://m.example/geoserver/wms?SERVICE=WMS&REQUEST=GetCapabilities",
-        ),
-        (
-            "http://m.example/MapServer/WMSServer",
-            "",
-            "http://m.example/MapServer/WMSServer?SERVICE=WMS&REQUEST=GetCapabilities",
-        ),
-        ("http://m.example/csw", "", "http://m.example/csw?SERVICE=CSW&REQUEST=GetCapabilities"),
-        ("http://m.example/x?request=GetMap", "WMS", None),
-        ("http://m.example/x?REQUEST=GetCapabilities&service=WMS", "", None),
-        ("http://m.example/x", "CSV", None),
-        ("http://m.example/newmsg", "", None),
-        ("http://m.example/cswap/x", "", None),
-        ("http://wms.example/data.csv", "", None),
-    ],
-)
-def test_how_a_service_is_asked(url: str, format: str, asked: str | None) -> None:
-    assert ogc.complete(url, format) == asked
-
-
-@pytest.mark.parametrize(
-    ("url", "format", "service"),
-    [
-        ("http://m.example/arcgis/rest/services/A/MapServer/0", "", True),
-        ("http://m.example/x", "WFS", True),
-        ("http://m.example/x?service=WMS&request=GetMap", "", True),
-        ("http://m.example/data.csv", "CSV", False),
-    ],
-)
-def test_services_tell_errors_in_the_body(url: str, format: str, service: bool) -> None:
-    assert ogc.is_service(url, format) is service

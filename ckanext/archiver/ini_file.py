@@ -1,0 +1,44 @@
+"""The section ``[app:celery]`` of CKAN's configuration file, which CKAN itself does not read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from configparser import ConfigParser, Error, InterpolationError
+
+import ckan.plugins.toolkit as tk
+
+from ckanext.archiver.errors import ConfigError
+
+
+def celery_section() -> Mapping[str, str]:
+    """The options of [app:celery], with lower-case names; empty without such a section.
+
+    A file that this one builds on (``use = config:other.ini``) counts as well, as it does for CKAN's own options.
+
+    :raises ConfigError: a file cannot be parsed
+    """
+    options: dict[str, str] = {}
+    path = tk.config.get("__file__")
+    while path:
+        parser = ConfigParser({"here": os.path.dirname(path)}, strict=False)
+        try:
+            parser.read(path, encoding="utf-8")
+            options = {**_items(parser, "app:celery"), **options}
+            scheme, _, other = _items(parser, "app:main").get("use", "").partition(":")
+        except Error as e:
+            raise ConfigError(f"[app:celery] of {path} cannot be read: {e}") from e
+        # Files that refer to each other in a circle do not get here: CKAN refuses them.
+        path = os.path.join(os.path.dirname(path), other) if scheme == "config" else None
+    return options
+
+
+def _items(parser: ConfigParser, section: str) -> dict[str, str]:
+    options = {}
+    for name in parser[section] if parser.has_section(section) else ():
+        try:
+            options[name] = parser.get(section, name)
+        except InterpolationError:
+            # A password with a "%" that is not doubled.
+            options[name] = parser.get(section, name, raw=True)
+    return options
