@@ -8,6 +8,7 @@ last archived):
 * a resource without a link (no URL, or data in the DataStore only): no;
 * an uploaded file that was replaced, even under the same name: yes;
 * a resource that was never archived: only when CKAN says that its URL changed;
+* a resource whose format was edited while its file is in doubt: yes;
 * any other edit (title, description, format, order, tags of the dataset): no.
 """
 

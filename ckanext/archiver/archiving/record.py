@@ -92,9 +92,9 @@ _SAVE = sa.text(f"""
     WITH given AS MATERIALIZED (SELECT CAST(:rows AS json) AS rows),
     history AS (
         INSERT INTO archival_check (resource_id, checked_at, verdict, cause, detail, http_status, size, seconds)
-        SELECT resource_id, checked_at, verdict, cause, detail, http_status, seen_size, seconds
+        SELECT resource_id, checked_at, verdict, cause, history_detail, http_status, seen_size, seconds
         FROM given CROSS JOIN json_to_recordset(given.rows) AS r (
-            resource_id text, checked_at timestamp, verdict text, cause text, detail text, http_status int,
+            resource_id text, checked_at timestamp, verdict text, cause text, history_detail text, http_status int,
             seen_size bigint, seconds float8, is_final bool)
         WHERE r.is_final
     )
@@ -115,6 +115,7 @@ def save(runs: Sequence[Run]) -> None:
             "seen_size": run.outcome.size,
             "seconds": run.outcome.seconds,
             "is_final": run.decision.is_final,
+            "history_detail": run.decision.history_detail or run.decision.values["detail"],
         }
         for run in runs
         if run.decision.values is not None

@@ -47,6 +47,7 @@ _CHANGED = f"""
         WHEN a.source_url IS NULL THEN :is_new OR :url_changed
         ELSE a.source_url IS DISTINCT FROM {links.URL_SQL}
             OR (r.url_type = 'upload' AND r.last_modified IS DISTINCT FROM a.resource_timestamp)
+            OR (a.doubt_detail IS NOT NULL AND a.source_format IS DISTINCT FROM coalesce(r.format, ''))
             OR (:url_changed AND EXISTS (SELECT 1 FROM archiver_request q WHERE q.resource_id = r.id))
         END)
     {_PROMOTE}
