@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from ckanext.archiver import config
+from ckanext.archiver import archive_root, config
 from ckanext.archiver.archiving import record, uploads
 from ckanext.archiver.archiving.types import ClaimedRequest, Link, Run
 from ckanext.archiver.engine import fetch as engine
@@ -44,6 +45,8 @@ def fetch(request: ClaimedRequest, link: Link) -> Outcome:
     archive_dir = config.archive_dir()
     if not check_only and archive_dir is not None:
         try:
+            if not archive_root.is_mounted(archive_dir):
+                return Outcome(Cause.OWN_FAULT, "disk-broken", url=link.url)
             if store.free_bytes_lately(archive_dir) < config.min_free_bytes():
                 return Outcome(Cause.OWN_FAULT, "disk-full", url=link.url)
             spool = store.spool(archive_dir, request.claim.worker_id)
@@ -96,6 +99,8 @@ def _make_resource_dir(run: Run) -> None:
     archive_dir = config.archive_dir()
     if run.temp_path is not None and archive_dir is not None:
         try:
+            if not archive_root.is_mounted(archive_dir):
+                raise OSError(errno.ENODEV, "the archive is not mounted", archive_dir)
             run.has_older_copies = not store.make_resource_dir(archive_dir, run.link.resource_id)
         except OSError as e:
             run.outcome = _disk_failed(run.outcome, e)
