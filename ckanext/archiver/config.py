@@ -285,6 +285,12 @@ def host_concurrency() -> int:
 
 
 @option
+def address_concurrency() -> int:
+    """Requests to one IP address at the same time, whatever its host names; 0 for no limit."""
+    return integer("address_concurrency", 0, zero_means="no limit")
+
+
+@option
 def slow_transfers() -> int:
     """Transfers of edits that a worker may have under way beside its threads; 0 for none."""
     return integer("slow_transfers", 0, 10_000, zero_means="none")
@@ -397,6 +403,7 @@ CHECKS: tuple[Callable[[], Any], ...] = (
     dispatch_window,
     host_interval,
     host_concurrency,
+    address_concurrency,
     slow_transfers,
     lease_seconds,
     worker_dead_seconds,

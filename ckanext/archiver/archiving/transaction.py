@@ -30,7 +30,7 @@ from ckanext.archiver.archiving.decide import (
 )
 from ckanext.archiver.archiving.types import ClaimedRequest, Delivery, Options, Result, Run, Step, StepResult
 from ckanext.archiver.errors import DATABASE_AWAY
-from ckanext.archiver.queue import claims, enqueue, hosts, leases, notices
+from ckanext.archiver.queue import address_gate, claims, enqueue, hosts, leases, notices
 from ckanext.archiver.queue.group_commit import CONTENDED, Contended, Group
 from ckanext.archiver.queue.types import Queue, Reason
 
@@ -293,6 +293,7 @@ def _admit(
     ]
     entered = hosts.enter(candidates, [*leaving, *(claim.token for claim, _ in claimed)])
     admissions = {claim.token: admission for claim, admission in zip(fetching, entered, strict=True)}
+    admissions.update(_by_address(fetching, admissions, [*leaving, *(claim.token for claim, _ in claimed)]))
     admissions.update({token: hosts.Admission(wait=CROWDED_SECONDS) for token in crowded})
     admissions.update({token: hosts.Admission(wait=SUSPECT_SECONDS) for token in suspects})
     requests, deferrals = {}, []
@@ -306,6 +307,28 @@ def _admit(
     if deferrals:
         claims.defer(deferrals)
     return requests
+
+
+def _by_address(
+    claimed: Sequence[claims.Claim], admissions: Mapping[str, hosts.Admission], mine: Sequence[str]
+) -> dict[str, hosts.Admission]:
+    """The admissions that the limit of an address changes."""
+    going = [
+        claim for claim in claimed if not admissions[claim.token].wait and admissions[claim.token].down_since is None
+    ]
+    waiting, unknown = address_gate.check(going, mine)
+    changed = {token: hosts.Admission(wait=address_gate.WAIT_SECONDS) for token in waiting}
+    changed.update({token: replace(admissions[token], looks_up=True) for token in unknown})
+    return changed
+
+
+def enter_address(request: ClaimedRequest, address: str) -> bool:
+    """Admit a claimed request to its address, which was just looked up; one that has to wait is deferred."""
+    may_go = address_gate.enter(request.claim, address)
+    if not may_go:
+        claims.defer([claims.Deferral(request.claim, address_gate.WAIT_SECONDS)])
+    model.Session.commit()
+    return may_go
 
 
 # -- writing -----------------------------------------------------------------------------------------------

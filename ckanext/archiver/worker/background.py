@@ -23,7 +23,7 @@ from ckanext.archiver import config, indexing
 from ckanext.archiver.archiving import parked
 from ckanext.archiver.archiving.writer import write_parked
 from ckanext.archiver.errors import BrokerError
-from ckanext.archiver.queue import broker, claims, dispatch, leases, notices, recovery, rounds, sql
+from ckanext.archiver.queue import broker, claims, dispatch, leases, names, notices, recovery, rounds, sql
 from ckanext.archiver.worker import database
 
 log = logging.getLogger(__name__)
@@ -215,6 +215,15 @@ class StallWatch:
         )
 
 
+def _keep_names(restart: Callable[[], None] | None) -> None:
+    """Claim the names of the queues again, in case the broker was flushed; where another portal has them by now, read
+    from this portal's new ones."""
+    if not names.keep():
+        log.error("Another portal has the names of this portal's queues at the broker; it has new ones now")
+        if restart is not None:
+            restart()
+
+
 class BackgroundThreads:
     """The threads of a worker: see the module's text.
 
@@ -224,7 +233,7 @@ class BackgroundThreads:
 
     def __init__(self, queues: list[str], restart: Callable[[], None] | None = None) -> None:
         config.remember()
-        self.threads = [heartbeat(queues), writer(), _dispatcher(), _housekeeper()]
+        self.threads = [heartbeat(queues), writer(), _dispatcher(restart), _housekeeper()]
         if restart is not None:
             watch = StallWatch(queues, restart)
             self.threads.append(
@@ -240,12 +249,13 @@ class BackgroundThreads:
         stop(self.threads)
 
 
-def _dispatcher() -> BackgroundThread:
+def _dispatcher(restart: Callable[[], None] | None) -> BackgroundThread:
     return BackgroundThread(
         "dispatcher",
         TICK_SECONDS,
         [
             Chore("Dispatching", TICK_SECONDS, dispatch.tick, own_transactions=True, max_pause=4),
+            Chore("Keeping the queues' names", 60, lambda: _keep_names(restart), own_transactions=True),
             Chore("Waking forgotten hosts", 60, dispatch.wake_forgotten_hosts),
             Chore("Finding lost messages", 10, recovery.forget_lost_messages, own_transactions=True),
         ],
@@ -266,6 +276,7 @@ def _housekeeper() -> BackgroundThread:
             Chore("Scheduling unscheduled links", 60, rounds.put_never_planned, own_transactions=True),
             Chore("Finishing the round", 5, rounds.note_finished),
             Chore("Deleting old checks", 600, recovery.delete_old_checks),
+            Chore("Deleting old selections", 3600, rounds.delete_old_selections),
         ],
     )
 
