@@ -1,4 +1,4 @@
-"""The long tests install packages from a registry and run when they are asked for: ``bin/test tests/install -m slow``."""
+"""The long tests install packages from a registry and run on demand: ``bin/test tests/install -m slow``."""
 
 from __future__ import annotations
 
