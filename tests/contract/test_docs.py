@@ -189,6 +189,12 @@ def test_the_layers_are_those_of_the_contract():
     assert [line.replace("/", "").split() for line in drawn[1].splitlines()] == layers
 
 
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_a_line_has_120_characters_at_most(page):
+    """Save one that is shown as it is typed."""
+    assert [line for line in _text(page).splitlines() if len(line) > 120 and not line.startswith("    * * * * *")] == []
+
+
 TERMS = re.findall(r"^([a-z][a-z -]+)\n    \S", _text(DOCS / "glossary.rst"), re.MULTILINE)
 
 
