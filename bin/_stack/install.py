@@ -20,7 +20,10 @@ from .progress import PipProgress
 #: The environment is made anew when one of these changes.
 _PACKAGES = ("requirements.txt", "dev-requirements.txt")
 #: The extension's metadata (entry points) is written anew when one of these changes.
-_EXTENSION = ("setup.py", "setup.cfg", "pyproject.toml", "MANIFEST.in", "requirements.txt")
+_EXTENSION = (
+    *("setup.py", "setup.cfg", "pyproject.toml", "MANIFEST.in", "requirements.txt"),
+    *("ckanext_archiver.pth", "ckanext/archiver/__init__.py"),
+)
 
 
 def up_to_date(stack: Stack) -> bool:
