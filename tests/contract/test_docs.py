@@ -119,6 +119,16 @@ def test_a_metric_is_documented(name):
     assert re.search(rf"^``{name}``  ", _text(DOCS / "operations.rst"), re.MULTILINE)
 
 
+def _alerts():
+    rules = yaml.safe_load(_text(DOCS / "examples" / "prometheus" / "rules.yml"))
+    return [rule["alert"] for group in rules["groups"] for rule in group["rules"]]
+
+
+@pytest.mark.parametrize("alert", _alerts())
+def test_what_to_do_about_an_alert_is_documented(alert):
+    assert f"``{alert}``" in _text(DOCS / "operations.rst")
+
+
 # -- what the documentation names exists ----------------------------------------------------------------------------
 
 
