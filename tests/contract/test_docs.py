@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 
@@ -117,6 +118,18 @@ def test_there_are_metrics():
 @pytest.mark.parametrize("name", sorted(METRICS))
 def test_a_metric_is_documented(name):
     assert re.search(rf"^``{name}``  ", _text(DOCS / "operations.rst"), re.MULTILINE)
+
+
+ALARMS = re.findall(r"""f"([A-Z][A-Z' ]+[A-Z])\b""", inspect.getsource(monitoring.alarms))
+
+
+def test_there_are_alarms():
+    assert {"NO WORKER", "VERDICTS ARE HELD"} <= set(ALARMS)
+
+
+@pytest.mark.parametrize("alarm", ALARMS)
+def test_what_to_do_about_an_alarm_of_status_is_documented(alarm):
+    assert f"``{alarm}" in _text(DOCS / "operations.rst")
 
 
 def _alerts():
