@@ -50,7 +50,7 @@ def _build(stack: Stack) -> int:
     # CKAN's variables would have CKAN loaded by whatever imports it.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CKAN_")}
     options = ["-W", "--keep-going", "-q", "-E", "-b", "html", "-d", str(_SITE / ".doctrees")]
-    command = [_venv(stack) / "bin" / "sphinx-build", *options, REPOSITORY / "docs", _SITE]
+    command = [str(_venv(stack) / "bin" / "sphinx-build"), *options, str(REPOSITORY / "docs"), str(_SITE)]
     return subprocess.run(command, cwd=REPOSITORY, env=environment, check=False).returncode
 
 
@@ -67,9 +67,9 @@ def _install(stack: Stack) -> None:
     say("installing Sphinx in %s", venv)
     shutil.rmtree(venv, ignore_errors=True)
     log = stack.log_file("install")
-    pip = [venv / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip = [str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     with log.open("ab") as output:
-        for command in ([sys.executable, "-m", "venv", venv], [*pip, "--requirement", _REQUIREMENTS]):
+        for command in ([sys.executable, "-m", "venv", str(venv)], [*pip, "--requirement", str(_REQUIREMENTS)]):
             if subprocess.run(command, stdout=output, stderr=output, check=False).returncode:
                 raise StackError(f"Sphinx could not be installed; the end of {log}:\n{tail(log)}")
     _site_packages(venv).joinpath("stack.pth").write_text(f"{_site_packages(stack.venv)}\n")

@@ -48,7 +48,7 @@ BROKER_OPTIONS: Mapping[str, tuple[Any, str]] = {
     **dict.fromkeys(("socket_timeout", "socket_connect_timeout", "health_check_interval"), _NUMBER),
     **dict.fromkeys(("visibility_timeout", "max_connections", "min_other_sentinels"), _NUMBER),
     **dict.fromkeys(("socket_keepalive", "retry_on_timeout"), _SWITCH),
-    **dict.fromkeys(("master_name", "global_keyprefix", "client_name", "login_method"), _WORD),
+    **dict.fromkeys(("master_name", "client_name", "login_method"), _WORD),
     **dict.fromkeys(("sentinel_kwargs", "socket_keepalive_options", "ssl"), _OBJECT),
 }
 """What ``broker_transport_options`` may have: those of kombu's options that cannot break the queue."""
@@ -234,6 +234,19 @@ def rules() -> Rules:
 
 
 @option
+def gone_hours() -> tuple[float, float]:
+    """(recheck, broken): hours after its first 404 at which a link that worked before is checked again, and at which it
+    is called broken."""
+    return seconds("gone_recheck_hours", 0, MAX_HOURS), seconds("gone_hours", 0, MAX_HOURS)
+
+
+@option
+def doubt() -> tuple[int, float]:
+    """(checks, hours): when a file of another kind than promised replaces the copy."""
+    return integer("doubt_runs"), seconds("doubt_hours", 0, MAX_HOURS)
+
+
+@option
 def outage() -> tuple[int, int, int]:
     """(hosts, percent, minutes): when failures count as an outage of our own."""
     return (
@@ -280,6 +293,12 @@ def host_interval() -> float:
 def host_concurrency() -> int:
     """Requests to one host at the same time; 0 for no limit."""
     return integer("host_concurrency", 0, zero_means="no limit")
+
+
+@option
+def address_concurrency() -> int:
+    """Requests to one IP address at the same time, whatever its host names; 0 for no limit."""
+    return integer("address_concurrency", 0, zero_means="no limit")
 
 
 @option
@@ -391,6 +410,8 @@ CHECKS: tuple[Callable[[], Any], ...] = (
     policy,
     retry_delays,
     rules,
+    gone_hours,
+    doubt,
     outage,
     history_days,
     archive_on_change,
@@ -398,6 +419,7 @@ CHECKS: tuple[Callable[[], Any], ...] = (
     dispatch_window,
     host_interval,
     host_concurrency,
+    address_concurrency,
     slow_transfers,
     lease_seconds,
     worker_dead_seconds,

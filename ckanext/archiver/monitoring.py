@@ -14,10 +14,10 @@ from typing import Any
 
 from ckan import model
 
-from ckanext.archiver import clock, config
+from ckanext.archiver import archive_root, clock, config
 from ckanext.archiver.engine import store
 from ckanext.archiver.errors import BrokerError
-from ckanext.archiver.queue import broker, hosts, rounds, sql
+from ckanext.archiver.queue import broker, hosts, names, rounds, sql
 from ckanext.archiver.queue.types import Queue
 
 Status = dict[str, Any]
@@ -39,7 +39,8 @@ def collect() -> Status:
     # Asked before the transaction begins: a broker that hangs must not hold it.
     broker_ = _broker()
     dead = {"dead": config.worker_dead_seconds()}
-    queues = _queues()
+    at_broker = names.all_at_broker()
+    queues = {queue: {**numbers, "broker_queue": at_broker[queue]} for queue, numbers in _queues().items()}
     rate = _rate()
     links = _links()
     status = {
@@ -254,6 +255,12 @@ def _disk() -> Status:
     if archive_dir is None:
         return {"free_bytes": None, "enough": True}
     # The archive directory is made when it is first needed; the part of its path that exists must be a directory.
+    if not archive_root.has_sentinel(archive_dir) and archive_root.lacks_its_copies(archive_dir):
+        error = (
+            f"none of the recorded copies is in {archive_dir}: is it mounted? "
+            "If the copies are lost, run: ckan archiver init"
+        )
+        return {"free_bytes": None, "enough": False, "error": error}
     existing = next(path for path in (Path(archive_dir), *Path(archive_dir).parents) if path.exists())
     if not existing.is_dir():
         return {"free_bytes": None, "enough": False, "error": f"{existing} is not a directory"}
@@ -318,7 +325,8 @@ def lines(status: Status) -> Iterator[str]:
     for queue, numbers in status["queues"].items():
         yield (
             f"{queue:9} {numbers['waiting']:>10,} waiting {numbers['running']:>6,} running "
-            f"{numbers['in_broker']:>6,} in the broker   oldest waits {duration(numbers['oldest_wait_seconds'])}"
+            f"{numbers['in_broker']:>6,} in the broker ({numbers['broker_queue']})   "
+            f"oldest waits {duration(numbers['oldest_wait_seconds'])}"
         )
     yield f"{'rate':9} {status['rate_per_second']:,} links/s in the last {RATE_MINUTES} minutes"
     yield f"{'round':9} {_round(status['round'])}"

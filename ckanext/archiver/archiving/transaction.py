@@ -20,10 +20,17 @@ from ckanext.archiver import config, indexing
 from ckanext.archiver.archiving import parked, record
 from ckanext.archiver.archiving import run as one_run
 from ckanext.archiver.archiving.conclude import after_commit, log_results
-from ckanext.archiver.archiving.decide import decide, decide_poisoned, is_unchanged, may_be_outage, observe
+from ckanext.archiver.archiving.decide import (
+    decide,
+    decide_poisoned,
+    is_unchanged,
+    keeps_file,
+    may_be_outage,
+    observe,
+)
 from ckanext.archiver.archiving.types import ClaimedRequest, Delivery, Options, Result, Run, Step, StepResult
 from ckanext.archiver.errors import DATABASE_AWAY
-from ckanext.archiver.queue import claims, enqueue, hosts, leases, notices
+from ckanext.archiver.queue import address_gate, claims, enqueue, hosts, leases, notices
 from ckanext.archiver.queue.group_commit import CONTENDED, Contended, Group
 from ckanext.archiver.queue.types import Queue, Reason
 
@@ -286,6 +293,7 @@ def _admit(
     ]
     entered = hosts.enter(candidates, [*leaving, *(claim.token for claim, _ in claimed)])
     admissions = {claim.token: admission for claim, admission in zip(fetching, entered, strict=True)}
+    admissions.update(_by_address(fetching, admissions, [*leaving, *(claim.token for claim, _ in claimed)]))
     admissions.update({token: hosts.Admission(wait=CROWDED_SECONDS) for token in crowded})
     admissions.update({token: hosts.Admission(wait=SUSPECT_SECONDS) for token in suspects})
     requests, deferrals = {}, []
@@ -301,6 +309,28 @@ def _admit(
     return requests
 
 
+def _by_address(
+    claimed: Sequence[claims.Claim], admissions: Mapping[str, hosts.Admission], mine: Sequence[str]
+) -> dict[str, hosts.Admission]:
+    """The admissions that the limit of an address changes."""
+    going = [
+        claim for claim in claimed if not admissions[claim.token].wait and admissions[claim.token].down_since is None
+    ]
+    waiting, unknown = address_gate.check(going, mine)
+    changed = {token: hosts.Admission(wait=address_gate.WAIT_SECONDS) for token in waiting}
+    changed.update({token: replace(admissions[token], looks_up=True) for token in unknown})
+    return changed
+
+
+def enter_address(request: ClaimedRequest, address: str) -> bool:
+    """Admit a claimed request to its address, which was just looked up; one that has to wait is deferred."""
+    may_go = address_gate.enter(request.claim, address)
+    if not may_go:
+        claims.defer([claims.Deferral(request.claim, address_gate.WAIT_SECONDS)])
+    model.Session.commit()
+    return may_go
+
+
 # -- writing -----------------------------------------------------------------------------------------------
 
 
@@ -311,6 +341,9 @@ def options() -> Options:
     """
     return Options(
         rules=config.rules(),
+        doubt=config.doubt(),
+        gone_recheck_hours=config.gone_hours()[0],
+        gone_hours=config.gone_hours()[1],
         retry_delays=config.retry_delays(),
         hold_seconds=config.hold_seconds(),
         recheck=config.recheck(),
@@ -327,11 +360,13 @@ def _decide(runs: Sequence[Run], current: Mapping[str, claims.CurrentResource]) 
     """Place the files of runs, and decide what is written about each."""
     if not runs:
         return
+    options_now = options()
     unchanged = [run for run in runs if is_unchanged(run.link, current[run.claim.token])]
     for run in unchanged:
-        one_run.place_copy(run, current[run.claim.token].now)
+        now = current[run.claim.token].now
+        if keeps_file(run, now, options_now):
+            one_run.place_copy(run, now)
     outage = _suspected_outage(unchanged)
-    options_now = options()
     for run in runs:
         run.decision = decide(run, current[run.claim.token], outage, options_now, jitter=_jitter())
 

@@ -16,7 +16,7 @@ from kombu.exceptions import KombuError
 
 from ckanext.archiver import config
 from ckanext.archiver.errors import BrokerError
-from ckanext.archiver.queue import broker_settings
+from ckanext.archiver.queue import broker_settings, names
 from ckanext.archiver.queue.celery_app import app
 from ckanext.archiver.queue.confirms import Confirms
 
@@ -50,6 +50,8 @@ OTHER_QUEUE_TYPE = (
 
 _lock = threading.Lock()
 _connection: Connection | None = None
+_names = ""
+"""What stood before the names of the queues when the connection was made."""
 _down_until = 0.0
 
 
@@ -58,7 +60,7 @@ def connect(timeout: float = TIMEOUT) -> Connection:
     options: dict[str, Any] = {"max_retries": 0, "interval_start": 0, "interval_step": 0, "interval_max": 0}
     settings = broker_settings.read()
     if settings.is_redis:
-        options.update(settings.options)
+        options.update(settings.options, global_keyprefix=names.prefix())
         options.update(socket_timeout=timeout, socket_connect_timeout=timeout, retry_on_timeout=False)
     else:
         options.update(settings.options)
@@ -151,11 +153,13 @@ def _pause(error: BaseException) -> None:
 
 
 def _send_and_log(resource_ids: Sequence[str], queue: str) -> None:
-    global _connection, _down_until
+    global _connection, _names, _down_until
     with _lock:
         try:
+            if _connection is not None and _names != names.prefix():
+                _discard()
             if _connection is None:
-                _connection = connect()
+                _connection, _names = connect(), names.prefix()
             send(_connection, resource_ids, queue)
         except Exception as e:  # noqa: BLE001 - whatever it is (a bad URL, a library's defect): the edit is saved
             _pause(e)
@@ -232,7 +236,7 @@ def on_kept_connection(work: Callable[[Connection], T]) -> T:
 
 
 def _kept_connection() -> Connection:
-    url = config.broker_url()
+    url = config.broker_url() + names.prefix()
     if getattr(_kept, "url", None) != url:
         _drop_kept()
         _kept.connection, _kept.url = connect(timeout=KEPT_TIMEOUT), url

@@ -6,6 +6,7 @@ People write the URL as CKAN takes it for ``ckan.redis.url``, which redis-py rea
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -59,6 +60,11 @@ class BrokerSettings:
     transport: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     tls: Mapping[str, Any] | None = None
+
+    @property
+    def name(self) -> str:
+        """The broker without a password."""
+        return re.sub("//[^@/]*@", "//", self.url) + str(self.options.get("unix_socket", ""))
 
     @property
     def is_redis(self) -> bool:

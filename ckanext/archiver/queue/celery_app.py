@@ -15,7 +15,7 @@ from kombu import Exchange, Queue
 
 from ckanext.archiver import ckan_context, config
 from ckanext.archiver.errors import ConfigError
-from ckanext.archiver.queue import broker_settings, types
+from ckanext.archiver.queue import broker_settings, names, types
 
 log = logging.getLogger(__name__)
 
@@ -142,6 +142,9 @@ class CkanLoader(AppLoader):
     def on_worker_init(self) -> None:
         """Workers run other extensions' tasks too. Producers do not need them."""
         import_other_tasks()
+        if broker_settings.read().is_redis:
+            options = self.app.conf.broker_transport_options
+            self.app.conf.broker_transport_options = {**options, "global_keyprefix": names.prefix()}
 
 
 app = Celery("archiver", loader=CkanLoader)

@@ -23,7 +23,7 @@ from ckanext.archiver import config, indexing
 from ckanext.archiver.archiving import parked
 from ckanext.archiver.archiving.writer import write_parked
 from ckanext.archiver.errors import BrokerError
-from ckanext.archiver.queue import broker, claims, dispatch, leases, notices, recovery, rounds, sql
+from ckanext.archiver.queue import broker, claims, dispatch, leases, names, notices, recovery, rounds, sql
 from ckanext.archiver.worker import database
 from ckanext.archiver.worker.polling import BrokerWatch, Poller
 
@@ -216,6 +216,15 @@ class StallWatch:
         )
 
 
+def _keep_names(restart: Callable[[], None] | None) -> None:
+    """Claim the names of the queues again, in case the broker was flushed; where another portal has them by now, read
+    from this portal's new ones."""
+    if not names.keep():
+        log.error("Another portal has the names of this portal's queues at the broker; it has new ones now")
+        if restart is not None:
+            restart()
+
+
 class BackgroundThreads:
     """The threads of a worker: see the module's text.
 
@@ -228,16 +237,12 @@ class BackgroundThreads:
         self, queues: list[str], watch: BrokerWatch, restart: Callable[[], None] | None, poller: Poller | None
     ) -> None:
         config.remember()
-        self.threads = [heartbeat(queues), writer(), _dispatcher(watch), _housekeeper(), broker_watch(watch)]
+        self.threads = [heartbeat(queues), writer(), _dispatcher(watch, restart), _housekeeper(), broker_watch(watch)]
         if poller is not None:
             self.threads.append(polling(poller))
         if restart is not None:
-            stalls = StallWatch(queues, restart)
-            self.threads.append(
-                BackgroundThread(
-                    "stalls", 1, [Chore("Stall watch", 5, stalls.check, own_transactions=True, max_pause=5)]
-                )
-            )
+            stalls = Chore("Stall watch", 5, StallWatch(queues, restart).check, own_transactions=True, max_pause=5)
+            self.threads.append(BackgroundThread("stalls", 1, [stalls]))
 
     def start(self) -> None:
         for thread in self.threads:
@@ -258,12 +263,13 @@ def polling(poller: Poller) -> BackgroundThread:
     return BackgroundThread("poller", 0.2, [Chore("Polling", 0.2, poller.poll, own_transactions=True, max_pause=4)])
 
 
-def _dispatcher(watch: BrokerWatch) -> BackgroundThread:
+def _dispatcher(watch: BrokerWatch, restart: Callable[[], None] | None) -> BackgroundThread:
     return BackgroundThread(
         "dispatcher",
         TICK_SECONDS,
         [
             Chore("Dispatching", TICK_SECONDS, watch.dispatch, own_transactions=True, max_pause=4),
+            Chore("Keeping the queues' names", 60, lambda: _keep_names(restart), own_transactions=True),
             Chore("Waking forgotten hosts", 60, dispatch.wake_forgotten_hosts),
             Chore("Finding lost messages", 10, recovery.forget_lost_messages, own_transactions=True),
         ],
@@ -284,6 +290,7 @@ def _housekeeper() -> BackgroundThread:
             Chore("Scheduling unscheduled links", 60, rounds.put_never_planned, own_transactions=True),
             Chore("Finishing the round", 5, rounds.note_finished),
             Chore("Deleting old checks", 600, recovery.delete_old_checks),
+            Chore("Deleting old selections", 3600, rounds.delete_old_selections),
         ],
     )
 
