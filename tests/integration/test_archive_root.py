@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from ckan import model
+from ckan.cli.cli import ckan
 from ckan.tests import factories
 
 from ckanext.archiver import archive_root, archiving, monitoring
@@ -42,9 +43,11 @@ def unmount(archive_dir: Path) -> None:
     archive_dir.mkdir()
 
 
-def test_the_first_download_marks_the_directory(origin: Origin, archive_dir: Path) -> None:
-    assert archive(resource(origin.serve("/stops.csv", CSV))["id"]) is not None
-    assert archive_root.has_sentinel(str(archive_dir))
+def test_init_marks_the_directory(cli: Any, archive_dir: Path) -> None:
+    shutil.rmtree(archive_dir, ignore_errors=True)
+    result = cli.invoke(ckan, ["archiver", "init"])
+    assert result.exit_code == 0, result.output
+    assert [path.name for path in archive_dir.iterdir()] == [archive_root.SENTINEL]
 
 
 def test_nothing_is_written_below_a_mount_point(origin: Origin, archive_dir: Path) -> None:
@@ -80,9 +83,8 @@ def test_it_goes_on_when_it_is_mounted_again(origin: Origin, archive_dir: Path, 
 
 def test_a_directory_of_an_older_release_is_known_by_its_copies(origin: Origin, archive_dir: Path) -> None:
     assert archive(resource(origin.serve("/stops.csv", CSV))["id"]) is not None
-    (archive_dir / archive_root.SENTINEL).unlink()
+    assert not archive_root.has_sentinel(str(archive_dir))
     assert archive(resource(origin.serve("/routes.csv", CSV))["id"]) is not None
-    assert archive_root.has_sentinel(str(archive_dir))
 
 
 def test_copies_that_were_lost_are_given_up_by_init(origin: Origin, archive_dir: Path) -> None:
