@@ -5,7 +5,7 @@ In this order:
 * The link was edited during the run: the run says nothing about the new URL, and the request is due again.
 * The failure may be our own fault: no verdict, and the request is held.
 * The failure is transient and retries are left: the request is deferred. A link without a verdict shows the failure
-  meanwhile (a provisional row).
+  until then (a provisional row).
 * Else the verdict is final: the archival's row, an entry in the history, and the request is done. A doubtful file
   replaces the copy only where :func:`keeps_file` says so.
 """

@@ -50,7 +50,7 @@ REASONS = """
 
 def upgrade() -> None:
     """Add the columns, and fill what older rows lack. At 1,000,000 rows of 2.x: about a minute; the table can be read
-    meanwhile."""
+    in between."""
     for table, columns in COLUMNS.items():
         for column in columns:
             op.execute(f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {column}")
