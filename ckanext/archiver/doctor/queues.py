@@ -53,7 +53,7 @@ def broker() -> Iterator[Finding]:
         version = str(info.get("redis_version", "?"))
         yield ok(f"The broker {shown} answers (Redis protocol {version}).")
         if _numbers(version) < OLDEST_REDIS:
-            yield warning(f"Redis {version} is too old: this release needs 5 or later.", "Upgrade Redis to 6 or later.")
+            yield warning(f"Redis {version} is too old: at least 5 is needed.", "Upgrade Redis to 6 or later.")
         policy = info.get("maxmemory_policy")
         if info.get("maxmemory") and policy in EVICTING:
             yield warning(
