@@ -75,7 +75,7 @@ class Site:
     # -- servers ----------------------------------------------------------------------------------------------
 
     def start(self) -> subprocess.Popen[bytes]:
-        """Start the web server and one worker for each queue; they get ready meanwhile.
+        """Start the web server and one worker for each queue, without waiting until they are ready.
 
         :returns: the web server
         """
