@@ -68,8 +68,8 @@ def archival(url: str, *, private: bool = False, copy: Path | None = None, cache
     dataset = factories.Dataset(private=private, owner_org=owner)
     resource = factories.Resource(package_id=dataset["id"], url=url)
     run(
-        "INSERT INTO archival (id, package_id, resource_id, verdict, cause, source_url, cache_filepath, cache_url, size, "
-        "last_success, updated) VALUES (:id, :package, :id, 'ok', 'ok', :url, :copy, :cache_url, 4, now(), now())",
+        "INSERT INTO archival (id, package_id, resource_id, verdict, cause, source_url, cache_filepath, "
+        "cache_url, size, last_success, updated) VALUES (:id, :package, :id, 'ok', 'ok', :url, :copy, :cache_url, 4, now(), now())",
         id=resource["id"],
         package=dataset["id"],
         url=url,
@@ -376,6 +376,11 @@ def test_the_archive_directory_is_not_writable(archive_dir: Path) -> None:
         one("archive", Level.PROBLEM)
     finally:
         archive_dir.chmod(0o700)
+
+
+def test_the_archive_is_not_mounted(archive_dir: Path) -> None:
+    archival("http://h.example/a", copy=archive_dir / "ab" / "abc" / "a")
+    assert "not mounted" in one("archive", Level.PROBLEM).message
 
 
 def test_the_disk_is_full(archive_dir: Path, changed: Callable[[str, str], None]) -> None:

@@ -53,12 +53,12 @@ def broker() -> Iterator[Finding]:
         version = str(info.get("redis_version", "?"))
         yield ok(f"The broker {shown} answers (Redis protocol {version}).")
         if _numbers(version) < OLDEST_REDIS:
-            yield warning(f"Redis {version} is too old: at least 5 is needed.", "Upgrade Redis to 6 or later.")
+            yield warning(f"Redis {version} is too old.", "Upgrade Redis to release 6 or later.")
         policy = info.get("maxmemory_policy")
         if info.get("maxmemory") and policy in EVICTING:
             yield warning(
-                f"When its memory is full, Redis removes messages (maxmemory-policy {policy}). They are sent again from "
-                "the database, minutes later.",
+                f"When its memory is full, Redis removes messages (maxmemory-policy {policy}). They are sent again "
+                "from the database, minutes later.",
                 "maxmemory-policy noeviction in redis.conf",
             )
         yield from _neighbours(client)

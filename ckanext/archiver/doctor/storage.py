@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from ckanext.archiver import config, monitoring
+from ckanext.archiver import archive_root, config, monitoring
 from ckanext.archiver.archiving import uploads
 from ckanext.archiver.doctor.finding import Finding, ok, problem, warning
 from ckanext.archiver.doctor.network import ask_our_own
@@ -48,6 +48,12 @@ def archive() -> Iterator[Finding]:
     if not path.is_dir():
         yield problem(
             f"{directory} is not a directory.", f"Move the file away, then: install -d -o ckan -g ckan {directory}"
+        )
+        return
+    if not archive_root.is_mounted(directory):
+        yield problem(
+            f"{directory} has none of the copies that were kept there: its file system is not mounted.",
+            f"mount {directory}",
         )
         return
     try:
