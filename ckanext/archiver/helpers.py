@@ -16,7 +16,7 @@ from ckan import model
 from flask import g
 from markupsafe import Markup
 
-from ckanext.archiver import clock, search, views
+from ckanext.archiver import clock, links, search, views
 from ckanext.archiver.engine.outcome import Verdict
 from ckanext.archiver.engine.reasons import REASONS
 from ckanext.archiver.model import ArchivalCheck, ArchiverRequest, verdict_of
@@ -86,10 +86,7 @@ def _verdict(archival: Dict) -> str | None:
 
 
 def _is_about_another_url(archival: Dict, resource: Dict) -> bool:
-    # Of an upload, package_show gives the whole URL, the archival the value in the table. A new upload has a request.
-    if not archival.get("source_url") or resource.get("url_type") == "upload":
-        return False
-    return bool(archival["source_url"] != resource.get("url"))
+    return not links.is_about(archival.get("source_url"), resource)
 
 
 def _requested(package_id: str | None) -> set[str]:

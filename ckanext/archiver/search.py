@@ -12,6 +12,7 @@ from typing import Any
 import ckan.plugins.toolkit as tk
 from ckan import model
 
+from ckanext.archiver import links
 from ckanext.archiver.engine.outcome import Verdict
 from ckanext.archiver.model import Archival, aggregate_archivals_for_a_dataset, verdict_of, worst_archival
 
@@ -81,7 +82,7 @@ def _add(datasets: list[PackageDict]) -> None:
         of_dataset = []
         for resource in dataset.get("resources") or ():
             archival = archivals.get(resource["id"])
-            if archival is not None:
+            if archival is not None and links.has_link(resource.get("url"), resource.get("url_type")):
                 resource[KEY] = archival.as_dict()
                 of_dataset.append(archival)
         if of_dataset:
