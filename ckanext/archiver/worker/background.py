@@ -19,7 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 from ckan import model
 
-from ckanext.archiver import config, indexing
+from ckanext.archiver import cache_urls, config, indexing
 from ckanext.archiver.archiving import parked
 from ckanext.archiver.archiving.writer import write_parked
 from ckanext.archiver.errors import BrokerError
@@ -289,6 +289,7 @@ def _housekeeper() -> BackgroundThread:
             Chore("Scheduling the round", 20, rounds.put_due),
             Chore("Scheduling unscheduled links", 60, rounds.put_never_planned, own_transactions=True),
             Chore("Finishing the round", 5, rounds.note_finished),
+            Chore("Following the options of copies' URLs", 60, cache_urls.follow_options, own_transactions=True),
             Chore("Deleting old checks", 600, recovery.delete_old_checks),
             Chore("Deleting old selections", 3600, rounds.delete_old_selections),
         ],
