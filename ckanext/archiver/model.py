@@ -414,6 +414,8 @@ class ArchiverWorker(tk.BaseModel):
     queues = sa.Column(sa.UnicodeText, nullable=False)
     started_at = _moment(nullable=False, server_default=sa.func.now())
     seen_at = _moment(nullable=False, server_default=sa.func.now())
+    polls_since = _moment()
+    """Since when the worker takes requests from the table, because its broker is away."""
 
 
 class ArchiverState(tk.BaseModel):

@@ -39,6 +39,8 @@ BAD_VALUES = [
     ("recheck", "sometimes"),
     ("broker_url", "localhost:6379"),
     ("broker_url", "http://localhost"),
+    ("broker_transport_options", "{"),
+    ("broker_transport_options", '{"master": "mymaster"}'),
     ("dispatch_window", "0"),
     ("host_interval", "often"),
     ("host_interval", "inf"),

@@ -157,7 +157,7 @@ def test_an_archive_that_cannot_be_one(ckan_config: Any, tmp_path: Path, name: s
 
 def test_a_broker_that_does_not_answer(cli: Any, ckan_config: Any, free_port_url: str) -> None:
     recovery.record_heartbeat("here:1:x", ["priority", "bulk"])
-    assert monitoring.collect()["broker"] == {"answers": True, "error": None}
+    assert monitoring.collect()["broker"] == {"answers": True, "error": None, "workers_polling": 0}
     ckan_config["ckanext-archiver.broker_url"] = free_port_url
     result = cli.invoke(ckan, ["archiver", "status"])
     assert "NO BROKER: The broker does not answer: " in result.output
