@@ -1,7 +1,7 @@
 """The tables.
 
 ``archival`` is read by other extensions and by older code: its columns, and the texts of :class:`Status`, are
-API. Its times are naive UTC. The tables of the queue are ours alone; their times carry a time zone.
+API. Its times are naive UTC. The tables of the queue are in :mod:`~ckanext.archiver.queue_tables`.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from ckanext.archiver import clock, links
 from ckanext.archiver.engine.outcome import Verdict
 from ckanext.archiver.engine.urls import redact
 from ckanext.archiver.queue_tables import (
-    ArchiverDataset as ArchiverDataset,
-    ArchiverHost as ArchiverHost,
-    ArchiverNotice as ArchiverNotice,
-    ArchiverRequest as ArchiverRequest,
-    ArchiverSelection as ArchiverSelection,
-    ArchiverState as ArchiverState,
-    ArchiverWorker as ArchiverWorker,
+    ArchiverDataset,
+    ArchiverHost,
+    ArchiverNotice,
+    ArchiverRequest,
+    ArchiverSelection,
+    ArchiverState,
+    ArchiverWorker,
 )
 
 Session = model.Session
