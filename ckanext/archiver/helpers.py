@@ -17,6 +17,7 @@ from flask import g
 from markupsafe import Markup
 
 from ckanext.archiver import clock, links, search, views
+from ckanext.archiver.engine import urls
 from ckanext.archiver.engine.outcome import Verdict
 from ckanext.archiver.engine.reasons import REASONS
 from ckanext.archiver.model import ArchivalCheck, ArchiverRequest, verdict_of
@@ -86,7 +87,7 @@ def _verdict(archival: Dict) -> str | None:
 
 
 def _is_about_another_url(archival: Dict, resource: Dict) -> bool:
-    return not links.is_about(archival.get("source_url"), resource)
+    return not links.is_about(archival.get("source_url"), resource, redact=urls.redact)
 
 
 def _requested(package_id: str | None) -> set[str]:

@@ -10,21 +10,25 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import ckan.plugins as p
 import ckan.plugins.toolkit as tk
+import pysolr
 import sqlalchemy as sa
 from ckan import model
 from ckan.lib import search as ckan_search
 
-from ckanext.archiver import links
+from ckanext.archiver import links, search
 from ckanext.archiver.ckan_context import ckan_context
 from ckanext.archiver.model import WORST_VERDICT_SQL
-from ckanext.archiver.queue import leases
+from ckanext.archiver.queue import leases, sql
 
 log = logging.getLogger(__name__)
 
-LOCK = 0x6172_6369  # "arci"
+LEASE_SECONDS = 120
+"""For a batch of datasets; then another worker may index beside a slow one, or in the place of a dead one."""
 
 MAX_FAILURES = 5
 """Datasets of a batch that may fail by themselves; when more fail, the index itself is taken to be away."""
@@ -54,7 +58,8 @@ def note_facet(*package_ids: str) -> None:
 
 
 def indexes_itself() -> bool:
-    """Whether ckanext-qa is loaded: it indexes each dataset of an event itself, after its own work."""
+    """Whether ckanext-qa is loaded: it indexes each dataset of an event itself, after its own work. Whether it has done
+    so, the index knows."""
     return p.plugin_loaded("qa")
 
 
@@ -71,18 +76,34 @@ def refresh_left() -> int:
     :returns: how many were indexed
     """
     limit = SMALL_BATCH if leases.busy() else BATCH
-    # The lock has a connection of its own, without a transaction: indexing takes long, and the lock of a worker that
-    # dies ends with its connection.
-    with model.meta.engine.connect() as connection:
-        with connection.begin():
-            has_lock = connection.execute(sa.text("SELECT pg_try_advisory_lock(:lock)"), {"lock": LOCK}).scalar()
-        if not has_lock:
-            return 0
-        try:
-            return _refresh("AND package_id <> ALL(:skipped) LIMIT :limit", {"skipped": _skipped(), "limit": limit})
-        finally:
-            with connection.begin():
-                connection.execute(sa.text("SELECT pg_advisory_unlock(:lock)"), {"lock": LOCK})
+    if not _take_lease():
+        return 0
+    try:
+        return _refresh("AND package_id <> ALL(:skipped) LIMIT :limit", {"skipped": _skipped(), "limit": limit})
+    finally:
+        _leave_lease()
+
+
+# A row and no advisory lock: indexing takes long, so it holds no transaction, and behind PgBouncer (transaction mode) a
+# session's lock stays with a connection that others use next. Two workers at it do no harm.
+_TAKE_LEASE = """
+    INSERT INTO archiver_state AS s (key, value) VALUES ('indexing', to_jsonb(CAST(:worker AS text)))
+    ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value, updated_at = now()
+    WHERE s.value = EXCLUDED.value OR s.value = 'null' OR s.updated_at < now() - :seconds * interval '1 second'
+"""
+_LEAVE_LEASE = """
+    UPDATE archiver_state SET value = 'null' WHERE key = 'indexing' AND value = to_jsonb(CAST(:worker AS text))
+"""
+
+
+def _take_lease() -> bool:
+    with sql.transaction():
+        return bool(sql.run(_TAKE_LEASE, worker=leases.worker_id(), seconds=LEASE_SECONDS).rowcount)
+
+
+def _leave_lease() -> None:
+    with sql.transaction():
+        sql.run(_LEAVE_LEASE, worker=leases.worker_id())
 
 
 def _skipped() -> list[str]:
@@ -105,7 +126,11 @@ _INDEXED = """
 def _refresh(which: str, params: dict[str, object]) -> int:
     stale = {row.package_id: row for row in model.Session.connection().execute(sa.text(_STALE + which), params)}
     model.Session.commit()
-    indexed = list(stale) if indexes_itself() else _index(list(stale))
+    if indexes_itself():
+        indexed = _has_index(stale)
+        indexed += _index([package_id for package_id in _overdue(stale) if package_id not in indexed])
+    else:
+        indexed = _index(list(stale))
     for package_id in indexed:
         # The value that was read before indexing: a newer one leaves the row stale, and it is indexed again.
         row = stale[package_id]
@@ -114,6 +139,42 @@ def _refresh(which: str, params: dict[str, object]) -> int:
         )
     model.Session.commit()
     return len(indexed)
+
+
+QA_SECONDS = 120
+"""How long ckanext-qa has to index a dataset after its facet changed; then it is indexed here."""
+
+_waiting_since: dict[tuple[str, str | None], float] = {}
+"""Datasets that ckanext-qa is to index, with the facet, → since when (``time.monotonic``)."""
+
+
+def _overdue(stale: Mapping[str, Any]) -> list[str]:
+    """Those stale datasets that ckanext-qa has not indexed in time: it may have no worker, or fail on them."""
+    now = time.monotonic()
+    keys = {(package_id, row.facet) for package_id, row in stale.items()}
+    for key in keys:
+        _waiting_since.setdefault(key, now)
+    overdue = {key for key in keys if now - _waiting_since[key] > QA_SECONDS}
+    for key in [key for key, since in _waiting_since.items() if key in overdue or now - since > 3600]:
+        del _waiting_since[key]
+    return sorted(package_id for package_id, _ in overdue)
+
+
+def _has_index(stale: Mapping[str, Any]) -> list[str]:
+    """Those stale datasets that the search index has with their new facet already."""
+    by_facet: dict[str, list[str]] = {}
+    for package_id, row in stale.items():
+        by_facet.setdefault(row.facet or search.NOT_CHECKED, []).append(package_id)
+    found: list[str] = []
+    try:
+        solr = ckan_search.make_connection()
+        for facet, ids in by_facet.items():
+            any_id = " OR ".join(f'"{package_id}"' for package_id in ids)
+            results = solr.search("*:*", fq=[f'{search.FIELD}:"{facet}"', f"id:({any_id})"], fl="id", rows=len(ids))
+            found += [document["id"] for document in results.docs]
+    except (ckan_search.SearchError, pysolr.SolrError, OSError) as e:
+        log.warning("The search index does not answer: %s. The datasets stay marked as stale.", e)
+    return list(dict.fromkeys(found))
 
 
 def _index(package_ids: list[str]) -> list[str]:

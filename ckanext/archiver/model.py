@@ -18,6 +18,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from ckanext.archiver import clock, links
 from ckanext.archiver.engine.outcome import Verdict
+from ckanext.archiver.engine.urls import redact
 
 Session = model.Session
 
@@ -181,7 +182,8 @@ class Archival(tk.BaseModel):
     def as_dict(self) -> dict[str, Any]:
         """The row as plain data, as package_show gives it under a resource's ``archiver``.
 
-        Times are ISO 8601 strings in UTC, without an offset, as CKAN writes its own.
+        Times are ISO 8601 strings in UTC, without an offset, as CKAN writes its own. Credentials in URLs are redacted:
+        an editor may have removed them from the resource after its last check.
         """
         columns = {
             column.name: getattr(self, column.name)
@@ -191,6 +193,7 @@ class Archival(tk.BaseModel):
         dict_ = {
             key: value.isoformat() if isinstance(value, datetime.datetime) else value for key, value in columns.items()
         }
+        dict_.update({name: redact(dict_[name]) for name in _URLS if dict_[name]})
         dict_["status"] = self.status
         dict_["is_broken_printable"] = broken_printable(self.is_broken)
         return dict_
@@ -198,6 +201,8 @@ class Archival(tk.BaseModel):
 
 _BOOKKEEPING = ("source_format", "doubt_detail", "doubt_since", "doubt_count")
 """Columns that only the rules need."""
+
+_URLS = ("source_url", "url_redirected_to", "permanent_url")
 
 broken_enum = {True: "Broken", None: "Not sure if broken", False: "Downloaded OK"}
 """The words that API clients of older releases read."""
@@ -349,7 +354,15 @@ class ArchiverHost(tk.BaseModel):
     wait_until = _moment()
     """Until when the server asked us to stay away (Retry-After); empty or past where it did not."""
 
-    __table_args__ = (sa.Index("archiver_host_bulk_idx", "bulk_at", postgresql_where=sa.text("bulk_at IS NOT NULL")),)
+    address = sa.Column(sa.UnicodeText)
+    """One of its IP addresses: hosts with the same one are on one server."""
+    address_at = _moment()
+    """When the address was looked up."""
+
+    __table_args__ = (
+        sa.Index("archiver_host_bulk_idx", "bulk_at", postgresql_where=sa.text("bulk_at IS NOT NULL")),
+        sa.Index("archiver_host_address_idx", "address"),
+    )
 
 
 class ArchiverNotice(tk.BaseModel):
@@ -414,6 +427,21 @@ class ArchiverState(tk.BaseModel):
     updated_at = _moment(nullable=False, server_default=sa.func.now())
 
 
+class ArchiverSelection(tk.BaseModel):
+    """The resources that a command or the schedule has selected, until their requests are put."""
+
+    __tablename__ = "archiver_selection"
+
+    run = sa.Column(sa.UnicodeText, primary_key=True)
+    number = sa.Column(sa.BigInteger, primary_key=True)
+    id = sa.Column(sa.UnicodeText, nullable=False)
+    package_id = sa.Column(sa.UnicodeText, nullable=False)
+    host = sa.Column(sa.UnicodeText, nullable=False)
+    selected_at = _moment(nullable=False, server_default=sa.func.now())
+
+    __table_args__ = {"prefixes": ["UNLOGGED"]}
+
+
 TABLES = [
     cls.__table__
     for cls in (
@@ -425,6 +453,7 @@ TABLES = [
         ArchiverDataset,
         ArchiverWorker,
         ArchiverState,
+        ArchiverSelection,
     )
 ]
 

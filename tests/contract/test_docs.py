@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 
@@ -12,9 +13,13 @@ import yaml
 from _docs import options
 
 import ckanext.archiver
+from _demo import showing
+from _demo.portal import Link
+from _demo.watching import Result
 from ckanext.archiver import interfaces, monitoring
 from ckanext.archiver.cli import main
 from ckanext.archiver.logic import action
+from origin_server import Answer
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -119,6 +124,28 @@ def test_a_metric_is_documented(name):
     assert re.search(rf"^``{name}``  ", _text(DOCS / "operations.rst"), re.MULTILINE)
 
 
+ALARMS = re.findall(r"""f"([A-Z][A-Z' ]+[A-Z])\b""", inspect.getsource(monitoring.alarms))
+
+
+def test_there_are_alarms():
+    assert {"NO WORKER", "VERDICTS ARE HELD"} <= set(ALARMS)
+
+
+@pytest.mark.parametrize("alarm", ALARMS)
+def test_what_to_do_about_an_alarm_of_status_is_documented(alarm):
+    assert f"``{alarm}" in _text(DOCS / "operations.rst")
+
+
+def _alerts():
+    rules = yaml.safe_load(_text(DOCS / "examples" / "prometheus" / "rules.yml"))
+    return [rule["alert"] for group in rules["groups"] for rule in group["rules"]]
+
+
+@pytest.mark.parametrize("alert", _alerts())
+def test_what_to_do_about_an_alert_is_documented(alert):
+    assert f"``{alert}``" in _text(DOCS / "operations.rst")
+
+
 # -- what the documentation names exists ----------------------------------------------------------------------------
 
 
@@ -169,6 +196,15 @@ def test_a_command_that_is_shown_parses(page):
             _assert_options(command, words)
 
 
+def test_a_command_that_the_demo_suggests_parses():
+    link = Link("Spending", "CSV", "/a.csv", Answer(), "")
+    text = showing.what_to_try(Result("spending", link, "id", "http://127.0.0.1:1/a.csv", {}))
+    shown = list(_shown_commands(text))
+    assert len(shown) >= 5
+    for _, name, *words in shown:
+        _assert_options(main.archiver.commands[name], words)
+
+
 def _shown_commands(text):
     text = re.sub(r"\s+…", "", text)
     for found in re.finditer(r"ckan(?: -c \S+)? (archiver|celeryd2)((?: +[\w@./:\[\]-]+)*)", text):
@@ -187,6 +223,12 @@ def test_the_layers_are_those_of_the_contract():
     layers = [line.split(" | ") for line in re.findall(r'"([^"]+)"', contract[1])]
     drawn = re.search(r"lower layers::\n\n((?:    .+\n)+)", _text(DOCS / "architecture.rst"))
     assert [line.replace("/", "").split() for line in drawn[1].splitlines()] == layers
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_a_line_has_120_characters_at_most(page):
+    """Save one that is shown as it is typed."""
+    assert [line for line in _text(page).splitlines() if len(line) > 120 and not line.startswith("    * * * * *")] == []
 
 
 TERMS = re.findall(r"^([a-z][a-z -]+)\n    \S", _text(DOCS / "glossary.rst"), re.MULTILINE)
