@@ -230,10 +230,9 @@ def rules() -> Rules:
 
 
 @option
-def gone_hours() -> tuple[float, float]:
-    """(recheck, broken): hours after its first 404 at which a link that worked before is checked again, and at which it
-    is called broken."""
-    return seconds("gone_recheck_hours", 0, MAX_HOURS), seconds("gone_hours", 0, MAX_HOURS)
+def gone_recheck_hours() -> float:
+    """Hours after its first 404 at which a link that worked before is checked again."""
+    return seconds("gone_recheck_hours", 0, MAX_HOURS)
 
 
 @option
@@ -401,7 +400,7 @@ CHECKS: tuple[Callable[[], Any], ...] = (
     policy,
     retry_delays,
     rules,
-    gone_hours,
+    gone_recheck_hours,
     doubt,
     outage,
     history_days,

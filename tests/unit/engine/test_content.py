@@ -84,7 +84,9 @@ PROMISES = st.builds(
     st.sampled_from(["", "text/csv", "application/zip"]) | st.text(max_size=12),
     st.text(max_size=12),
 )
-BEGINNINGS = st.sampled_from([b"", b"<html>", b"<script>", b'{"error":{', b"<ServiceException>", b"<?xml ?>", b"Error: "])
+BEGINNINGS = st.sampled_from(
+    [b"", b"<html>", b"<script>", b'{"error":{', b"<ServiceException>", b"<?xml ?>", b"Error: "]
+)
 
 
 @settings(max_examples=500, deadline=None)
