@@ -21,11 +21,23 @@ from ckanext.archiver.engine.outcome import Verdict
 from ckanext.archiver.engine.urls import redact
 from ckanext.archiver.queue_tables import (
     ArchiverDataset as ArchiverDataset,
+)
+from ckanext.archiver.queue_tables import (
     ArchiverHost as ArchiverHost,
+)
+from ckanext.archiver.queue_tables import (
     ArchiverNotice as ArchiverNotice,
+)
+from ckanext.archiver.queue_tables import (
     ArchiverRequest as ArchiverRequest,
+)
+from ckanext.archiver.queue_tables import (
     ArchiverSelection as ArchiverSelection,
+)
+from ckanext.archiver.queue_tables import (
     ArchiverState as ArchiverState,
+)
+from ckanext.archiver.queue_tables import (
     ArchiverWorker as ArchiverWorker,
 )
 
