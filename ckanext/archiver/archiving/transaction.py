@@ -283,8 +283,7 @@ def options() -> Options:
     return Options(
         rules=config.rules(),
         doubt=config.doubt(),
-        gone_recheck_hours=config.gone_hours()[0],
-        gone_hours=config.gone_hours()[1],
+        gone_recheck_hours=config.gone_recheck_hours(),
         retry_delays=config.retry_delays(),
         hold_seconds=config.hold_seconds(),
         recheck=config.recheck(),
