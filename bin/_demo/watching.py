@@ -100,7 +100,7 @@ def _resources(dataset: Dataset, shown: Json) -> Iterator[tuple[Link, Json]]:
 
 
 def wait(portal: Portal, since: datetime, progress: Progress, check: Callable[[], None]) -> list[Result]:
-    """Look until every link was looked at since a moment, or patience ends; the last that was seen.
+    """Poll until every link was checked since a moment, for at most PATIENCE seconds; the last results.
 
     :param check: called with each look; raises when waiting has no sense
     """
