@@ -354,7 +354,15 @@ class ArchiverHost(tk.BaseModel):
     wait_until = _moment()
     """Until when the server asked us to stay away (Retry-After); empty or past where it did not."""
 
-    __table_args__ = (sa.Index("archiver_host_bulk_idx", "bulk_at", postgresql_where=sa.text("bulk_at IS NOT NULL")),)
+    address = sa.Column(sa.UnicodeText)
+    """One of its IP addresses: hosts with the same one are on one server."""
+    address_at = _moment()
+    """When the address was looked up."""
+
+    __table_args__ = (
+        sa.Index("archiver_host_bulk_idx", "bulk_at", postgresql_where=sa.text("bulk_at IS NOT NULL")),
+        sa.Index("archiver_host_address_idx", "address"),
+    )
 
 
 class ArchiverNotice(tk.BaseModel):
@@ -419,6 +427,21 @@ class ArchiverState(tk.BaseModel):
     updated_at = _moment(nullable=False, server_default=sa.func.now())
 
 
+class ArchiverSelection(tk.BaseModel):
+    """The resources that a command or the schedule has selected, until their requests are put."""
+
+    __tablename__ = "archiver_selection"
+
+    run = sa.Column(sa.UnicodeText, primary_key=True)
+    number = sa.Column(sa.BigInteger, primary_key=True)
+    id = sa.Column(sa.UnicodeText, nullable=False)
+    package_id = sa.Column(sa.UnicodeText, nullable=False)
+    host = sa.Column(sa.UnicodeText, nullable=False)
+    selected_at = _moment(nullable=False, server_default=sa.func.now())
+
+    __table_args__ = {"prefixes": ["UNLOGGED"]}
+
+
 TABLES = [
     cls.__table__
     for cls in (
@@ -430,6 +453,7 @@ TABLES = [
         ArchiverDataset,
         ArchiverWorker,
         ArchiverState,
+        ArchiverSelection,
     )
 ]
 
