@@ -100,7 +100,7 @@ def _resources(dataset: Dataset, shown: Json) -> Iterator[tuple[Link, Json]]:
 
 
 def wait(portal: Portal, since: datetime, progress: Progress, check: Callable[[], None]) -> list[Result]:
-    """Wait until every link was checked since a moment, or until the time is up; returns the last state.
+    """Poll until every link was checked since a moment, for at most PATIENCE seconds; the last results.
 
     :param check: called with each look; raises when waiting has no sense
     """
