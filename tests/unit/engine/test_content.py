@@ -1,4 +1,6 @@
-"""Whether what came is what was promised: the promise itself, and files of real publishers, none of which is doubted."""
+"""Whether what came is what was promised: the promise itself, and files of real publishers, none of which is
+doubted.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +86,9 @@ PROMISES = st.builds(
     st.sampled_from(["", "text/csv", "application/zip"]) | st.text(max_size=12),
     st.text(max_size=12),
 )
-BEGINNINGS = st.sampled_from([b"", b"<html>", b"<script>", b'{"error":{', b"<ServiceException>", b"<?xml ?>", b"Error: "])
+BEGINNINGS = st.sampled_from(
+    [b"", b"<html>", b"<script>", b'{"error":{', b"<ServiceException>", b"<?xml ?>", b"Error: "]
+)
 
 
 @settings(max_examples=500, deadline=None)
