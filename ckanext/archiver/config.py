@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from ckanext.archiver import ini_file, options
+import ckan.plugins.toolkit as tk
+
+from ckanext.archiver import __version__, ini_file, options
 from ckanext.archiver.engine import addresses, urls
 from ckanext.archiver.engine.outcome import Limits, Policy
 from ckanext.archiver.errors import ConfigError
@@ -114,15 +116,19 @@ def user_agent() -> str:
     """The ``User-Agent`` header; one line of printable ASCII."""
     agent = text("user_agent_string")
     if not agent:
-        return f"Mozilla/5.0 (compatible; open data archive of {_site_in_ascii()})"
+        return _own_name()
     if not (agent.isascii() and agent.isprintable()):
         raise ConfigError(f"{PREFIX}user_agent_string must be one line of plain ASCII text, not {agent!r}.")
     return agent
 
 
-def _site_in_ascii() -> str:
+def _own_name() -> str:
+    """``ckanext-archiver/<version> (+<site_url>; <contact>)``: firewalls weigh a "Mozilla" against all but browsers."""
     site = urls.normalise(text("ckan.site_url"))
-    return "a CKAN data portal" if isinstance(site, urls.BadUrl) else site.url.rstrip("/")
+    words = str(tk.config.get("email_to") or "").replace(",", " ").split()
+    contact = [word for word in words[:1] if word.isascii() and word.isprintable()]
+    about = ([] if isinstance(site, urls.BadUrl) else ["+" + site.url.rstrip("/")]) + contact
+    return f"ckanext-archiver/{__version__}" + (f" ({'; '.join(about)})" if about else "")
 
 
 @option
@@ -219,6 +225,7 @@ def rules() -> Rules:
         hours=seconds("confirm_hours", 0, MAX_HOURS),
         runs_dns=integer("confirm_runs_dns"),
         hours_dns=seconds("confirm_hours_dns", 0, MAX_HOURS),
+        gone_hours=seconds("gone_hours", 0, MAX_HOURS),
     )
 
 

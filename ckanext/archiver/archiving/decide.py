@@ -143,6 +143,7 @@ def history_of(link: Link) -> History:
         last_success=clock.aware(known["last_success"]),
         verdict=Verdict(known["verdict"]),
         detail=known["detail"] or "",
+        worked_before=known["last_success"] is not None,
     )
 
 
