@@ -13,8 +13,6 @@ import trustme
 import engines
 from world import World, check_invariants
 
-needs_rabbitmq = pytest.mark.skipif(engines.RABBITMQ is None, reason="rabbitmq-server is not installed")
-
 
 @pytest.fixture(scope="session")
 def authority() -> trustme.CA:
@@ -133,7 +131,6 @@ def test_redis_cluster_is_refused_in_one_sentence(start: Callable[..., Any], tmp
         assert "Traceback" not in worker.log
 
 
-@needs_rabbitmq
 @pytest.mark.timeout(300)
 def test_rabbitmq(works: Callable[..., Any], rabbitmq: engines.RabbitMq) -> None:
     worker = works(rabbitmq.url)
@@ -143,7 +140,6 @@ def test_rabbitmq(works: Callable[..., Any], rabbitmq: engines.RabbitMq) -> None
     assert not [name for name in types if "delayed" in name], "no queues for what we never send"
 
 
-@needs_rabbitmq
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_rabbitmq_with_tls(
@@ -158,7 +154,7 @@ def test_rabbitmq_with_tls(
 
 def _queue_types(rabbitmq: engines.RabbitMq) -> dict[str, str]:
     command = ["rabbitmqctl", "--quiet", "--no-table-headers", "list_queues", "name", "type"]
-    program = Path(str(engines.RABBITMQ)).with_name(command[0])
+    program = Path(engines.program("rabbitmq-server")).with_name(command[0])
     found = subprocess.run(
         [program, *command[1:]], env=rabbitmq.environment(), capture_output=True, text=True, check=True
     )

@@ -11,7 +11,7 @@ from kombu.transport import redis
 
 from ckanext.archiver import config
 from ckanext.archiver.errors import ConfigError
-from ckanext.archiver.queue import broker, broker_settings, redis_transport
+from ckanext.archiver.queue import broker, broker_settings, names, redis_transport
 
 OURS = {
     "redis://localhost:6379/1": "redis://localhost:6379/1",
@@ -32,6 +32,9 @@ OURS = {
 
 @pytest.fixture
 def read(ckan_config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Any:
+    # No broker is asked here.
+    monkeypatch.setattr(names, "prefix", lambda: "")
+
     def make(url: str, options: str = "") -> broker_settings.BrokerSettings:
         monkeypatch.setitem(ckan_config, "ckanext-archiver.broker_url", url)
         monkeypatch.setitem(ckan_config, "ckanext-archiver.broker_transport_options", options)

