@@ -67,7 +67,7 @@ def archive_dir() -> str | None:
         path = os.path.join(storage, "archiver") if storage else ""
     if not path:
         return None
-    if not os.path.isabs(path):
+    if not os.path.isabs(path) or "\0" in path:
         raise ConfigError(f"{PREFIX}archive_dir must be an absolute path, not {path!r}.")
     return path
 
@@ -185,7 +185,7 @@ def _ca_bundle() -> str | None:
         return None
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
-    except OSError as e:
+    except (OSError, ValueError) as e:  # ValueError: a NUL in the path
         raise ConfigError(f"{PREFIX}ca_bundle must be a file of PEM certificates, not {path!r}: {e}.") from e
     return path
 

@@ -14,6 +14,7 @@ import csv
 import datetime
 import io
 import json
+import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -242,10 +243,15 @@ def as_csv(data: Mapping[str, Any]) -> str:
 
 
 def _cell(value: Any) -> Any:
-    # A spreadsheet runs text that starts with one of these as a formula (CWE-1236).
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")):
-        return "'" + value
-    return value
+    # A spreadsheet runs text that starts with one of these as a formula (CWE-1236). Where its list separator is a
+    # semicolon or a tab it divides a cell there, so the text behind one starts a cell as well.
+    if not isinstance(value, str):
+        return value
+    value = _FORMULA_BEHIND_SEPARATOR.sub(r"\1'", value)
+    return "'" + value if value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else value
+
+
+_FORMULA_BEHIND_SEPARATOR = re.compile(r"([;\t\r\n|][\s\"']*)(?=[=+\-@])")
 
 
 # -- ckanext-report ----------------------------------------------------------------------------------------

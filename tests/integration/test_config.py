@@ -14,6 +14,10 @@ from ckanext.archiver.errors import ConfigError
 
 BAD_VALUES = [
     ("archive_dir", "relative/folder"),
+    ("archive_dir", "/srv/\0archive"),
+    ("ca_bundle", "/srv/\0.pem"),
+    ("max_content_length", "9" * 400),
+    ("connect_timeout", "9" * 400),
     ("cache_url_root", "ftp://example.org/cache"),
     ("max_content_length", "50MB"),
     ("max_content_length", "0"),
