@@ -405,6 +405,12 @@ def _broker_of_parts(section: Mapping[str, str]) -> str:
     return f"{transport}://{login}{host}{port}/{section.get('broker_vhost', '')}"
 
 
+@option
+def report_link() -> bool:
+    """Whether every page of the portal links to the Broken Links report."""
+    return boolean("report_link")
+
+
 CHECKS: tuple[Callable[[], Any], ...] = (
     archive_dir,
     cache_url_root,
@@ -434,6 +440,7 @@ CHECKS: tuple[Callable[[], Any], ...] = (
     poison_deaths,
     broker_url,
     broker_transport_options,
+    report_link,
 )
 
 

@@ -87,6 +87,7 @@ BAD_VALUES = [
     ("hold_seconds", "10000000"),
     ("breaker_failures", "0"),
     ("poison_deaths", "0"),
+    ("report_link", "perhaps"),
     *((name, "") for name in ("mode", "recheck", "verify_https", "max_content_length", "host_interval")),
 ]
 

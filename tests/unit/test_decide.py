@@ -274,6 +274,53 @@ def test_verdicts_are_those_of_the_older_contract_too() -> None:
     assert values["reason"] == "The server says the file is gone (404 Not Found)."
 
 
+# -- what the report sorts out by -------------------------------------------------------------------------------
+
+MOVED = replace(OK, permanent_url="https://data.example/stops.csv")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "known", "seen"),
+    [
+        (MOVED, None, 1),
+        (MOVED, archival(permanent_url=MOVED.permanent_url), 1),
+        (MOVED, archival(permanent_url=MOVED.permanent_url, permanent_seen=2), 3),
+        (MOVED, archival(permanent_url="https://elsewhere.example/", permanent_seen=2), 1),
+        (OK, archival(permanent_url=MOVED.permanent_url, permanent_seen=2), 0),
+        (MOVED, archival(permanent_url=MOVED.permanent_url, permanent_seen=2, source_url="http://old.example/"), 1),
+    ],
+)
+def test_a_permanent_redirect_is_counted_while_it_stays(
+    outcome: Outcome, known: dict[str, Any] | None, seen: int
+) -> None:
+    values = decide(a_run(outcome, known), current(), None, OPTIONS).values
+    assert values is not None
+    assert values["permanent_seen"] == seen
+
+
+NAIVE_NOW = NOW.replace(tzinfo=None)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "known", "repaired"),
+    [
+        (OK, None, None),
+        (OK, archival("ok"), None),
+        (OK, archival("failing"), None),
+        (OK, archival("broken"), NAIVE_NOW),
+        (OK, archival("ok", repaired_at=EARLIER), EARLIER),
+        (GONE, archival("broken", repaired_at=None), None),
+        (GONE, archival("failing", repaired_at=EARLIER, failure_count=9, first_failure=EARLIER), None),
+    ],
+)
+def test_a_broken_link_that_works_again_was_repaired(
+    outcome: Outcome, known: dict[str, Any] | None, repaired: datetime | None
+) -> None:
+    values = decide(a_run(outcome, known), current(), None, OPTIONS).values
+    assert values is not None
+    assert values["repaired_at"] == repaired
+
+
 # -- doubtful files ------------------------------------------------------------------------------------------------
 
 PAGE = Outcome(

@@ -243,6 +243,7 @@ def archival_values(
         "updated": moment,
         "checked_at": moment,
         **_outcome_values(outcome),
+        **_report_values(known, verdict, outcome, moment),
         **_doubt_values(run, moment),
         **_copy_values(run, now, options, not_changed=not_changed),
     }
@@ -271,6 +272,32 @@ def _outcome_values(outcome: Outcome) -> dict[str, Any]:
         "permanent_url": outcome.permanent_url,
         "certificate_expires": clock.naive(outcome.certificate.not_after) if outcome.certificate else None,
     }
+
+
+def _report_values(
+    known: Mapping[str, Any], verdict: Verdict, outcome: Outcome, now: datetime | None
+) -> dict[str, Any]:
+    """The columns by which the report finds repairs and links that have moved for good."""
+    return {
+        "permanent_seen": _permanent_seen(known, outcome),
+        "repaired_at": _repaired_at(known, verdict, now),
+    }
+
+
+def _permanent_seen(known: Mapping[str, Any], outcome: Outcome) -> int:
+    """How many checks in a row the permanent redirects led to the same URL."""
+    if not outcome.permanent_url:
+        return 0
+    return 1 + ((known.get("permanent_seen") or 0) if known.get("permanent_url") == outcome.permanent_url else 0)
+
+
+def _repaired_at(known: Mapping[str, Any], verdict: Verdict, now: datetime | None) -> datetime | None:
+    """When the link last worked again after it had been broken."""
+    if verdict is Verdict.BROKEN:
+        return None
+    if verdict is Verdict.OK and known.get("verdict") == Verdict.BROKEN:
+        return now
+    return known.get("repaired_at")
 
 
 def _confirm_at(
