@@ -15,12 +15,22 @@ from ckan import model
 
 from ckanext.archiver import compat, monitoring, search
 from ckanext.archiver.logic import schema
+from ckanext.archiver.logic.report_action import (
+    archiver_link_list,
+    archiver_redirect_apply,
+    archiver_snooze,
+    archiver_summary,
+)
 from ckanext.archiver.model import Archival, aggregate_archivals_for_a_dataset
 
 __all__ = [
     "archiver_dataset_show",
+    "archiver_link_list",
+    "archiver_redirect_apply",
     "archiver_resource_show",
+    "archiver_snooze",
     "archiver_status_show",
+    "archiver_summary",
     "package_create",
     "package_update",
 ]

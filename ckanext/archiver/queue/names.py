@@ -115,7 +115,7 @@ def _state(connection: Any, key: str) -> Any:
 
 
 def _claim(settings: broker_settings.BrokerSettings, portal: str, known: Any) -> str | None:
-    """The first prefix that is this portal's or nobody's, best the one that it has; None without an answer."""
+    """The first prefix that this portal owns or no portal does, best the one that it has; None without an answer."""
     site_id = config.site_id()
     candidates = ["", f"{site_id}.", f"{site_id}-{portal[:8]}."]
     if known is not None:

@@ -19,7 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 from ckan import model
 
-from ckanext.archiver import cache_urls, config, indexing
+from ckanext.archiver import cache_urls, config, indexing, rollup
 from ckanext.archiver.archiving import parked
 from ckanext.archiver.archiving.writer import write_parked
 from ckanext.archiver.errors import BrokerError
@@ -237,7 +237,8 @@ class BackgroundThreads:
         self, queues: list[str], watch: BrokerWatch, restart: Callable[[], None] | None, poller: Poller | None
     ) -> None:
         config.remember()
-        self.threads = [heartbeat(queues), writer(), _dispatcher(watch, restart), _housekeeper(), broker_watch(watch)]
+        self.threads = [heartbeat(queues), writer(), _dispatcher(watch, restart), _housekeeper(), _counter()]
+        self.threads.append(broker_watch(watch))
         if poller is not None:
             self.threads.append(polling(poller))
         if restart is not None:
@@ -292,6 +293,18 @@ def _housekeeper() -> BackgroundThread:
             Chore("Following the options of copies' URLs", 60, cache_urls.follow_options, own_transactions=True),
             Chore("Deleting old checks", 600, recovery.delete_old_checks),
             Chore("Deleting old selections", 3600, rounds.delete_old_selections),
+        ],
+    )
+
+
+def _counter() -> BackgroundThread:
+    # A thread of its own: at a million links a count takes seconds, which leases and notices must not wait for.
+    return BackgroundThread(
+        "counter",
+        5,
+        [
+            Chore("Counting links for the report", 60, rollup.refresh, own_transactions=True),
+            Chore("Counting links of earlier days", 20, rollup.fill_back),
         ],
     )
 
