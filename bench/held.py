@@ -13,6 +13,8 @@ from enqueue import boot, p99, timed
 from portal import Site, broker, parser, report
 
 CLAIMED_TOGETHER = 50
+MOST_IDLE = 200
+"""Ticks in a row that may send nothing."""
 
 
 class Round:
@@ -36,7 +38,11 @@ class Round:
         """Put all requests."""
         self.site.wipe()
         self.site.fill(self.resources, self._url)
-        self.site.ckan("archiver", "update").wait()
+        if self.site.ckan("archiver", "update").wait():
+            sys.exit("The requests could not be put; see the log beside bench.ini.")
+        # The command has filled the window.
+        broker().delete("bulk")
+        self.site.sql("UPDATE archiver_request SET sent_until = NULL WHERE sent_until IS NOT NULL")
 
     def run(self) -> float:
         """Send and end them; returns requests per second."""
@@ -46,12 +52,15 @@ class Round:
 
         self.ticks.clear()
         started = time.monotonic()
-        done = 0
+        done = idle = 0
         while done < self.resources:
             self.sent.clear()
             self.ticks.append(timed(dispatch.tick_bulk))
             model.Session.remove()
-            if not self.sent:
+            idle = 0 if self.sent else idle + 1
+            if idle > MOST_IDLE:
+                sys.exit(f"Nothing is sent, and only {done} of {self.resources} requests are done.")
+            if idle:
                 self.site.sql("UPDATE archiver_host SET bulk_at = now() WHERE bulk_at > now()")
             for start in range(0, len(self.sent), CLAIMED_TOGETHER):
                 done += self._end(self.sent[start : start + CLAIMED_TOGETHER])
