@@ -20,7 +20,8 @@ from ckanext.archiver import clock, config, links, search, views
 from ckanext.archiver.engine import urls
 from ckanext.archiver.engine.outcome import Verdict
 from ckanext.archiver.engine.reasons import REASONS
-from ckanext.archiver.model import ArchivalCheck, ArchiverRequest, verdict_of
+from ckanext.archiver.model import ArchivalCheck, verdict_of
+from ckanext.archiver.queue_tables import ArchiverRequest
 from ckanext.archiver.report import listing, reader
 from ckanext.archiver.report.filters import LinkFilter
 

@@ -281,6 +281,21 @@ def test_no_cell_is_a_formula(organizations: dict[str, Dict], start: str) -> Non
 
 
 @pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("http://a.example/;=cmd", "http://a.example/;'=cmd"),
+        ("a; @SUM(1)", "a; '@SUM(1)"),
+        ("a\t+1;-1", "a\t'+1;'-1"),
+        ("=a;=b", "'=a;'=b"),
+        ("http://a.example/?a=b;c=d-e", "http://a.example/?a=b;c=d-e"),
+    ],
+)
+def test_no_part_of_a_cell_is_a_formula(text: str, cell: str) -> None:
+    """A spreadsheet whose list separator is a semicolon or a tab divides cells there."""
+    assert reports._cell(text) == cell
+
+
+@pytest.mark.parametrize(
     ("path", "status", "text"),
     [
         ("/report/broken-links?format=pdf", 400, "The format must be html, csv, json, xlsx or atom."),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -87,10 +88,18 @@ def _taken(out: io.StringIO) -> str:
 
 
 def cell(value: Any) -> Any:
-    """A cell of a CSV file: a spreadsheet runs text that starts with one of these as a formula (CWE-1236)."""
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")):
-        return "'" + value
-    return value
+    """A cell of a CSV file that no spreadsheet runs as a formula (CWE-1236).
+
+    Where a spreadsheet's list separator is a semicolon or a tab it divides a cell there, so the text behind one starts a
+    cell as well.
+    """
+    if not isinstance(value, str):
+        return value
+    value = _FORMULA_BEHIND_SEPARATOR.sub(r"\1'", value)
+    return "'" + value if value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else value
+
+
+_FORMULA_BEHIND_SEPARATOR = re.compile(r"([;\t\r\n|][\s\"']*)(?=[=+\-@])")
 
 
 def as_xlsx(columns: Sequence[str], rows: Iterable[Row]) -> Iterator[bytes]:
