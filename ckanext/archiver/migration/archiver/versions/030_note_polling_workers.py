@@ -1,7 +1,7 @@
 """Let a worker say that it polls the table, and have tables of much change vacuumed often
 
 Revision ID: archiver_030
-Revises: archiver_010
+Revises: archiver_020
 Create Date: 2026-11-26 00:45:00
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 from alembic import op
 
 revision = "archiver_030"
-down_revision = "archiver_010"
+down_revision = "archiver_020"
 branch_labels = None
 depends_on = None
 
