@@ -6,12 +6,13 @@ they are removed before fresh ones are added.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import ckan.plugins.toolkit as tk
-from ckan import model
 
+from ckanext.archiver import states
 from ckanext.archiver.engine.outcome import Verdict
 from ckanext.archiver.model import Archival, aggregate_archivals_for_a_dataset, verdict_of, worst_archival
 
@@ -53,7 +54,7 @@ def add_to_package(context: Mapping[str, Any], pkg_dict: PackageDict) -> None:
     is_saved = context.get("for_update") or context.get("for_view") is False
     if is_saved or context.get(WITHOUT_KEYS) or not pkg_dict.get("id"):
         return
-    _add([pkg_dict])
+    _add([pkg_dict], for_sysadmin=states.is_sysadmin(context))
 
 
 def add_to_search(results: dict[str, Any]) -> dict[str, Any]:
@@ -71,19 +72,17 @@ def add_to_search(results: dict[str, Any]) -> dict[str, Any]:
     return results
 
 
-def _add(datasets: list[PackageDict]) -> None:
-    ids = [dataset["id"] for dataset in datasets]
-    if not ids:
+def _add(datasets: list[PackageDict], *, for_sysadmin: bool = False) -> None:
+    if not datasets:
         return
-    rows = model.Session.query(Archival).filter(Archival.package_id.in_(ids))
-    archivals = {archival.resource_id: archival for archival in rows}
+    rows = {row.resource_id: row for row in states.shown_of_datasets([dataset["id"] for dataset in datasets])}
     for dataset in datasets:
         of_dataset = []
         for resource in dataset.get("resources") or ():
-            archival = archivals.get(resource["id"])
-            if archival is not None:
-                resource[KEY] = archival.as_dict()
-                of_dataset.append(archival)
+            row = rows.get(resource["id"])
+            if row is not None:
+                resource[KEY] = states.as_dict(row._mapping, states.SHOWN_COLUMNS, for_sysadmin=for_sysadmin)
+                of_dataset.append(row)
         if of_dataset:
             dataset[KEY] = aggregate_archivals_for_a_dataset(of_dataset)
 
@@ -91,10 +90,16 @@ def _add(datasets: list[PackageDict]) -> None:
 def index_fields(pkg_dict: dict[str, Any]) -> dict[str, Any]:
     """Add the facet's value to what is sent to the index; for ``before_dataset_index``.
 
-    Solr cannot index a dict, so ours is removed.
+    Solr cannot index a dict, so ours is removed. So is what package_show added to the copies of the dataset that CKAN
+    keeps in the index as JSON: without this extension nothing would remove it when it is shown again.
     """
     if isinstance(pkg_dict.get(KEY), dict):
         del pkg_dict[KEY]
+    for name in ("data_dict", "validated_data_dict"):
+        if f'"{KEY}"' in pkg_dict.get(name, ""):
+            dataset = json.loads(pkg_dict[name])
+            strip(dataset)
+            pkg_dict[name] = json.dumps(dataset)
     pkg_dict[FIELD] = facet_value(Archival.get_for_package(pkg_dict["id"]))
     return pkg_dict
 
@@ -110,6 +115,9 @@ def facet_value(archivals: Iterable[Archival]) -> str:
 def facets(facets_dict: dict[str, Any]) -> dict[str, Any]:
     """Add the facet to a search page; for all three hooks of ``IFacets``."""
     facets_dict[FIELD] = tk._("Link state")
+    # Not the last: readers look for a state before a licence.
+    if "license_id" in facets_dict:
+        facets_dict["license_id"] = facets_dict.pop("license_id")
     return facets_dict
 
 
