@@ -67,6 +67,21 @@ def cache_url_root() -> str | None:
     return root or None
 
 
+def web_archive_url() -> str:
+    """The URL of a web archive's listing for a link, with ``{url}`` for the link; empty when none is configured."""
+    template = text("web_archive_url")
+    if template and (scheme(template) not in ("http", "https") or "{url}" not in template):
+        raise ConfigError(
+            f"{PREFIX}web_archive_url must start with http:// or https:// and contain {{url}}, not {template!r}."
+        )
+    return template
+
+
+def report_link() -> bool:
+    """Whether every page's footer links to the Broken Links report."""
+    return boolean("report_link")
+
+
 @option
 def min_free_bytes() -> int:
     """Free bytes on the archive's disk below which nothing is downloaded."""
@@ -339,6 +354,8 @@ CHECKS: tuple[Callable[[], Any], ...] = (
     archive_dir,
     cache_url_root,
     site_url_internally,
+    web_archive_url,
+    report_link,
     min_free_bytes,
     mode,
     mode_overrides,

@@ -18,6 +18,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from ckanext.archiver import clock
 from ckanext.archiver.engine.outcome import Verdict
+from ckanext.archiver.summary_tables import ArchiverDaily, ArchiverSummary, ArchiverSummaryOrganization
 
 Session = model.Session
 
@@ -126,6 +127,14 @@ class Archival(tk.BaseModel):
     __table_args__ = (
         sa.UniqueConstraint("resource_id", name="archival_resource_id_key"),
         sa.Index("archival_next_check_at_idx", "next_check_at"),
+        # The report's order of the links that do not work.
+        sa.Index(
+            "archival_problem_idx",
+            "verdict",
+            sa.text("coalesce(broken_since, failing_since, checked_at, '-infinity'::timestamp)"),
+            "resource_id",
+            postgresql_where=sa.text("verdict IN ('broken', 'failing', 'not-sure')"),
+        ),
     )
 
     def __repr__(self) -> str:
@@ -179,8 +188,13 @@ class Archival(tk.BaseModel):
 
 
 def broken_printable(is_broken: bool | None) -> str:
-    """The word older API clients read: "Broken", "Downloaded OK" or "Not sure"."""
-    return {True: "Broken", False: "Downloaded OK"}.get(is_broken, "Not sure")  # type: ignore[arg-type]
+    """The words that older API clients read: "Broken", "Downloaded OK" or "Not sure if broken"."""
+    return {True: "Broken", False: "Downloaded OK"}.get(is_broken, "Not sure if broken")  # type: ignore[arg-type]
+
+
+def status_text(status_id: int | None) -> str | None:
+    """The text of a status; None without one, or for an id of no release."""
+    return None if status_id is None else Status._by_id.get(status_id)
 
 
 VERDICT_WEIGHT = {Verdict.OK: 0, Verdict.NOT_SURE: 1, Verdict.FAILING: 2, Verdict.BROKEN: 3}
@@ -200,16 +214,16 @@ def verdict_of(verdict: str | None, is_broken: bool | None) -> Verdict:
     return {True: Verdict.BROKEN, False: Verdict.OK}.get(is_broken, Verdict.NOT_SURE)  # type: ignore[arg-type]
 
 
-def worst_archival(archivals: Iterable[Archival]) -> Archival | None:
-    """The archival that decides the state of a dataset; the first of equals, None of none."""
+def worst_archival(archivals: Iterable[Any]) -> Any:
+    """The archival (or row of its columns) that decides the state of a dataset; the first of equals, None of none."""
     return max(archivals, key=_weight, default=None)
 
 
-def _weight(archival: Archival) -> tuple[int, int]:
+def _weight(archival: Any) -> tuple[int, int]:
     return VERDICT_WEIGHT[verdict_of(archival.verdict, archival.is_broken)], archival.status_id or 0
 
 
-def aggregate_archivals_for_a_dataset(archivals: Iterable[Archival]) -> dict[str, Any]:
+def aggregate_archivals_for_a_dataset(archivals: Iterable[Any]) -> dict[str, Any]:
     """The state of a dataset, which is that of its worst link.
 
     :returns: ``status_id``, ``status``, ``reason``, ``is_broken`` (True if any link is broken, else None if
@@ -220,7 +234,7 @@ def aggregate_archivals_for_a_dataset(archivals: Iterable[Archival]) -> dict[str
         return dict.fromkeys(("status_id", "status", "reason", "is_broken", "verdict"))
     return {
         "status_id": worst.status_id,
-        "status": worst.status,
+        "status": status_text(worst.status_id),
         "reason": worst.reason,
         "is_broken": worst.is_broken,
         "verdict": worst.verdict,
@@ -398,6 +412,9 @@ TABLES = [
         ArchiverDataset,
         ArchiverWorker,
         ArchiverState,
+        ArchiverSummary,
+        ArchiverSummaryOrganization,
+        ArchiverDaily,
     )
 ]
 

@@ -26,7 +26,7 @@ from ckanext.archiver.engine import urls
 from ckanext.archiver.model import Status
 
 # The datasets of the report. A dataset of type "harvest" describes a harvest source.
-_IS_COUNTED = "p.state = 'active' AND NOT p.private AND p.type <> 'harvest'"
+IS_COUNTED = "p.state = 'active' AND NOT p.private AND p.type <> 'harvest'"
 
 # Each organization (``top``) with itself and, optionally, all organizations below it. UNION ends a circle of parents.
 _TREE = """
@@ -43,7 +43,7 @@ _TREE = """
 """
 
 # A dataset has one owner, so these counts may be summed over organizations.
-_COUNTS = f"""
+COUNTS = f"""
     SELECT p.owner_org AS id,
         count(DISTINCT p.id) AS package_count,
         count(r.id) AS resource_count,
@@ -52,12 +52,19 @@ _COUNTS = f"""
     FROM package p
     LEFT JOIN resource r ON r.package_id = p.id AND r.state = 'active'
     LEFT JOIN archival a ON a.resource_id = r.id
-    WHERE {_IS_COUNTED}
+    WHERE {IS_COUNTED} {{which}}
     GROUP BY p.owner_org
 """  # noqa: S608 - constants only
 
-_BY_ORGANIZATION = sa.text(f"""
-    {_TREE}, counts AS ({_COUNTS}), owned AS (
+_COUNTED_BEFORE = """
+    SELECT nullif(organization_id, '') AS id, datasets AS package_count, links AS resource_count,
+        broken_datasets AS broken_package_count, broken_links AS broken_resource_count
+    FROM archiver_summary_organization
+"""
+"""The same, as a worker counted it last."""
+
+_BY_ORGANIZATION = f"""
+    {_TREE}, counts AS ({{counts}}), owned AS (
         SELECT tree.top AS id, counts.package_count, counts.resource_count, counts.broken_package_count,
             counts.broken_resource_count
         FROM tree JOIN counts USING (id)
@@ -76,15 +83,25 @@ _BY_ORGANIZATION = sa.text(f"""
     FROM owned LEFT JOIN "group" g USING (id)
     GROUP BY g.name, g.title
     ORDER BY broken_package_count DESC, broken_resource_count DESC, organization_title
-""")  # noqa: S608 - constants only
+"""  # noqa: S608 - constants only
 
-_TOTAL = sa.text(f"""
+_TOTAL = """
     SELECT CAST(coalesce(sum(package_count), 0) AS bigint) AS package_count,
         CAST(coalesce(sum(resource_count), 0) AS bigint) AS resource_count,
         CAST(coalesce(sum(broken_package_count), 0) AS bigint) AS broken_package_count,
         CAST(coalesce(sum(broken_resource_count), 0) AS bigint) AS broken_resource_count
-    FROM ({_COUNTS}) counts
-""")  # noqa: S608 - constants only
+    FROM ({counts}) counts
+"""
+
+SMALL = 20_000
+"""Links that are counted for each page; of more, a worker counts the organizations from time to time."""
+
+
+def is_small() -> bool:
+    """Whether the portal is small enough to be counted for each page, by PostgreSQL's own estimate."""
+    estimate = "SELECT reltuples FROM pg_class WHERE oid = CAST('archival' AS regclass)"
+    return float(model.Session.execute(sa.text(estimate)).scalar() or 0) < SMALL
+
 
 _BROKEN_LINKS = sa.text(f"""
     {_TREE}
@@ -99,7 +116,7 @@ _BROKEN_LINKS = sa.text(f"""
     JOIN "group" g ON g.id = p.owner_org
     JOIN resource r ON r.package_id = p.id AND r.state = 'active'
     JOIN archival a ON a.resource_id = r.id AND a.is_broken
-    WHERE {_IS_COUNTED}
+    WHERE {IS_COUNTED}
     ORDER BY organization_title, p.title, p.name, r.position
 """)  # noqa: S608 - constants only
 
@@ -144,33 +161,50 @@ def broken_links(*, organization: str | None = None, include_sub_organizations: 
     :raises ObjectNotFound: if there is no such organization
     """
     if organization:
-        return _of_organization(_organization(organization), include_sub_organizations)
+        return _of_organization(get_organization(organization), include_sub_organizations)
     return _index(include_sub_organizations)
 
 
-def _organization(name_or_id: str) -> model.Group:
+def get_organization(name_or_id: str) -> model.Group:
+    """An active organization.
+
+    :raises ObjectNotFound: there is none
+    """
     group = model.Group.get(name_or_id)
     if group is None or not group.is_organization or group.state != model.State.ACTIVE:
         raise tk.ObjectNotFound(f"There is no organization {name_or_id!r}.")
     return group
 
 
+def organization_ids(name_or_id: str, *, below: bool) -> list[str]:
+    """Ids of an organization and, optionally, of all organizations below it.
+
+    :raises ObjectNotFound: there is no such organization
+    """
+    group = get_organization(name_or_id)
+    parameters = {"top": group.id, "include_sub_organizations": below}
+    return list(model.Session.execute(sa.text(f"{_TREE} SELECT id FROM tree"), parameters).scalars())  # noqa: S608 - constants only
+
+
 def _index(include_sub_organizations: bool) -> dict[str, Any]:
     parameters = {"top": None, "include_sub_organizations": include_sub_organizations}
-    rows = model.Session.execute(_BY_ORGANIZATION, parameters).mappings()
-    total = model.Session.execute(_TOTAL).mappings().one()
+    counts = COUNTS.format(which="") if is_small() else _COUNTED_BEFORE
+    rows = model.Session.execute(sa.text(_BY_ORGANIZATION.format(counts=counts)), parameters).mappings()
+    total = model.Session.execute(sa.text(_TOTAL.format(counts=counts))).mappings().one()
     # Not the sum of the rows: with sub-organizations a dataset counts in several rows.
     return {"table": [_with_percents(row) for row in rows], **_totals(total)}
 
 
 def _of_organization(group: model.Group, include_sub_organizations: bool) -> dict[str, Any]:
     parameters = {"top": group.id, "include_sub_organizations": include_sub_organizations}
-    total = model.Session.execute(_BY_ORGANIZATION, parameters).mappings().first()
+    # Only the organizations that are shown are counted, so this takes as long as they are large.
+    counts = COUNTS.format(which="AND p.owner_org IN (SELECT id FROM tree)")
+    total = model.Session.execute(sa.text(_BY_ORGANIZATION.format(counts=counts)), parameters).mappings().first()
     rows = model.Session.execute(_BROKEN_LINKS, parameters).mappings()
     return {
         "organization_name": group.name,
         "organization_title": group.title or group.name,
-        "table": [_link(row) for row in rows],
+        "table": [link(row) for row in rows],
         **_totals(total or {}),
     }
 
@@ -199,14 +233,15 @@ def _totals(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _link(row: Mapping[str, Any]) -> dict[str, Any]:
-    link = {
+def link(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row about a link as the report has it: times as ISO 8601, the URL without credentials."""
+    shown = {
         key: value.isoformat() if isinstance(value, datetime.datetime) else value
         for key, value in row.items()
         if key not in ("source_url", "status_id")
     }
     return {
-        **link,
+        **shown,
         "resource_url": urls.redact(row["resource_url"] or ""),
         # The names of earlier releases.
         "dataset_name": row["package_name"],
@@ -236,11 +271,12 @@ def as_csv(data: Mapping[str, Any]) -> str:
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(columns)
-    writer.writerows([_cell(row[column]) for column in columns] for row in data["table"])
+    writer.writerows([cell(row[column]) for column in columns] for row in data["table"])
     return out.getvalue()
 
 
-def _cell(value: Any) -> Any:
+def cell(value: Any) -> Any:
+    """A value as a cell of CSV: text that a spreadsheet would run as a formula gets an apostrophe."""
     # A spreadsheet runs text that starts with one of these as a formula (CWE-1236).
     if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")):
         return "'" + value

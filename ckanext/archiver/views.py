@@ -13,18 +13,17 @@ import ckan.plugins.toolkit as tk
 from ckan import model
 from flask import Blueprint, Response, make_response, send_file
 
-from ckanext.archiver import config, monitoring, reports
+from ckanext.archiver import config, monitoring
 from ckanext.archiver.model import Archival
 
 log = logging.getLogger(__name__)
 
 archiver = Blueprint("archiver", __name__)
-archiver_report = Blueprint("archiver_report", __name__)
 
 
 def get_blueprints() -> list[Blueprint]:
-    """Ours, for ``IBlueprint``."""
-    return [archiver, archiver_report]
+    """Ours but for those of the report, for ``IBlueprint``."""
+    return [archiver]
 
 
 # -- cached copies -----------------------------------------------------------------------------------------
@@ -105,6 +104,40 @@ def _safe_mimetype(mimetype: str | None, path: Path) -> str:
     return type_
 
 
+# -- checking now ------------------------------------------------------------------------------------------
+
+
+@archiver.route("/dataset/<id>/resource/<resource_id>/check", methods=["POST"])
+def check(id: str, resource_id: str) -> Any:
+    """Request a check of one link, for editors, and show its page again."""
+    try:
+        tk.get_action("archiver_check")({}, {"id": resource_id})
+    except tk.ObjectNotFound:
+        return tk.abort(404, tk._("Resource not found"))
+    except tk.NotAuthorized:
+        return tk.abort(403, tk._("You are not allowed to edit this dataset."))
+    except tk.ValidationError as e:
+        tk.h.flash_error("; ".join(text for texts in e.error_dict.values() for text in texts))
+    else:
+        tk.h.flash_success(tk._("The check is requested. The result will be shown here."))
+    return tk.redirect_to("dataset_resource.read", id=id, resource_id=resource_id)
+
+
+@archiver.route("/dataset/<id>/resource/<resource_id>/archiver-panel")
+def panel(id: str, resource_id: str) -> Response | str:
+    """The panel of a resource page alone: a page that waits for a check asks for it."""
+    try:
+        package = tk.get_action("package_show")({}, {"id": id})
+    except (tk.ObjectNotFound, tk.NotAuthorized):
+        return tk.abort(404, tk._("Resource not found"))
+    resource = next((resource for resource in package["resources"] if resource["id"] == resource_id), None)
+    if resource is None:
+        return tk.abort(404, tk._("Resource not found"))
+    tk.request.environ["__no_cache__"] = True
+    html: str = tk.render("archiver/snippets/panel.html", {"res": resource, "pkg": package})
+    return html
+
+
 # -- monitoring --------------------------------------------------------------------------------------------
 
 
@@ -119,45 +152,4 @@ def metrics() -> Response:
     response = make_response(monitoring.prometheus(status))
     response.headers["Content-Type"] = "text/plain; version=0.0.4; charset=utf-8"
     tk.request.environ["__no_cache__"] = True
-    return response
-
-
-# -- report ------------------------------------------------------------------------------------------------
-
-
-@archiver_report.route("/report/broken-links")
-@archiver_report.route("/report/broken-links/<organization>")
-def broken_links(organization: str | None = None) -> Response | str:
-    """The Broken Links report as a page, CSV or JSON."""
-    arguments = tk.request.args
-    organization = organization or arguments.get("organization") or None
-    format_ = arguments.get("format") or "html"
-    if format_ not in ("html", "csv", "json"):
-        return tk.abort(400, tk._("The format must be html, csv or json."))
-    try:
-        include = tk.asbool(arguments.get("include_sub_organizations") or False)
-    except ValueError:
-        return tk.abort(400, tk._("include_sub_organizations must be 1 or 0."))
-    try:
-        data = reports.broken_links(organization=organization, include_sub_organizations=include)
-    except tk.ObjectNotFound:
-        return tk.abort(404, tk._("There is no such organization."))
-
-    if format_ == "csv":
-        return _file(reports.as_csv(data), "text/csv; charset=utf-8", data, "csv")
-    if format_ == "json":
-        return _file(reports.as_json(data), "application/json", data, "json")
-    page: str = tk.render(
-        "archiver/report.html",
-        {"data": data, "organization": organization, "include_sub_organizations": include},
-    )
-    return page
-
-
-def _file(text: str, mimetype: str, data: Mapping[str, Any], extension: str) -> Response:
-    name = "-".join(["broken-links", *([data["organization_name"]] if "organization_name" in data else [])])
-    response = make_response(text)
-    response.headers["Content-Type"] = mimetype
-    if extension == "csv":
-        response.headers["Content-Disposition"] = f'attachment; filename="{name}.csv"'
     return response

@@ -260,12 +260,12 @@ def test_the_page_lists_organizations_and_leads_on(app: Any, organizations: dict
     assert "50 %" in page
 
     page = app.get("/report/broken-links/agency").body
-    assert "Broken links of Agency" in page
+    assert "Links of Agency" in page
     assert "The server says the file is gone (404 Not Found)." in page
     assert "/dataset/rain" in page
-    assert 'href="/report/broken-links/agency?format=csv"' in page
+    assert 'href="/report/broken-links/agency?verdict=broken&amp;as=csv"' in page
     page = app.get("/report/broken-links/agency?include_sub_organizations=1").body
-    assert 'href="/report/broken-links/agency?format=json&amp;include_sub_organizations=1"' in page
+    assert 'href="/report/broken-links/agency?below=1&amp;verdict=broken&amp;as=json"' in page
 
 
 def test_remote_words_are_no_markup(app: Any, organizations: dict[str, Dict]) -> None:
@@ -332,7 +332,7 @@ def test_no_cell_is_a_formula(organizations: dict[str, Dict], start: str) -> Non
 @pytest.mark.parametrize(
     ("path", "status", "text"),
     [
-        ("/report/broken-links?format=xlsx", 400, "The format must be html, csv or json."),
+        ("/report/broken-links?format=pdf", 400, "The format must be html, csv, json, xlsx or atom."),
         (
             "/report/broken-links?include_sub_organizations=maybe",
             400,
@@ -346,10 +346,12 @@ def test_a_bad_parameter_is_answered_by_one_sentence(app: Any, path: str, status
     assert text in app.get(path, status=status).body
 
 
-def test_private_datasets_are_not_in_it_even_for_sysadmins(app: Any, organizations: dict[str, Dict]) -> None:
+def test_private_datasets_are_listed_for_their_readers_only(app: Any, organizations: dict[str, Dict]) -> None:
     dataset_with(["broken"], organizations["agency"], private=True, title="Secret rain")
     token = factories.SysadminWithToken()["token"]
 
-    page = app.get("/report/broken-links/agency", headers={"Authorization": token}).body
+    path = "/report/broken-links/agency"
 
-    assert "Secret rain" not in page
+    assert "Secret rain" in app.get(path, headers={"Authorization": token}).body
+    assert "Secret rain" not in app.get(path).body
+    assert "Secret rain" not in app.get(f"{path}?format=csv", headers={"Authorization": token}).body

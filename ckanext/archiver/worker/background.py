@@ -19,7 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 from ckan import model
 
-from ckanext.archiver import config, indexing
+from ckanext.archiver import config, indexing, summary
 from ckanext.archiver.errors import BrokerError
 from ckanext.archiver.queue import broker, dispatch, leases, notices, recovery, rounds, sql
 from ckanext.archiver.worker import database
@@ -209,7 +209,7 @@ class BackgroundThreads:
 
     def __init__(self, queues: list[str], restart: Callable[[], None] | None = None) -> None:
         config.remember()
-        self.threads = [heartbeat(queues), _dispatcher(), _housekeeper()]
+        self.threads = [heartbeat(queues), _dispatcher(), _housekeeper(), _counter()]
         if restart is not None:
             watch = StallWatch(queues, restart)
             self.threads.append(BackgroundThread("watch", 1, [Chore("Stall watch", 5, watch.check, max_pause=5)]))
@@ -251,6 +251,11 @@ def _housekeeper() -> BackgroundThread:
             Chore("Deleting old checks", 600, recovery.delete_old_checks),
         ],
     )
+
+
+def _counter() -> BackgroundThread:
+    # A thread of its own: counting 1,000,000 links takes seconds.
+    return BackgroundThread("counter", 1, [Chore("Counting for the report", 20, summary.refresh_if_due)])
 
 
 def stop(threads: list[BackgroundThread]) -> None:
