@@ -1,8 +1,11 @@
 """Packaging of ckanext-archiver; tool settings are in pyproject.toml."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_namespace_packages, setup
+
+from distutils.command.install_headers import install_headers  # isort: skip - setuptools brings distutils
 
 HERE = Path(__file__).parent
 
@@ -15,9 +18,25 @@ CELERY_FOR = {
 }
 
 
+class InstallPth(install_headers):
+    """Puts the .pth file beside the packages, where Python reads it.
+
+    Of the commands that copy single files, this is the one that setuptools runs for wheels and editable installs alike.
+    """
+
+    def finalize_options(self):
+        self.set_undefined_options("install", ("install_lib", "install_dir"))
+        super().finalize_options()
+
+
 def requirements():
     lines = (line.partition("#")[0].strip() for line in (HERE / "requirements.txt").read_text().splitlines())
     return [line for line in lines if line]
+
+
+def version():
+    text = (HERE / "ckanext" / "archiver" / "__init__.py").read_text(encoding="utf-8")
+    return re.search(r'^__version__ = "(.+)"$', text, re.MULTILINE)[1]
 
 
 def readme():
@@ -27,7 +46,7 @@ def readme():
 
 setup(
     name="ckanext-archiver",
-    version="3.0.0",
+    version=version(),
     description="Checks, for every resource of a CKAN portal, that people can still get the file, and keeps a copy",
     long_description=readme(),
     long_description_content_type="text/x-rst",
@@ -48,6 +67,9 @@ setup(
     ],
     python_requires=">=3.10",
     packages=find_namespace_packages(include=["ckanext.*"]),
+    py_modules=["ckanext_archiver_namespace"],
+    headers=["ckanext_archiver.pth"],
+    cmdclass={"install_headers": InstallPth},
     include_package_data=True,
     zip_safe=False,
     install_requires=requirements(),

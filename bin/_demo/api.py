@@ -30,7 +30,7 @@ class ApiError(StackError):
 
 
 def get(url: str, timeout: float = 30) -> tuple[int, str]:
-    """Status and text of a page; status 0 when nobody answers."""
+    """Status and text of a page; status 0 when the server does not answer."""
     try:
         with _opener.open(url, timeout=timeout) as answer:
             return answer.status, answer.read().decode(errors="replace")
@@ -118,7 +118,7 @@ class Portal:
         )
         if changed:
             resources = [{**have.get(link.name, {}), **self._resource(link)} for link in links]
-            # What else is there stays: an upload, or what somebody added.
+            # What else is there stays: an upload, or a resource that was added by hand.
             resources += [resource for name, resource in have.items() if name not in {link.name for link in links}]
             action = "package_patch" if found else "package_create"
             self.call(action, {**wanted, "resources": resources, **({"id": found["id"]} if found else {})})

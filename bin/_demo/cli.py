@@ -300,7 +300,7 @@ def _print(
 
 
 def _serve(site: Site) -> None:
-    """Run until somebody says stop; say so when a process ends before."""
+    """Run until Ctrl-C; report a process that ends before."""
     say("runs until Ctrl-C")
     missed: set[str] = set()
     with contextlib.suppress(KeyboardInterrupt):

@@ -50,7 +50,7 @@ SAMPLE_NOTE = "The history of its links before today is sample data."
 
 @dataclass(frozen=True)
 class Expected:
-    """What has to be known of a link once it was looked at."""
+    """What must be known of a link after its check."""
 
     verdict: str
     cause: str

@@ -67,13 +67,15 @@ class Site:
     def write_ini(self) -> None:
         """The configuration of the stack's site, with the demo's own settings."""
         text = ckan_site.with_settings(self.stack.ini.read_text(), {**_SETTINGS, "ckan.site_url": self.url})
+        # CKAN logs three lines at the start of every command.
+        text = text.replace("[logger_ckan]\nlevel = INFO", "[logger_ckan]\nlevel = WARNING")
         self.ini.touch(mode=0o600)
         self.ini.write_text(text)
 
     # -- servers ----------------------------------------------------------------------------------------------
 
     def start(self) -> subprocess.Popen[bytes]:
-        """Start the web server and one worker for each queue; they get ready meanwhile.
+        """Start the web server and one worker for each queue, without waiting until they are ready.
 
         :returns: the web server
         """

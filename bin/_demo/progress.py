@@ -1,4 +1,4 @@
-"""What the person sees meanwhile, on standard error: standard output is for the result."""
+"""Progress on standard error; standard output is for the result."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _WIDTH = 24
 
 
 def say(line: str) -> None:
-    """Tell what happens."""
+    """Print a line of progress."""
     sys.stderr.write(f"demo: {line}\n")
     sys.stderr.flush()
 

@@ -1,4 +1,4 @@
-"""Waits until every link was looked at, and says what is not as it should be."""
+"""Waits until every link was checked, and lists what is not as expected."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .portal import DATASETS, Link
 from .progress import Progress
 
 POLL = 0.25  # seconds between two looks
-PATIENCE = 120  # seconds until a link that was not looked at is a failure
+PATIENCE = 120  # seconds until an unchecked link is a failure
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Result:
 
     @property
     def verdict(self) -> str:
-        return self.known.get("verdict") or "not looked at"
+        return self.known.get("verdict") or "not checked"
 
     @property
     def cause(self) -> str:
@@ -51,7 +51,7 @@ class Result:
         return path != "" and Path(path).is_file()
 
     def is_done(self, since: datetime) -> bool:
-        """Whether the link as it is now was looked at since then, and nothing about it is still to be tried."""
+        """Whether the link as it is now was checked since then, with no retry to come."""
         known = self.known
         if not known or (not self.link.upload and known["source_url"] != self.url):
             return False
@@ -91,7 +91,7 @@ def _of_dataset(shown: Json) -> list[Result]:
 
 
 def wait(portal: Portal, since: datetime, progress: Progress, check: Callable[[], None]) -> list[Result]:
-    """Look until every link was looked at since a moment, or patience ends; the last that was seen.
+    """Poll until every link was checked since a moment, for at most PATIENCE seconds; the last results.
 
     :param check: called with each look; raises when waiting has no sense
     """
@@ -114,5 +114,5 @@ def unexpected(results: Sequence[Result], since: datetime) -> list[str]:
         if result.is_done(since):
             lines += result.differences()
         else:
-            lines.append(f"{result.dataset}, {result.link.name}: was not looked at within {PATIENCE} s")
+            lines.append(f"{result.dataset}, {result.link.name}: was not checked within {PATIENCE} s")
     return lines

@@ -17,6 +17,7 @@ _CHECKS = {
     "the types": ["mypy"],
     "the direction of imports": ["lint-imports"],
     "the documentation": ["pytest", *WITHOUT_CKAN, "-q", "tests/contract/test_docs.py"],
+    "sizes and words": ["pytest", *WITHOUT_CKAN, "-q", "tests/contract/test_code.py"],
 }
 _FIXES = {
     "ruff's rules": ["ruff", "check", "--fix"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -14,11 +15,15 @@ from pathlib import Path
 
 from .layout import REPOSITORY, Stack, StackError, say
 from .process import tail
+from .progress import PipProgress
 
 #: The environment is made anew when one of these changes.
 _PACKAGES = ("requirements.txt", "dev-requirements.txt")
 #: The extension's metadata (entry points) is written anew when one of these changes.
-_EXTENSION = ("setup.py", "setup.cfg", "pyproject.toml", "MANIFEST.in", "requirements.txt")
+_EXTENSION = (
+    *("setup.py", "setup.cfg", "pyproject.toml", "MANIFEST.in", "requirements.txt"),
+    *("ckanext_archiver.pth", "ckanext/archiver/__init__.py"),
+)
 
 
 def up_to_date(stack: Stack) -> bool:
@@ -42,7 +47,7 @@ def install(stack: Stack) -> None:
 
 
 def _install_packages(stack: Stack) -> None:
-    say("installing CKAN %s and its servers in %s (about a minute)", stack.release, stack.dir)
+    say("installing CKAN %s and its servers in %s (one to three minutes)", stack.release, stack.dir)
     # A half-made or moved environment cannot be repaired in place.
     shutil.rmtree(stack.venv, ignore_errors=True)
     _run(stack, sys.executable, "-m", "venv", stack.venv)
@@ -63,6 +68,7 @@ def _install_packages(stack: Stack) -> None:
         f"ckan[requirements]=={stack.release}",
         "setuptools",
         "wheel",
+        progress=PipProgress(stack.log_file("install"), stack.venv, _number_of_pins(stack.constraints)),
     )
     # CKAN loads libmagic, which a minimal system lacks.
     if subprocess.run([stack.python, "-c", "import magic"], capture_output=True, check=False).returncode:
@@ -115,16 +121,33 @@ def _pinned(constraints: Path, package: str) -> str:
     return found[1]
 
 
-def _pip(stack: Stack, *arguments: str | os.PathLike[str]) -> None:
-    options = ("--quiet", "--disable-pip-version-check", "--no-input")
-    _run(stack, stack.python, "-m", "pip", "install", *options, *arguments)
+def _number_of_pins(constraints: Path) -> int:
+    return len(re.findall(r"^[\w.-]+==", constraints.read_text(), re.MULTILINE))
 
 
-def _run(stack: Stack, *command: str | os.PathLike[str]) -> None:
+def _pip(stack: Stack, *arguments: str | os.PathLike[str], progress: PipProgress | None = None) -> None:
+    options = ("--progress-bar", "off", "--disable-pip-version-check", "--no-input")
+    _run(stack, stack.python, "-m", "pip", "install", *options, *arguments, progress=progress)
+
+
+def _run(stack: Stack, *command: str | os.PathLike[str], progress: PipProgress | None = None) -> None:
     log = stack.log_file("install")
-    with log.open("ab") as output:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False)
-    if done.returncode:
+    with (
+        log.open("ab") as output,
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output) as process,
+    ):
+        try:
+            while process.poll() is None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(0.5)
+                if progress is not None:
+                    progress.show()
+        except BaseException:
+            process.kill()
+            raise
+    if progress is not None:
+        progress.end()
+    if process.returncode:
         words = " ".join(str(word) for word in command)
         raise StackError(f"failed: {words}\nthe end of {log}:\n{tail(log)}")
 

@@ -5,8 +5,10 @@ last archived):
 
 * a new resource: yes;
 * a resource whose URL is not the one that was last archived: yes;
+* a resource without a link (no URL, or data in the DataStore only): no;
 * an uploaded file that was replaced, even under the same name: yes;
 * a resource that was never archived: only when CKAN says that its URL changed;
+* a resource whose format was edited while its file is in doubt: yes;
 * any other edit (title, description, format, order, tags of the dataset): no.
 """
 
@@ -17,7 +19,7 @@ from typing import Any
 
 from ckan import model
 
-from ckanext.archiver import config, indexing
+from ckanext.archiver import config, indexing, links
 from ckanext.archiver.queue import enqueue
 
 log = logging.getLogger(__name__)
@@ -35,7 +37,13 @@ def on_change(entity: Any, operation: str | None) -> None:
 def _on_resource(resource: Any, operation: str | None) -> None:
     if operation == model.DomainObjectOperation.deleted:
         enqueue.purge_resource(model.Session, resource.id)
-    elif resource.state == model.State.DELETED:
+        return
+    if operation != model.DomainObjectOperation.new:
+        moved_between = enqueue.move_resource(model.Session, resource.id)
+        if moved_between:
+            indexing.note_facet(*moved_between)
+    if resource.state == model.State.DELETED or not links.has_link(resource.url, resource.url_type):
+        # Deleted, or without a link now: nothing about it can be broken.
         enqueue.cancel_resource(model.Session, resource.id)
         # The dataset may have lost its only broken link.
         indexing.note_facet(resource.package_id)

@@ -237,6 +237,19 @@ def rules() -> Rules:
 
 
 @option
+def gone_hours() -> tuple[float, float]:
+    """(recheck, broken): hours after its first 404 at which a link that worked before is checked again, and at which it
+    is called broken."""
+    return seconds("gone_recheck_hours", 0, MAX_HOURS), seconds("gone_hours", 0, MAX_HOURS)
+
+
+@option
+def doubt() -> tuple[int, float]:
+    """(checks, hours): when a file of another kind than promised replaces the copy."""
+    return integer("doubt_runs"), seconds("doubt_hours", 0, MAX_HOURS)
+
+
+@option
 def outage() -> tuple[int, int, int]:
     """(hosts, percent, minutes): when failures count as an outage of our own."""
     return (
@@ -363,6 +376,8 @@ CHECKS: tuple[Callable[[], Any], ...] = (
     policy,
     retry_delays,
     rules,
+    gone_hours,
+    doubt,
     outage,
     history_days,
     archive_on_change,

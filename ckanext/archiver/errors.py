@@ -5,6 +5,7 @@
     ArchiverError
     ├── ConfigError            an option has a bad value; the text names the option
     ├── BrokerError            the broker cannot be reached, or does not answer in time
+    ├── InstallationError      another release of the extension is installed as well
     └── DownloadException      (kept for code that imported it from ``tasks``)
         ├── DownloadError
         ├── ArchiveError
@@ -35,6 +36,10 @@ class ConfigError(ArchiverError):
 
 class BrokerError(ArchiverError):
     """The broker cannot be reached, or does not answer in time."""
+
+
+class InstallationError(ArchiverError):
+    """Parts of another release are installed as well."""
 
 
 class DownloadException(ArchiverError):

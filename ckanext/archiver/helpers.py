@@ -19,6 +19,7 @@ from ckanext.archiver import advice, clock, config, history, search, states, vie
 from ckanext.archiver.engine import urls
 from ckanext.archiver.engine.outcome import Verdict
 from ckanext.archiver.engine.reasons import REASONS
+from ckanext.archiver.links import Kind
 from ckanext.archiver.report_helpers import (
     archiver_broken_links_of,
     archiver_cause_label,
@@ -57,6 +58,8 @@ __all__ = [
 ]
 
 NEVER = "never"
+STORED = "stored"
+"""The data is in this portal's DataStore: there is no link."""
 
 CERTIFICATE_NOTICE = datetime.timedelta(days=14)
 
@@ -67,6 +70,7 @@ ICONS = {
     Verdict.NOT_SURE.value: "circle-question",
     search.WAITING: "hourglass-half",
     NEVER: "circle-question",
+    STORED: "database",
 }
 
 Dict = dict[str, Any]
@@ -74,7 +78,7 @@ Dict = dict[str, Any]
 
 # -- one resource ------------------------------------------------------------------------------------------
 
-_NOTHING = LinkState(url=None, archival=None, requested=False)
+_NOTHING = LinkState(url="", archival=None, requested=False)
 
 
 def _known(resource: Dict) -> LinkState:
@@ -97,20 +101,24 @@ def archiver_resource_state(resource: Dict) -> Dict:
     """The state of a resource's link, for a badge.
 
     :param resource: the resource as package_show gives it
-    :returns: ``verdict`` ("ok", "failing", "broken", "not-sure", "waiting" or "never"), ``label``, ``icon``
+    :returns: ``verdict`` ("ok", "failing", "broken", "not-sure", "waiting", "never" or
+        "stored", for data in the DataStore), ``label``, ``icon``
         (a Font Awesome name), ``css`` (a class) and ``requested`` (whether a check is waiting or running)
     """
     return _state_of(_known(resource))
 
 
 def _state_of(known: LinkState) -> Dict:
+    if known.kind is Kind.DATASTORE:
+        return archiver_state(STORED) | {"requested": False}
     verdict = str(known.verdict or (search.WAITING if known.requested else NEVER))
     return archiver_state(verdict) | {"requested": known.requested}
 
 
 def archiver_state(verdict: str) -> Dict:
     """A verdict for a badge: ``verdict``, ``label``, ``icon`` and ``css``."""
-    css = {search.WAITING: Verdict.NOT_SURE.value, NEVER: Verdict.NOT_SURE.value}.get(verdict, verdict)
+    unsure, ok = Verdict.NOT_SURE.value, Verdict.OK.value
+    css = {search.WAITING: unsure, NEVER: unsure, STORED: ok}.get(verdict, verdict)
     return {
         "verdict": verdict,
         "label": search.state_label(search.NOT_CHECKED if verdict == NEVER else verdict),
@@ -127,12 +135,12 @@ def archiver_panel(resource: Dict, package: Dict) -> Dict | None:
         ``moved_to``, ``redirected_to``, ``certificate_expires``, ``waits_until``, ``host_asked``, ``works_since``,
         ``can_edit``, ``advice`` (for those who may edit) and ``web_archive`` (a URL)
     """
-    if _is_old_version():
-        return None
     known = _known(resource)
+    if _is_old_version() or known.kind is Kind.NONE:
+        return None
     state = _state_of(known)
     archival = _plain(known)
-    can_edit = bool(tk.h.check_access("resource_update", {"id": resource["id"]}))
+    can_edit = known.kind is not Kind.DATASTORE and bool(tk.h.check_access("resource_update", {"id": resource["id"]}))
     return state | {
         "heading": _heading(state["verdict"], archival, resource),
         "reason": _sentence(state, archival),
@@ -145,7 +153,7 @@ def archiver_panel(resource: Dict, package: Dict) -> Dict | None:
         "waits_until": known.waits_until.replace(tzinfo=None).isoformat() if known.waits_until else None,
         "host_asked": known.host_asked,
         "can_edit": can_edit,
-        "advice": archiver_advice(archival) if can_edit and known.verdict is not Verdict.OK else "",
+        "advice": archiver_advice(archival) if can_edit and known.verdict not in (None, Verdict.OK) else "",
         "web_archive": _web_archive(known) if not archival.get("cache_filepath") else None,
     }
 
@@ -174,6 +182,7 @@ def _heading(verdict: str, archival: Dict, resource: Dict) -> str:
     return {
         search.WAITING: tk._("This link is waiting to be checked"),
         NEVER: tk._("This link has not been checked yet"),
+        STORED: tk._("This data is stored in this portal"),
     }.get(verdict, tk._("It is not sure whether this link works"))
 
 
@@ -298,7 +307,8 @@ def archiver_dataset_state(package: Dict) -> Dict | None:
 
     :returns: ``verdict``, ``label``, ``icon``, ``css``, as :func:`archiver_resource_state`
     """
-    verdicts = [archiver_resource_state(resource)["verdict"] for resource in package.get("resources") or ()]
+    states_of_links = [_known(resource) for resource in package.get("resources") or ()]
+    verdicts = [_state_of(known)["verdict"] for known in states_of_links if known.kind in (Kind.LINK, Kind.UPLOAD)]
     checked = [verdict for verdict in verdicts if verdict not in (search.WAITING, NEVER)]
     broken, failing = checked.count(Verdict.BROKEN.value), checked.count(Verdict.FAILING.value)
     if broken:
@@ -346,7 +356,7 @@ def archiver_is_resource_broken_html(resource: Dict) -> Markup:
     """
     known = _known(resource)
     state = _state_of(known)
-    if state["verdict"] == NEVER or _is_old_version():
+    if state["verdict"] in (NEVER, STORED) or _is_old_version():
         return Markup()
     variables = _plain(known) | {"resource": resource, "state": state}
     html: Markup = tk.render_snippet("archiver/is_resource_broken.html", variables)

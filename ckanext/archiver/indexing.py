@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from ckan import model
 from ckan.lib import search as ckan_search
 
+from ckanext.archiver import links
 from ckanext.archiver.ckan_context import ckan_context
 from ckanext.archiver.model import WORST_VERDICT_SQL
 from ckanext.archiver.queue import leases
@@ -39,7 +40,8 @@ _NOTE = sa.text(f"""
     INSERT INTO archiver_dataset AS d (package_id, facet)
     SELECT noted.id, {WORST_VERDICT_SQL}
     FROM unnest(CAST(:ids AS text[])) AS noted (id)
-    LEFT JOIN (archival a JOIN resource r ON r.id = a.resource_id AND r.state = 'active') ON a.package_id = noted.id
+    LEFT JOIN (archival a JOIN resource r ON r.id = a.resource_id AND r.state = 'active' AND {links.HAS_LINK_SQL})
+        ON a.package_id = noted.id
     GROUP BY noted.id ORDER BY noted.id
     ON CONFLICT (package_id) DO UPDATE SET facet = EXCLUDED.facet
     WHERE d.facet IS DISTINCT FROM EXCLUDED.facet

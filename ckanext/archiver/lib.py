@@ -12,6 +12,14 @@ from ckanext.archiver.queue.types import Queue, Reason
 log = logging.getLogger(__name__)
 
 
+def get_extra_from_pkg_dict(pkg_dict: dict[str, Any], key: str, default: Any = None) -> Any:
+    """The value of a dataset's extra.
+
+    :param pkg_dict: as package_show gives it
+    """
+    return next((extra["value"] for extra in pkg_dict.get("extras") or () if extra["key"] == key), default)
+
+
 def create_archiver_resource_task(resource: Any, queue: str) -> None:
     """Request the archival of one resource, and commit.
 

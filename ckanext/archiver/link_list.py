@@ -14,7 +14,7 @@ import ckan.plugins.toolkit as tk
 import sqlalchemy as sa
 from ckan import model
 
-from ckanext.archiver import reports, states
+from ckanext.archiver import links, reports, states
 from ckanext.archiver.engine import urls
 from ckanext.archiver.engine.outcome import Cause, Verdict
 from ckanext.archiver.errors import ArchiverError
@@ -164,7 +164,7 @@ def condition(filters: Filters, reader: Reader) -> tuple[str, dict[str, Any]]:
     :raises ObjectNotFound: there is no such organization
     """
     conditions = [
-        "r.state = 'active' AND p.state = 'active' AND p.type <> 'harvest'",
+        f"r.state = 'active' AND p.state = 'active' AND p.type <> 'harvest' AND {links.HAS_LINK_SQL}",
         "(NOT p.private OR :sees_all OR p.owner_org = ANY(:readable))",
     ]
     params: dict[str, Any] = {"sees_all": reader.sees_all, "readable": list(reader.readable)}

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from ckan import model
 from sqlalchemy.dialects.postgresql import JSONB
 
-from ckanext.archiver import clock
+from ckanext.archiver import clock, links
 from ckanext.archiver.engine.outcome import Verdict
 from ckanext.archiver.summary_tables import ArchiverDaily, ArchiverSummary, ArchiverSummaryOrganization
 
@@ -37,6 +37,11 @@ class Status:
         23: "System error during archival",
     }
     _by_text: dict[str, int] = {text: id for id, text in _by_id.items()}
+
+    @classmethod
+    def instance(cls) -> type[Status]:
+        """What older code calls before it uses the methods: the class does."""
+        return cls
 
     @classmethod
     def by_text(cls, status_txt: str) -> int:
@@ -104,7 +109,9 @@ class Archival(tk.BaseModel):
 
     # Since 3.0
     source_url = sa.Column(sa.UnicodeText)
-    """The URL (as the resource table has it) that this row is about."""
+    """The link that this row is about, as CKAN shows it; the file name of an upload."""
+    source_format = sa.Column(sa.UnicodeText)
+    """The resource's format at the last check."""
     verdict = sa.Column(sa.UnicodeText)
     cause = sa.Column(sa.UnicodeText)
     detail = sa.Column(sa.UnicodeText)
@@ -123,6 +130,12 @@ class Archival(tk.BaseModel):
     next_check_at = sa.Column(sa.DateTime)
     permanent_url = sa.Column(sa.UnicodeText)
     certificate_expires = sa.Column(sa.DateTime)
+    doubt_detail = sa.Column(sa.UnicodeText)
+    """What the server sends instead of a file that fits (a detail); empty while nothing is in doubt."""
+    doubt_since = sa.Column(sa.DateTime)
+    """First check with that answer."""
+    doubt_count = sa.Column(sa.Integer)
+    """Checks with that answer."""
 
     __table_args__ = (
         sa.UniqueConstraint("resource_id", name="archival_resource_id_key"),
@@ -148,11 +161,12 @@ class Archival(tk.BaseModel):
 
     @classmethod
     def get_for_package(cls, package_id: str) -> list[Archival]:
-        """The archivals of a dataset's active resources, in the dataset's order."""
+        """The archivals of a dataset's active resources that have a link, in the dataset's order."""
         return (
             Session.query(cls)
             .join(model.Resource, model.Resource.id == cls.resource_id)
             .filter(cls.package_id == package_id, model.Resource.state == "active")
+            .filter(sa.text(links.has_link_sql("resource")))
             .order_by(model.Resource.position)
             .all()
         )
@@ -178,7 +192,11 @@ class Archival(tk.BaseModel):
 
         Times are ISO 8601 strings in UTC, without an offset, as CKAN writes its own.
         """
-        columns = {column.name: getattr(self, column.name) for column in self.__table__.columns}
+        columns = {
+            column.name: getattr(self, column.name)
+            for column in self.__table__.columns
+            if column.name not in BOOKKEEPING
+        }
         dict_ = {
             key: value.isoformat() if isinstance(value, datetime.datetime) else value for key, value in columns.items()
         }
@@ -187,9 +205,16 @@ class Archival(tk.BaseModel):
         return dict_
 
 
+BOOKKEEPING = ("source_format", "doubt_detail", "doubt_since", "doubt_count")
+"""Columns that only the rules need."""
+
+broken_enum = {True: "Broken", None: "Not sure if broken", False: "Downloaded OK"}
+"""The words that API clients of older releases read."""
+
+
 def broken_printable(is_broken: bool | None) -> str:
-    """The words that older API clients read: "Broken", "Downloaded OK" or "Not sure if broken"."""
-    return {True: "Broken", False: "Downloaded OK"}.get(is_broken, "Not sure if broken")  # type: ignore[arg-type]
+    """See :data:`broken_enum`."""
+    return broken_enum[is_broken]
 
 
 def status_text(status_id: int | None) -> str | None:
@@ -335,6 +360,8 @@ class ArchiverHost(tk.BaseModel):
     """When the dispatcher considers it next for the queue bulk; empty while nothing waits there."""
     failed_port = sa.Column(sa.Integer)
     """The port of the last network failure: another port may answer."""
+    wait_until = _moment()
+    """Until when the server asked us to stay away (Retry-After); empty or past where it did not."""
 
     __table_args__ = (sa.Index("archiver_host_bulk_idx", "bulk_at", postgresql_where=sa.text("bulk_at IS NOT NULL")),)
 

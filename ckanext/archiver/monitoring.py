@@ -14,7 +14,7 @@ from typing import Any
 
 from ckan import model
 
-from ckanext.archiver import clock, config
+from ckanext.archiver import archive_root, clock, config
 from ckanext.archiver.engine import store
 from ckanext.archiver.errors import BrokerError
 from ckanext.archiver.queue import broker, hosts, rounds, sql
@@ -234,6 +234,12 @@ def _disk() -> Status:
     if archive_dir is None:
         return {"free_bytes": None, "enough": True}
     # The archive directory is made when it is first needed; the part of its path that exists must be a directory.
+    if not archive_root.has_sentinel(archive_dir) and archive_root.lacks_its_copies(archive_dir):
+        error = (
+            f"none of the recorded copies is in {archive_dir}: is it mounted? "
+            "If the copies are lost, run: ckan archiver init"
+        )
+        return {"free_bytes": None, "enough": False, "error": error}
     existing = next(path for path in (Path(archive_dir), *Path(archive_dir).parents) if path.exists())
     if not existing.is_dir():
         return {"free_bytes": None, "enough": False, "error": f"{existing} is not a directory"}

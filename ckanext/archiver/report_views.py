@@ -81,7 +81,11 @@ def _list(organization: str | None, include: bool, format_: str) -> Response | s
     group = reports.get_organization(filters.organization) if filters.organization else None
     variables |= {
         "group": group,
-        "verdicts": [link_list.ANY, *(verdict.value for verdict in Verdict)],
+        "verdicts": [
+            *(verdict.value for verdict in (Verdict.BROKEN, Verdict.FAILING, Verdict.NOT_SURE)),
+            link_list.ANY,
+            "ok",
+        ],
         "causes": [cause.value for cause in Cause if cause not in (Cause.OK, Cause.TOO_LARGE)],
         "sorts": list(link_list.SORTS),
         "can_check": reader.can_edit,

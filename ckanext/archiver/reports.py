@@ -22,6 +22,7 @@ import ckan.plugins.toolkit as tk
 import sqlalchemy as sa
 from ckan import model
 
+from ckanext.archiver import links
 from ckanext.archiver.engine import urls
 from ckanext.archiver.model import Status
 
@@ -51,7 +52,7 @@ COUNTS = f"""
         count(r.id) FILTER (WHERE a.is_broken) AS broken_resource_count
     FROM package p
     LEFT JOIN resource r ON r.package_id = p.id AND r.state = 'active'
-    LEFT JOIN archival a ON a.resource_id = r.id
+    LEFT JOIN archival a ON a.resource_id = r.id AND {links.HAS_LINK_SQL}
     WHERE {IS_COUNTED} {{which}}
     GROUP BY p.owner_org
 """  # noqa: S608 - constants only
@@ -107,7 +108,7 @@ _BROKEN_LINKS = sa.text(f"""
     {_TREE}
     SELECT p.name AS package_name, p.title AS package_title, g.name AS organization_name,
         coalesce(nullif(g.title, ''), g.name) AS organization_title,
-        r.id AS resource_id, r.name AS resource_name, r.position AS resource_position, r.url AS resource_url,
+        r.id AS resource_id, r.name AS resource_name, r.position AS resource_position, {links.URL_SQL} AS resource_url,
         a.source_url, a.verdict, a.cause, a.detail, a.facts, a.reason, a.status_id, a.failure_count,
         a.first_failure, a.broken_since, a.last_success, coalesce(a.checked_at, a.updated) AS last_updated,
         a.url_redirected_to
@@ -115,7 +116,7 @@ _BROKEN_LINKS = sa.text(f"""
     JOIN package p ON p.owner_org = tree.id
     JOIN "group" g ON g.id = p.owner_org
     JOIN resource r ON r.package_id = p.id AND r.state = 'active'
-    JOIN archival a ON a.resource_id = r.id AND a.is_broken
+    JOIN archival a ON a.resource_id = r.id AND a.is_broken AND {links.HAS_LINK_SQL}
     WHERE {IS_COUNTED}
     ORDER BY organization_title, p.title, p.name, r.position
 """)  # noqa: S608 - constants only

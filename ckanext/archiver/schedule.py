@@ -22,6 +22,7 @@ def next_check(
     stable_since: datetime | None,
     broken_since: datetime | None = None,
     retry_after: int | None = None,
+    confirm_at: datetime | None = None,
     jitter: float | None = None,
 ) -> datetime | None:
     """The time of the next regular check, None when there are no regular rounds.
@@ -30,6 +31,7 @@ def next_check(
     :param stable_since: when the bytes last changed
     :param broken_since: when the link was found broken
     :param retry_after: seconds the server asked us to stay away
+    :param confirm_at: when a check can confirm what is not certain yet: not later than then, whatever the schedule
     :param jitter: -1 to 1: the position within ±10 %; random when it is not given, so that links that were checked
         together are not due together again
     """
@@ -39,6 +41,8 @@ def next_check(
     spread = random.uniform(-1, 1) if jitter is None else jitter  # noqa: S311 - not a secret
     # The weekly round is later, never sooner: a crontab line that requests everything each week goes first.
     pause *= 1 + JITTER * (abs(spread) if recheck == "weekly" else spread)
+    if confirm_at is not None:
+        pause = min(pause, confirm_at - now)
     return now + max(pause, timedelta(seconds=retry_after or 0))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import ckan.plugins.toolkit as tk
 
-from ckanext.archiver import states
+from ckanext.archiver import links, states
 from ckanext.archiver.engine.outcome import Verdict
 from ckanext.archiver.model import Archival, aggregate_archivals_for_a_dataset, verdict_of, worst_archival
 
@@ -80,7 +80,7 @@ def _add(datasets: list[PackageDict], *, for_sysadmin: bool = False) -> None:
         of_dataset = []
         for resource in dataset.get("resources") or ():
             row = rows.get(resource["id"])
-            if row is not None:
+            if row is not None and links.has_link(resource.get("url"), resource.get("url_type")):
                 resource[KEY] = states.as_dict(row._mapping, states.SHOWN_COLUMNS, for_sysadmin=for_sysadmin)
                 of_dataset.append(row)
         if of_dataset:
@@ -133,5 +133,6 @@ def state_label(state: str) -> str:
         Verdict.NOT_SURE.value: tk._("Not sure"),
         WAITING: tk._("Waiting to be checked"),
         NOT_CHECKED: tk._("Not checked yet"),
+        "stored": tk._("Stored in this portal"),
     }
     return labels.get(state, state)

@@ -13,9 +13,10 @@ from typing import Any
 import sqlalchemy as sa
 from ckan import model
 
-from ckanext.archiver import clock, history
+from ckanext.archiver import clock, history, links
 from ckanext.archiver.engine import urls
 from ckanext.archiver.engine.outcome import Verdict
+from ckanext.archiver.links import Kind
 from ckanext.archiver.model import (
     Archival,
     ArchivalCheck,
@@ -70,23 +71,25 @@ SHORT_WAIT = datetime.timedelta(seconds=10)
 class LinkState:
     """What is known of one link at one moment.
 
-    :ivar url: the URL of the resource now
+    :ivar url: the link of the resource now, as CKAN shows it; the file name of an upload
+    :ivar kind: where its data is
     :ivar archival: columns of its archival; None when it was never checked
     :ivar requested: whether a check is waiting or running
     :ivar waits_until: until when its request has to wait for its host; None when it does not
     :ivar host_asked: whether the host asked for that wait; else it does not respond
     """
 
-    url: str | None
+    url: str
     archival: Row | None
     requested: bool
+    kind: Kind = Kind.LINK
     waits_until: datetime.datetime | None = None
     host_asked: bool = False
 
     @property
     def is_current(self) -> bool:
         """Whether the archival is about the URL that the resource has now."""
-        return self.archival is not None and self.archival["source_url"] in (None, self.url)
+        return self.archival is not None and self.archival["source_url"] in (None, "", self.url)
 
     @property
     def verdict(self) -> Verdict | None:
@@ -101,9 +104,11 @@ def of_datasets(package_ids: Iterable[str]) -> dict[str, LinkState]:
     states = {}
     for row in model.Session.connection().execute(_EVERYTHING, {"ids": list(package_ids)}).mappings():
         waits_until, host_asked = _wait(row)
+        kind = links.kind(row["url_now"], row["url_type"])
         states[row["resource_of"]] = LinkState(
-            url=row["url_now"],
-            archival=row if row["resource_id"] else None,
+            url=links.shown_url(row["url_now"], row["url_type"]),
+            kind=kind,
+            archival=row if row["resource_id"] and kind in (Kind.LINK, Kind.UPLOAD) else None,
             requested=row["is_requested"],
             waits_until=waits_until,
             host_asked=host_asked,
@@ -166,6 +171,7 @@ _EVERYTHING = (
     sa.select(
         _RESOURCE.c.id.label("resource_of"),
         _RESOURCE.c.url.label("url_now"),
+        _RESOURCE.c.url_type,
         _REQUEST.c.resource_id.isnot(None).label("is_requested"),
         _HOST.c.next_at,
         _HOST.c.open_until,

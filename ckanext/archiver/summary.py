@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ckanext.archiver import reports
+from ckanext.archiver import links, reports
 from ckanext.archiver.engine.outcome import Verdict
 from ckanext.archiver.queue import rounds, sql
 
@@ -45,7 +45,7 @@ _GROUPS = f"""
     CROSS JOIN LATERAL (SELECT CASE
         WHEN a.resource_id IS NULL THEN '{NEVER}' WHEN a.verdict IS NOT NULL THEN a.verdict
         WHEN a.is_broken THEN 'broken' WHEN NOT a.is_broken THEN 'ok' ELSE 'not-sure' END AS verdict) v
-    WHERE r.state = 'active' AND {reports.IS_COUNTED}
+    WHERE r.state = 'active' AND {reports.IS_COUNTED} AND {links.HAS_LINK_SQL}
     GROUP BY 1, 2, 3, 4
 """  # noqa: S608 - constants only
 

@@ -1,7 +1,8 @@
 """The Celery tasks, and the names other people's code imports from here.
 
 Run by a worker, a task archives a resource for which there is a request. Called directly, as other extensions and tests
-do, ``update_resource(id)`` does the whole archival at once and returns the result as JSON.
+do, ``update_resource(id)`` does the whole archival at once and returns the result as JSON. Jobs that a release 2.x left
+in CKAN's own background queue (RQ) only put requests: ``ckan jobs worker`` knows nothing of the hosts' intervals.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ from ckanext.archiver.legacy.tasks import (
     api_request,
     archive_resource,
     download,
+    is_rq_job,
     link_checker,
     notify_package,
     notify_resource,
+    request_resource,
     response_is_an_api_error,
     tidy_url,
     update_package_now,
@@ -63,6 +66,9 @@ __all__ = [
 @app.task(base=ArchiverTask, bind=True, name="archiver.update_resource")
 def update_resource(self: ArchiverTask, resource_id: str, queue: str = "bulk") -> str | None:
     """Archive one resource. Called directly, it returns JSON (see ``legacy.tasks.update_resource_now``)."""
+    if is_rq_job():
+        request_resource(resource_id, queue)
+        return None
     if self.request.called_directly:
         return update_resource_now(resource_id, queue)
     consumer.archive_resource(resource_id, queue)
@@ -78,7 +84,7 @@ def update_resources(resource_ids: list[str], queue: str = "bulk") -> None:
 @app.task(base=ArchiverTask, bind=True, name="archiver.update_package")
 def update_package(self: ArchiverTask, package_id: str, queue: str = "bulk") -> None:
     """Archive all resources of a dataset. A worker puts a request for each; a direct call archives them at once."""
-    if self.request.called_directly:
+    if self.request.called_directly and not is_rq_job():
         update_package_now(package_id, queue)
     else:
         consumer.request_package(package_id, queue)

@@ -9,6 +9,7 @@ import click
 import docutils.core
 import pytest
 import yaml
+from _docs import options
 
 import ckanext.archiver
 from ckanext.archiver import interfaces, monitoring
@@ -19,6 +20,8 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PACKAGE = Path(ckanext.archiver.__file__).parent
 PAGES = sorted([*DOCS.rglob("*.rst"), *ROOT.glob("*.rst")])
+# They have directives of Sphinx, or of docs/_sphinx: bin/docs builds them.
+OF_THE_SITE_ALONE = [DOCS / "index.rst", *DOCS.glob("reference/*.rst")]
 
 
 def _text(path):
@@ -54,6 +57,13 @@ def test_an_option_is_documented_with_its_default(key):
     default = OPTIONS[key].get("default", "")
     shown = {True: "true", False: "false"}.get(default, str(default)) if isinstance(default, bool) else str(default)
     assert f"Default: {'``' + shown + '``' if shown else 'not set'}." in found[1]
+
+
+def test_the_options_are_written_from_the_declaration():
+    """``bin/docs --write`` writes them; where a line is broken does not matter here."""
+    old = _text(DOCS / "configuration.rst")
+    new = options.page(old, _text(PACKAGE / "config_declaration.yaml"))
+    assert old.split() == new.split(), "run bin/docs --write"
 
 
 def test_no_option_is_documented_that_does_not_exist():
@@ -114,7 +124,8 @@ def test_a_metric_is_documented(name):
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_a_file_that_is_named_exists(page):
-    """``queue/claims.py`` is below the package, ``tests/faults`` and ``bin/check`` below the repository."""
+    """``queue/claims.py`` is below the package, ``tests/faults`` and ``bin/check`` below the repository; a bare
+    ``store.py`` is in the folder that the paragraph is about."""
     assert [name for name in _files(_text(page)) if not _exists(name)] == []
 
 
@@ -124,6 +135,8 @@ def _files(text):
 
 
 def _exists(name):
+    if "/" not in name and any(PACKAGE.rglob(name)):
+        return True
     return any((folder / name).exists() for folder in (ROOT, PACKAGE))
 
 
@@ -169,6 +182,13 @@ def _assert_options(command, words):
     assert [word for word in words if word.startswith("-") and word != "-" and word not in known] == [], words
 
 
+def test_the_layers_are_those_of_the_contract():
+    contract = re.search(r"^layers = \[\n(.*?)^\]", _text(ROOT / "pyproject.toml"), re.MULTILINE | re.DOTALL)
+    layers = [line.split(" | ") for line in re.findall(r'"([^"]+)"', contract[1])]
+    drawn = re.search(r"lower layers::\n\n((?:    .+\n)+)", _text(DOCS / "architecture.rst"))
+    assert [line.replace("/", "").split() for line in drawn[1].splitlines()] == layers
+
+
 TERMS = re.findall(r"^([a-z][a-z -]+)\n    \S", _text(DOCS / "glossary.rst"), re.MULTILINE)
 
 
@@ -185,7 +205,7 @@ def test_a_term_of_the_glossary_is_used(term):
     assert any(pattern.search(_text(path)) for path in sources)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=_name)
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in OF_THE_SITE_ALONE], ids=_name)
 def test_a_page_is_valid_restructured_text(page):
     warnings = []
     docutils.core.publish_doctree(

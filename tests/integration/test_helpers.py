@@ -112,7 +112,7 @@ def test_a_verdict_on_another_url_is_not_shown(resource: Dict) -> None:
 
 
 def test_an_upload_is_the_same_under_its_whole_url(resource: Dict) -> None:
-    model.Session.query(model.Resource).filter_by(id=resource["id"]).update({"url": "a.csv"})
+    model.Session.query(model.Resource).filter_by(id=resource["id"]).update({"url": "a.csv", "url_type": "upload"})
     upload = resource | {"url_type": "upload", "url": "http://ckan.example/dataset/x/a.csv"}
 
     shown = panel(with_archival(upload, verdict="ok", source_url="a.csv"))

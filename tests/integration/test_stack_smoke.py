@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import ckan.plugins as p
@@ -40,6 +43,37 @@ def test_a_clean_site_is_empty() -> None:
 def test_the_tests_do_not_run_on_the_site_of_the_stack() -> None:
     assert config["sqlalchemy.url"].endswith("_test")
     assert config["ckan.site_id"] == "archiver-test"
+
+
+@pytest.fixture
+def empty_database(clean_site: None) -> Iterator[str]:
+    """The URL of a database without tables, whose name the tests accept."""
+    url = sa.engine.make_url(config["sqlalchemy.url"])
+    name = f"{url.database}_empty_test"
+    server = model.meta.engine.execution_options(isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.execute(sa.text(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
+        connection.execute(sa.text(f'CREATE DATABASE "{name}"'))
+    yield url.set(database=name).render_as_string(hide_password=False)
+    with server.connect() as connection:
+        connection.execute(sa.text(f'DROP DATABASE "{name}" WITH (FORCE)'))
+
+
+def test_the_tests_create_the_tables_of_an_empty_database(
+    empty_database: str, make_ini: Callable[..., Path], request: pytest.FixtureRequest
+) -> None:
+    ini = make_ini({"sqlalchemy.url": empty_database})
+    one = f"{__file__}::{test_a_clean_site_is_empty.__name__}"
+
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", f"--ckan-ini={ini}", "-q", one],
+        cwd=request.config.rootpath,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
 
 
 def test_the_origin_answers_as_it_is_told(origin: Origin) -> None:

@@ -13,11 +13,16 @@ from typing import Any
 
 import ckan.plugins as p
 import pytest
+import rq
 import sqlalchemy as sa
 from ckan import model
+from ckan.lib.redis import connect_to_redis
 from ckan.tests import factories
 
-from ckanext.archiver import config, lib, tasks
+from ckanext.archiver import config, lib, tasks, utils
+from ckanext.archiver import model as archiver_model
+from ckanext.archiver.engine.outcome import Cause, Outcome
+from ckanext.archiver.legacy import tasks as legacy_tasks
 from ckanext.archiver.model import Archival
 from ckanext.archiver.queue import broker, notices
 from ckanext.archiver.queue.celery_app import app, import_other_tasks, settings
@@ -50,6 +55,47 @@ def test_update_resource_does_the_whole_archival_and_tells_it_as_json(origin: Or
     assert (found["mimetype"], found["request_type"]) == ("text/csv", "GET")
     assert found["url_redirected_to"] == origin.url("/stops.csv")
     assert Path(found["cache_filepath"]).read_bytes() == CSV
+
+
+@pytest.mark.parametrize("name", ["update_resource", "update_package"])
+def test_a_job_that_2x_left_in_ckans_own_queue_only_puts_a_request(origin: Origin, name: str) -> None:
+    """``ckan jobs worker`` runs it, without any politeness."""
+    one = resource(origin.serve("/stops.csv", CSV))
+    model.Session.execute(sa.text("DELETE FROM archiver_request"))
+    model.Session.commit()
+    identifier = one["id" if name == "update_resource" else "package_id"]
+    rq_queue = rq.Queue("archiver-test", connection=connect_to_redis())
+    job = rq_queue.enqueue(f"ckanext.archiver.tasks.{name}", identifier, "bulk")
+    rq.SimpleWorker([rq_queue], connection=connect_to_redis()).work(burst=True)
+    assert job.get_status(refresh=True) == "finished"
+    assert queues() == {"bulk"}
+    assert origin.asked("/stops.csv") == 0
+    assert Archival.get_for_resource(one["id"]) is None
+
+
+def test_update_resource_names_the_question_that_a_map_service_was_asked(origin: Origin) -> None:
+    def answers(request: Request) -> Answer:
+        good = "getcapabilities" in request.path.lower()
+        headers = {"Content-Type": "text/xml"}
+        return Answer(body=CAPABILITIES if good else REPORT, status=200 if good else 400, headers=headers)
+
+    one = resource(origin.answer("/wms", answers), format="WMS")
+    found = json.loads(tasks.update_resource(one["id"]))
+    assert found["request_type"].startswith("WMS")
+
+
+@pytest.mark.parametrize(
+    ("url", "request_type"),
+    [
+        ("http://maps.example/wms?SERVICE=WMS&REQUEST=GetCapabilities&VERSION=1.3.0", "WMS 1.3"),
+        ("http://maps.example/wms?service=wms&request=getcapabilities&version=1.1.1", "WMS 1.1.1"),
+        ("http://maps.example/wms?service=WFS&request=GetCapabilities", "WFS"),
+        ("http://maps.example/wms?service=WMS&request=GetMap&version=1.3.0", "GET"),
+        ("http://data.example/stops.csv", "GET"),
+    ],
+)
+def test_the_type_of_a_request(url: str, request_type: str) -> None:
+    assert legacy_tasks._request_type(Outcome(Cause.OK, "ok", final_url=url)) == request_type
 
 
 def test_update_resource_gives_none_for_a_link_that_fails(origin: Origin) -> None:
@@ -124,6 +170,25 @@ def test_a_request_never_waits_on_a_queue_that_nobody_reads(queue: str, read: st
         assert queues() == {read}
 
 
+def test_the_commands_are_functions_too(capsys: pytest.CaptureFixture[str]) -> None:
+    one = resource("http://one.example/")
+    model.Session.execute(sa.text("DELETE FROM archiver_request"))
+    model.Session.commit()
+    utils.update([one["package_id"]], "bulk")
+    assert queues() == {"bulk"}
+    utils.view(one["package_id"])
+    assert "one.example" in capsys.readouterr().out
+
+
+def test_names_of_older_releases() -> None:
+    package = {"extras": [{"key": "spatial", "value": "{}"}]}
+    assert lib.get_extra_from_pkg_dict(package, "spatial") == "{}"
+    assert lib.get_extra_from_pkg_dict(package, "colour", "red") == "red"
+    assert lib.get_extra_from_pkg_dict({}, "colour") is None
+    assert archiver_model.Status.instance().by_text("Archived successfully") == 0
+    assert archiver_model.broken_enum == {True: "Broken", None: "Not sure if broken", False: "Downloaded OK"}
+
+
 # -- looking at links ----------------------------------------------------------------------------------------------
 
 
@@ -132,6 +197,12 @@ def test_link_checker_gives_headers_in_lower_case(origin: Origin) -> None:
     headers = json.loads(tasks.link_checker(json.dumps({}), data))
     assert headers["content-type"].startswith("text/csv")
     assert headers["content-length"] == str(len(CSV))
+
+
+def test_link_checker_only_wants_the_headers(origin: Origin) -> None:
+    """A 200 without a body has some too; ckanext-qa asks for such links."""
+    data = json.dumps({"url": origin.serve("/empty.csv", b"")})
+    assert "content-type" in json.loads(tasks.link_checker("{}", data))
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "http:www.example.org", ""])
@@ -265,9 +336,9 @@ def test_threads_that_acknowledge_at_the_same_time_all_can() -> None:
 
 def test_messages_are_of_uneven_size_and_have_each_resource_once() -> None:
     ids = [str(number) for number in range(1_000)]
-    lots = list(broker._lots(ids, 10))
+    lots = list(broker._chunks(ids, 10))
     assert [id_ for lot in lots for id_ in lot] == ids
     sizes = {len(lot) for lot in lots[:-1]}
     assert len(sizes) > 1
     assert sizes <= set(range(6, 14))
-    assert [list(lot) for lot in broker._lots(ids[:3], 1)] == [["0"], ["1"], ["2"]]
+    assert [list(lot) for lot in broker._chunks(ids[:3], 1)] == [["0"], ["1"], ["2"]]

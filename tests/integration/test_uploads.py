@@ -110,7 +110,7 @@ def test_nobody_is_asked_over_http_for_an_upload(monkeypatch: pytest.MonkeyPatch
     def refuse(*arguments: Any, **options: Any) -> None:
         raise AssertionError("an upload was fetched")
 
-    monkeypatch.setattr("ckanext.archiver.engine.http.fetch", refuse)
+    monkeypatch.setattr("ckanext.archiver.engine.fetch.fetch", refuse)
 
     assert archive(resource).verdict == "ok"
 

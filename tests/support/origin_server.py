@@ -1,7 +1,7 @@
 """The origin server of tests, demo and benchmarks: HTTP on loopback, with programmed answers.
 
-Standard library only, because the demo imports it before anything is installed. Servers that break the protocol itself
-(slow bytes, wrong lengths, TLS faults) are in ``origin/``, on the same :class:`LoopbackServer`.
+Standard library only, because the demo imports it before anything is installed. Answers that break the protocol itself
+(slow bytes, wrong lengths, TLS faults) are in ``origin/``, served by the same :class:`LoopbackServer`.
 """
 
 from __future__ import annotations

@@ -116,7 +116,8 @@ def tables(migrate_db_for: Callable[[str], None]) -> None:
     if not sa.inspect(model.meta.engine).has_table("package"):
         model.repo.upgrade_db()
     if not sa.inspect(model.meta.engine).has_table("archiver_request"):
-        migrate_db_for("archiver")
+        with p.use_plugin("archiver"):  # CKAN finds the migrations of loaded plugins only
+            migrate_db_for("archiver")
     # CKAN's reset_db() empties the tables then; otherwise it would drop them, and ours with them.
     model.repo.tables_created_and_initialised = True
 

@@ -53,7 +53,7 @@ def archival(verdict: str = "ok", **columns: Any) -> dict[str, Any]:
         ("id", "package_id", "resource_id", "created", "source_url", "verdict", "detail")
     )
     row.update(dict.fromkeys(("first_failure", "last_success", "failure_count", "broken_since", "mimetype")))
-    row.update(dict.fromkeys(COPY))
+    row.update(dict.fromkeys((*COPY, "source_format", "doubt_detail", "doubt_since", "doubt_count")))
     row.update(id="a1", source_url=URL, verdict=verdict, detail="", failure_count=0, created=EARLIER)
     return {**row, **columns}
 
@@ -68,7 +68,7 @@ def a_run(
 ) -> Run:
     values = {"queue": Queue.BULK, "reason": Reason.ROUND, "attempts": 0, "holds": 0, "deaths": 0, **claim}
     of = Claim(resource_id="r1", package_id="p1", host="data.example", token="t", worker_id="w", **values)
-    link = Link("r1", "p1", "stops", "transport", URL, "", "CSV", None, known)
+    link = Link("r1", "p1", "stops", "transport", URL, URL, "", "CSV", None, known)
     return Run(ClaimedRequest(of, link, admission or Admission()), link, outcome, actual_copy=actual_copy or {})
 
 
@@ -259,3 +259,99 @@ def test_verdicts_are_those_of_the_older_contract_too() -> None:
     values = values_of(a_run(GONE))
     assert (values["verdict"], values["is_broken"], values["status_id"]) == (str(Verdict.BROKEN), True, 12)
     assert values["reason"] == "The server says the file is gone (404 Not Found)."
+
+
+# -- doubtful files ------------------------------------------------------------------------------------------------
+
+PAGE = Outcome(
+    Cause.SOFT_404,
+    "soft-html",
+    {"format": "CSV"},
+    requests=1,
+    temp_path=Path("/archive/r1/r1/page.html"),
+    size=70,
+    sha256="page",
+    sha1="page1",
+    mimetype="text/html",
+)
+
+
+def looks(outcomes: list[tuple[float, Outcome]], known: dict[str, Any], options: Options = OPTIONS) -> list[Any]:
+    """One check after the other, each so many hours after the first; what is decided in each."""
+    decisions = []
+    for hours, outcome in outcomes:
+        decision = decide(a_run(outcome, known), current(now=NOW + timedelta(hours=hours)), None, options)
+        assert decision.values is not None
+        known = dict(decision.values)
+        decisions.append(decision)
+    return decisions
+
+
+@pytest.mark.parametrize(
+    ("hours", "kept"),
+    [
+        ([0, 18, 36], [False, False, True]),
+        ([0, 1, 2], [False, False, False]),
+        ([0, 40], [False, False]),
+        ([0, 1, 2, 37], [False, False, False, True]),
+        ([0, 18, 36, 60], [False, False, True, True]),
+    ],
+)
+def test_a_doubtful_file_replaces_a_copy_after_three_checks_over_36_hours(hours: list[float], kept: list[bool]) -> None:
+    decisions = looks([(hour, PAGE) for hour in hours], archival(**COPY, source_format="CSV"))
+    assert [decision.values["sha256"] == "page" for decision in decisions] == kept
+    assert {decision.values["verdict"] for decision in decisions} == {"not-sure"}
+    transitions = [decision.history_detail for decision in decisions]
+    assert transitions.count("doubt-replaced") == (1 if True in kept else 0), "the history says so once"
+    if True in kept:
+        assert transitions.index("doubt-replaced") == kept.index(True)
+
+
+def test_what_is_planned_while_a_file_is_in_doubt_confirms_it_in_time() -> None:
+    for jitter in (-1.0, 0.0, 1.0):
+        known, now = archival(**COPY, source_format="CSV"), NOW
+        for _ in range(3):
+            decision = decide(a_run(PAGE, known), current(now=now), None, OPTIONS, jitter=jitter)
+            known = dict(decision.values or {})
+            now = known["next_check_at"].replace(tzinfo=timezone.utc)
+        assert decision.history_detail == "doubt-replaced"
+
+
+def test_a_failure_in_between_does_not_end_the_doubt_and_a_good_file_does() -> None:
+    down = replace(RESET, transient=False)
+    known = archival(**COPY, source_format="CSV")
+    decisions = looks([(0, PAGE), (10, down), (20, PAGE), (36, PAGE)], known)
+    assert decisions[-1].values["sha256"] == "page"
+    decisions = looks([(0, PAGE), (10, fetched("old")), (20, PAGE), (36, PAGE)], known)
+    assert decisions[-1].values["sha256"] == "old"
+    other = replace(PAGE, detail="soft-root", facts={"host": "data.example"})
+    decisions = looks([(0, PAGE), (18, other), (36, PAGE)], known)
+    assert decisions[-1].values["sha256"] == "old", "it was not the same answer"
+
+
+def test_after_an_edit_a_doubtful_file_is_taken_at_once() -> None:
+    new_format = looks([(0, PAGE)], archival(**COPY, source_format="XLSX"))[0]
+    assert new_format.values["sha256"] == "page"
+    new_url = looks([(0, PAGE)], archival(**{**COPY, "source_url": "http://other.example/"}, source_format="CSV"))[0]
+    assert new_url.values["sha256"] == "page"
+    adopted = looks([(0, PAGE)], archival(**COPY))[0]
+    assert adopted.values["sha256"] == "old", "a row of an older release does not know its format"
+
+
+# -- a 404 of a link that worked -----------------------------------------------------------------------------------
+
+
+def test_a_first_404_is_checked_again_in_an_hour_and_then_after_twelve() -> None:
+    failing = replace(GONE)
+    known = archival("ok", last_success=EARLIER)
+    first = decide(a_run(failing, known), current(), None, OPTIONS).values
+    assert first is not None
+    if first["verdict"] == "failing":
+        assert first["next_check_at"] == (NOW + timedelta(hours=1)).replace(tzinfo=None)
+        second = decide(a_run(failing, dict(first)), current(now=NOW + timedelta(hours=1)), None, OPTIONS).values
+        assert second is not None
+        assert second["verdict"] == "failing"
+        assert second["next_check_at"] == (NOW + timedelta(hours=12)).replace(tzinfo=None)
+        third = decide(a_run(failing, dict(second)), current(now=NOW + timedelta(hours=12)), None, OPTIONS).values
+        assert third is not None
+        assert third["verdict"] == "broken"

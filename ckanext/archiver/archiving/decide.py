@@ -5,20 +5,22 @@ In this order:
 * The link was edited during the run: the run says nothing about the new URL, and the request is due again.
 * The failure may be our own fault: no verdict, and the request is held.
 * The failure is transient and retries are left: the request is deferred. A link without a verdict shows the failure
-  meanwhile (a provisional row).
-* Else the verdict is final: the archival's row, an entry in the history, and the request is done.
+  until then (a provisional row).
+* Else the verdict is final: the archival's row, an entry in the history, and the request is done. A doubtful file
+  replaces the copy only where :func:`keeps_file` says so.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from ckanext.archiver import clock, schedule
 from ckanext.archiver.archiving.types import Decision, Link, Options, Run
 from ckanext.archiver.engine import reasons, store
-from ckanext.archiver.engine.outcome import Cause, Verdict
+from ckanext.archiver.engine.outcome import Cause, Outcome, Verdict
 from ckanext.archiver.model import Status
 from ckanext.archiver.queue import claims, hosts
 from ckanext.archiver.queue.types import Reason
@@ -61,7 +63,12 @@ def decide(
         deferral = claims.Deferral(claim, options.retry_delays[claim.attempts], attempts=claim.attempts + 1)
         return Decision(values, deferral, observation)
     judgement = judge(outcome.cause, outcome.detail, history, options.rules, now)
-    return Decision(archival_values(run, judgement, now, options, jitter), None, observation, is_final=True)
+    return Decision(
+        archival_values(run, judgement, now, options, jitter),
+        observation=observation,
+        is_final=True,
+        history_detail="doubt-replaced" if _is_taken_over_now(run, now, options) else "",
+    )
 
 
 def decide_poisoned(run: Run, now: datetime, options: Options, *, jitter: float = 0.0) -> Decision:
@@ -138,6 +145,59 @@ def history_of(link: Link) -> History:
     )
 
 
+# -- doubtful files ----------------------------------------------------------------------------------------
+#
+# Doubt never replaces a copy: a file of another kind than promised (a page, a message) is kept only once the same
+# answer came in so many checks over so many hours, or at once after the publisher has edited the URL or the format.
+
+
+def is_doubtful(outcome: Outcome) -> bool:
+    """Whether a file came that does not seem to be the one that was promised."""
+    return outcome.cause is Cause.SOFT_404 and outcome.temp_path is not None
+
+
+def keeps_file(run: Run, now: datetime, options: Options) -> bool:
+    """Whether the downloaded file becomes the copy."""
+    if not is_doubtful(run.outcome):
+        return run.outcome.cause is Cause.OK
+    old = run.link.archival or {}
+    if old.get("source_url") and (old["source_url"], old["source_format"] or run.link.format) != (
+        run.link.url,
+        run.link.format,
+    ):
+        return True
+    checks, hours = options.doubt
+    doubt = _doubt_values(run, clock.naive(now))
+    since = clock.aware(doubt["doubt_since"])
+    return doubt["doubt_count"] >= checks and since is not None and now - since >= timedelta(hours=hours)
+
+
+def _is_taken_over_now(run: Run, now: datetime, options: Options) -> bool:
+    """Whether this run replaces a good copy by a doubtful file that was confirmed."""
+    known = run.link.known
+    if not is_doubtful(run.outcome) or not known.get("cache_filepath") or not keeps_file(run, now, options):
+        return False
+    # A copy that is younger than the doubt is the doubtful file already.
+    return known["cached_at"] is None or known["doubt_since"] is None or known["cached_at"] < known["doubt_since"]
+
+
+def _doubt_values(run: Run, now: datetime | None) -> dict[str, Any]:
+    """The columns about doubt after this run. A failure in between neither counts nor ends it; a file that fits ends
+    it."""
+    outcome, known = run.outcome, run.link.known
+    if is_doubtful(outcome):
+        if known.get("doubt_detail") == outcome.detail and known.get("source_format") == run.link.format:
+            return {
+                "doubt_detail": outcome.detail,
+                "doubt_since": known["doubt_since"],
+                "doubt_count": known["doubt_count"] + 1,
+            }
+        return {"doubt_detail": outcome.detail, "doubt_since": now, "doubt_count": 1}
+    if outcome.cause is Cause.OK:
+        return dict.fromkeys(("doubt_detail", "doubt_since", "doubt_count"))
+    return {name: known.get(name) for name in ("doubt_detail", "doubt_since", "doubt_count")}
+
+
 # -- the archival's row ------------------------------------------------------------------------------------
 
 COPY_COLUMNS = (
@@ -161,7 +221,7 @@ def archival_values(
     moment = clock.naive(now)
     verdict = judgement.verdict
     assert verdict is not None  # noqa: S101 - a run that is held writes no row
-    not_changed = outcome.not_modified or (bool(outcome.sha256) and outcome.sha256 == known.get("sha256"))
+    not_changed = outcome.not_modified or _is_same_file(outcome, known)
     status = status_text(outcome.cause, verdict, not_changed=not_changed)
     first_failure = clock.naive(judgement.first_failure)
     broken_since = (known.get("broken_since") or moment) if verdict is Verdict.BROKEN else None
@@ -172,7 +232,7 @@ def archival_values(
         "resource_timestamp": link.timestamp,
         "status_id": Status.by_text(status),
         "is_broken": verdict.is_broken,
-        "reason": "" if status == "Archived successfully" else reasons.reason(outcome.detail, outcome.facts),
+        "reason": reasons.reason(outcome.detail, outcome.facts),
         "url_redirected_to": outcome.final_url if outcome.hops else None,
         "first_failure": first_failure,
         "last_success": clock.naive(judgement.last_success),
@@ -180,6 +240,7 @@ def archival_values(
         "created": old.get("created") or moment,
         "updated": moment,
         "source_url": link.url,
+        "source_format": link.format,
         "verdict": str(verdict),
         "cause": str(outcome.cause),
         "detail": outcome.detail,
@@ -191,7 +252,8 @@ def archival_values(
         "checked_at": moment,
         "permanent_url": outcome.permanent_url,
         "certificate_expires": clock.naive(outcome.certificate.not_after) if outcome.certificate else None,
-        **_copy_values(run, moment, options, not_changed=not_changed),
+        **_doubt_values(run, moment),
+        **_copy_values(run, now, options, not_changed=not_changed),
     }
     next_check = schedule.next_check(
         options.recheck,
@@ -200,19 +262,44 @@ def archival_values(
         stable_since=clock.aware(values["changed_at"]),
         broken_since=clock.aware(broken_since),
         retry_after=outcome.retry_after,
+        confirm_at=_confirm_at(run, judgement, values, now, options),
         jitter=jitter,
     )
     return {**values, "next_check_at": clock.naive(next_check)}
 
 
-def _copy_values(run: Run, now: datetime | None, options: Options, *, not_changed: bool) -> dict[str, Any]:
+def _confirm_at(
+    run: Run, judgement: Judgement, values: Mapping[str, Any], now: datetime, options: Options
+) -> datetime | None:
+    """When a check can confirm what is not certain yet, where that is sooner than the schedule's next one."""
+    if judgement.verdict is Verdict.FAILING and run.outcome.detail == "http-gone":
+        again = now + timedelta(hours=options.gone_recheck_hours)
+        first = judgement.first_failure or now
+        return again if judgement.failure_count <= 1 else max(again, first + timedelta(hours=options.gone_hours))
+    checks, hours = options.doubt
+    if is_doubtful(run.outcome) and values["doubt_count"] < checks:
+        since = clock.aware(values["doubt_since"]) or now
+        is_last = values["doubt_count"] == checks - 1
+        step = now + timedelta(hours=hours / max(checks - 1, 1))
+        return max(step, since + timedelta(hours=hours)) if is_last else step
+    return None
+
+
+def _is_same_file(outcome: Outcome, known: Mapping[str, Any]) -> bool:
+    """Whether a download has the bytes of the copy we have. Rows of 2.x have a SHA-1 only."""
+    if known.get("sha256"):
+        return outcome.sha256 == known["sha256"]
+    return bool(outcome.sha1) and outcome.sha1 == known.get("hash")
+
+
+def _copy_values(run: Run, at: datetime, options: Options, *, not_changed: bool) -> dict[str, Any]:
     """The columns about the copy. A failure leaves the copy we have, which is what people want then."""
-    link, outcome = run.link, run.outcome
+    link, outcome, now = run.link, run.outcome, clock.naive(at)
     old, known = link.archival or {}, link.known
     values = {name: old.get(name) for name in COPY_COLUMNS}
     # A validator is of use only for the URL it came from.
     values.update({name: known.get(name) for name in ("etag", "last_modified")})
-    if outcome.cause is not Cause.OK:
+    if outcome.cause is not Cause.OK and not keeps_file(run, at, options):
         return {**values, **_actual_copy_values(run, now)}
     values.update(
         etag=outcome.etag or values["etag"] if outcome.not_modified else outcome.etag,

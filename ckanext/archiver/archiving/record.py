@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from ckan import model
 
-from ckanext.archiver import clock
+from ckanext.archiver import clock, links
 from ckanext.archiver.archiving.types import Link, Run
 from ckanext.archiver.model import Archival
 
@@ -23,16 +23,17 @@ _COLUMNS = [column.name for column in Archival.__table__.columns]
 
 _LINK = sa.text(f"""
     SELECT r.id AS resource_id, r.package_id, p.name AS package_name, coalesce(g.name, '') AS organization,
-           coalesce(r.url, '') AS url, coalesce(r.url_type, '') AS url_type, coalesce(r.format, '') AS format,
-           r.last_modified AS timestamp, {", ".join(f"a.{name} AS a_{name}" for name in _COLUMNS)}
+           {links.URL_SQL} AS url, coalesce(r.url, '') AS raw_url, coalesce(r.url_type, '') AS url_type,
+           coalesce(r.format, '') AS format, r.last_modified AS timestamp,
+           {", ".join(f"a.{name} AS a_{name}" for name in _COLUMNS)}
     FROM resource r JOIN package p ON p.id = r.package_id LEFT JOIN "group" g ON g.id = p.owner_org
     LEFT JOIN archival a ON a.resource_id = r.id
-    WHERE r.id = ANY(:ids) AND r.state = 'active' AND p.state IN ('active', 'draft')
+    WHERE r.id = ANY(:ids) AND r.state = 'active' AND p.state IN ('active', 'draft') AND {links.HAS_LINK_SQL}
 """)  # noqa: S608 - constants only
 
 
 def load(resource_ids: Sequence[str]) -> dict[str, Link]:
-    """The links of those resources that are active, by resource id, each with its archival."""
+    """The links of those resources that are active and have one, by resource id, each with its archival."""
     rows = model.Session.connection().execute(_LINK, {"ids": list(resource_ids)}).mappings()
     return {row["resource_id"]: _link(row) for row in rows}
 
@@ -49,13 +50,14 @@ def is_recorded(row: Mapping[str, Any]) -> bool:
     """Whether the file on disk is the copy that the row describes.
 
     It is not when a worker died, or lost the database, between putting a newer copy in place and writing the row:
-    the file's modification time, which is set to the row's ``cached_at``, differs then.
+    the file's modification time, which is set to the row's ``cached_at``, differs then. Releases 2.x set neither it nor
+    the row's ``sha256``: for their copies only the size is compared.
     """
     try:
         status = Path(row["cache_filepath"]).stat()
     except OSError:
         return False
-    cached_at = clock.aware(row["cached_at"])
+    cached_at = clock.aware(row["cached_at"]) if row["sha256"] else None
     return status.st_size == row["size"] and (cached_at is None or abs(status.st_mtime - cached_at.timestamp()) < 0.01)
 
 
@@ -90,9 +92,9 @@ _SAVE = sa.text(f"""
     WITH given AS MATERIALIZED (SELECT CAST(:rows AS json) AS rows),
     history AS (
         INSERT INTO archival_check (resource_id, checked_at, verdict, cause, detail, http_status, size, seconds)
-        SELECT resource_id, checked_at, verdict, cause, detail, http_status, seen_size, seconds
+        SELECT resource_id, checked_at, verdict, cause, history_detail, http_status, seen_size, seconds
         FROM given CROSS JOIN json_to_recordset(given.rows) AS r (
-            resource_id text, checked_at timestamp, verdict text, cause text, detail text, http_status int,
+            resource_id text, checked_at timestamp, verdict text, cause text, history_detail text, http_status int,
             seen_size bigint, seconds float8, is_final bool)
         WHERE r.is_final
     )
@@ -113,6 +115,7 @@ def save(runs: Sequence[Run]) -> None:
             "seen_size": run.outcome.size,
             "seconds": run.outcome.seconds,
             "is_final": run.decision.is_final,
+            "history_detail": run.decision.history_detail or run.decision.values["detail"],
         }
         for run in runs
         if run.decision.values is not None

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from ckanext.archiver import config
+from ckanext.archiver import archive_root, config
 from ckanext.archiver.archiving import record, uploads
 from ckanext.archiver.archiving.types import ClaimedRequest, Link, Run
-from ckanext.archiver.engine import http, store
+from ckanext.archiver.engine import fetch as engine
+from ckanext.archiver.engine import store, urls
 from ckanext.archiver.engine.outcome import Cause, FetchRequest, Outcome
 from ckanext.archiver.queue import leases
 
@@ -43,6 +45,8 @@ def fetch(request: ClaimedRequest, link: Link) -> Outcome:
     archive_dir = config.archive_dir()
     if not check_only and archive_dir is not None:
         try:
+            if not archive_root.is_mounted(archive_dir):
+                return Outcome(Cause.OWN_FAULT, "disk-broken", url=link.url)
             if store.free_bytes_lately(archive_dir) < config.min_free_bytes():
                 return Outcome(Cause.OWN_FAULT, "disk-full", url=link.url)
             spool = store.spool(archive_dir, request.claim.worker_id)
@@ -53,13 +57,20 @@ def fetch(request: ClaimedRequest, link: Link) -> Outcome:
     if link.is_upload:
         return uploads.fetch(link.resource_id, link.url, spool, limits, check_only=check_only, stop=stop)
     wanted = FetchRequest(
-        url=link.url,
+        url=_requested_url(link),
         format=link.format,
         check_only=check_only,
         hints=request.admission.hints,
         **({} if check_only else _validators(link)),
     )
-    return http.fetch(wanted, limits=limits, policy=config.policy(), spool=spool, stop=stop)
+    return engine.fetch(wanted, limits=limits, policy=config.policy(), spool=spool, stop=stop)
+
+
+def _requested_url(link: Link) -> str:
+    """The link; the raw URL where the ``http://`` before it makes no link either: its fault can be named better."""
+    if link.url != link.raw_url and isinstance(urls.normalise(link.url), urls.BadUrl):
+        return link.raw_url
+    return link.url
 
 
 def _only_checks(request: ClaimedRequest, link: Link) -> bool:
@@ -88,6 +99,8 @@ def _make_resource_dir(run: Run) -> None:
     archive_dir = config.archive_dir()
     if run.temp_path is not None and archive_dir is not None:
         try:
+            if not archive_root.is_mounted(archive_dir):
+                raise OSError(errno.ENODEV, "the archive is not mounted", archive_dir)
             run.has_older_copies = not store.make_resource_dir(archive_dir, run.link.resource_id)
         except OSError as e:
             run.outcome = _disk_failed(run.outcome, e)

@@ -19,7 +19,14 @@ from ckan import model
 from ckanext.archiver import config, indexing
 from ckanext.archiver.archiving import record
 from ckanext.archiver.archiving import run as one_run
-from ckanext.archiver.archiving.decide import decide, decide_poisoned, is_unchanged, may_be_outage, observe
+from ckanext.archiver.archiving.decide import (
+    decide,
+    decide_poisoned,
+    is_unchanged,
+    keeps_file,
+    may_be_outage,
+    observe,
+)
 from ckanext.archiver.archiving.types import ClaimedRequest, Delivery, Options, Result, Run, Step, StepResult
 from ckanext.archiver.errors import DATABASE_AWAY
 from ckanext.archiver.queue import claims, enqueue, hosts, leases, notices
@@ -265,6 +272,9 @@ def options() -> Options:
     """
     return Options(
         rules=config.rules(),
+        doubt=config.doubt(),
+        gone_recheck_hours=config.gone_hours()[0],
+        gone_hours=config.gone_hours()[1],
         retry_delays=config.retry_delays(),
         hold_seconds=config.hold_seconds(),
         recheck=config.recheck(),
@@ -281,11 +291,13 @@ def _decide(runs: Sequence[Run], current: Mapping[str, claims.CurrentResource]) 
     """Place the files of runs, and decide what is written about each."""
     if not runs:
         return
+    options_now = options()
     unchanged = [run for run in runs if is_unchanged(run.link, current[run.claim.token])]
     for run in unchanged:
-        one_run.place_copy(run, current[run.claim.token].now)
+        now = current[run.claim.token].now
+        if keeps_file(run, now, options_now):
+            one_run.place_copy(run, now)
     outage = _suspected_outage(unchanged)
-    options_now = options()
     for run in runs:
         run.decision = decide(run, current[run.claim.token], outage, options_now, jitter=_jitter())
 

@@ -34,18 +34,24 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Link:
-    """A resource's link, and what is known of it."""
+    """A resource's link, and what is known of it.
+
+    :ivar url: as CKAN shows it (see :mod:`ckanext.archiver.links`); the file name of an upload
+    :ivar raw_url: as the resource table has it
+    :ivar timestamp: ``last_modified`` of the resource, which changes when a file is uploaded
+    :ivar archival: the row of the table ``archival``, whatever URL it is about
+    """
 
     resource_id: str
     package_id: str
     package_name: str
     organization: str
     url: str
+    raw_url: str
     url_type: str
     format: str
     timestamp: datetime | None
     archival: Mapping[str, Any] | None
-    """The row of the table ``archival``, whatever URL it is about."""
 
     @property
     def is_upload(self) -> bool:
@@ -83,6 +89,7 @@ class Decision:
     :ivar observation: what the host's row learns
     :ivar is_final: the run goes into the link's history, and its request is done
     :ivar held: why no verdict was taken, in words for the log, where the fault may be our own
+    :ivar history_detail: the detail that the history has, where it is not the row's
     """
 
     values: Mapping[str, Any] | None = None
@@ -90,6 +97,7 @@ class Decision:
     observation: hosts.HostObservation | None = None
     is_final: bool = False
     held: str = ""
+    history_detail: str = ""
 
 
 @dataclass
@@ -116,6 +124,9 @@ class Run:
 class Options:
     """The options that a decision depends on.
 
+    :ivar doubt: checks, and hours over them, after which a file that does not fit replaces the copy
+    :ivar gone_recheck_hours: hours until a link that worked before is checked again after its first 404
+    :ivar gone_hours: hours after the first 404 at which a check makes such a link broken
     :ivar retry_delays: seconds before each retry of a run
     :ivar hold_seconds: seconds until a request is tried again after a fault of our own
     :ivar recheck: "adaptive", "weekly" or "off"
@@ -124,6 +135,9 @@ class Options:
     """
 
     rules: Rules = field(default_factory=Rules)
+    doubt: tuple[int, float] = (3, 36)
+    gone_recheck_hours: float = 1
+    gone_hours: float = 12
     retry_delays: tuple[int, ...] = ()
     hold_seconds: int = 0
     recheck: str = "off"

@@ -20,7 +20,8 @@ from ckan import model
 from ckan.lib import uploader
 
 from ckanext.archiver import config
-from ckanext.archiver.engine import filenames, http, media_types, store, urls
+from ckanext.archiver.engine import fetch as engine
+from ckanext.archiver.engine import filenames, media_types, store, urls
 from ckanext.archiver.engine.failure import Failure
 from ckanext.archiver.engine.outcome import Cause, FetchRequest, Limits, Outcome
 
@@ -192,7 +193,7 @@ def _by_url(
     # With a format, a log-in page is not taken for the file.
     format_ = filename.rpartition(".")[2]
     request = FetchRequest(_download_url(site, resource_id, filename), format_, check_only=check_only)
-    found = http.fetch(request, limits=limits, policy=policy, spool=spool, stop=stop)
+    found = engine.fetch(request, limits=limits, policy=policy, spool=spool, stop=stop)
     if found.cause is Cause.OWN_FAULT:
         return replace(found, url=filename)
     if found.cause not in (Cause.OK, Cause.TOO_LARGE):

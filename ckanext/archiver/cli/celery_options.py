@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 # name (and letter) of the options with a value, then of the flags: those of Celery 3 to 5.
-WITH_VALUE = (
+WITH_VALUE: tuple[tuple[str, ...], ...] = (
     ("--app", "-A"),
     ("--autoscale",),
     ("--broker", "-b"),
@@ -42,7 +42,7 @@ WITH_VALUE = (
     ("--umask",),
     ("--workdir",),
 )
-FLAGS = (
+FLAGS: tuple[tuple[str, ...], ...] = (
     ("--beat", "-B"),
     ("--detach", "-D"),
     ("--discard", "--purge"),

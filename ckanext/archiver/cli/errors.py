@@ -7,6 +7,7 @@ from typing import Any
 import click
 import sqlalchemy as sa
 
+from ckanext.archiver import installation
 from ckanext.archiver.errors import DATABASE_AWAY, ArchiverError
 
 _MISSING = {"42P01": "table", "42703": "column"}
@@ -48,6 +49,7 @@ class Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
+            installation.check()
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise

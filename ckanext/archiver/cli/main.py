@@ -7,7 +7,7 @@ import logging
 import click
 from alembic.util.exc import CommandError
 
-from ckanext.archiver import config
+from ckanext.archiver import archive_root, config
 from ckanext.archiver.cli import celery_options, check, errors, links, maintenance, queue
 from ckanext.archiver.model import look_at_tables
 
@@ -23,8 +23,14 @@ for _command in [*links.commands, *check.commands, *queue.commands, *maintenance
 
 @archiver.command()
 def init() -> None:
-    """Create the tables, or bring them up to date. Safe to repeat."""
+    """Create the tables, or bring them up to date, and mark the archive directory as mounted. Safe to repeat."""
     _upgrade()
+    archive_dir = config.archive_dir()
+    if archive_dir is not None:
+        try:
+            archive_root.make(archive_dir)
+        except OSError as e:
+            raise click.ClickException(f"The archive directory cannot be used: {e}") from e
 
 
 @archiver.command()

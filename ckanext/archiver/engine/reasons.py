@@ -118,6 +118,10 @@ REASONS: dict[str, str] = {
     "soft-no-content": N_("The server answered that there is no content ({status} {phrase})."),
     "soft-html": N_("The server sent a web page where the format {format} was promised."),
     "soft-not-found-page": N_('The server sent a page that says "{title}".'),
+    "doubt-replaced": N_(
+        "The server sent a file of another kind than promised in several checks, so that file has replaced the cached"
+        " copy."
+    ),
     "soft-root": N_("The link leads to the front page of {host}."),
     "soft-service-exception": N_("The service answered with an error: {message}"),
     "soft-arcgis-error": N_("The ArcGIS server answered with error {code}: {message}"),

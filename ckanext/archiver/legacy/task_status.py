@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from ckan import model
 from sqlalchemy.dialects.postgresql import insert
 
-from ckanext.archiver import clock
+from ckanext.archiver import clock, links
 from ckanext.archiver.engine.outcome import Cause, Verdict
 from ckanext.archiver.model import Archival, Status
 
@@ -127,7 +127,7 @@ def archival_values(row: Any) -> dict[str, Any] | None:
         "failure_count": max(_number(details.get("failure_count")), 1) if is_broken else 0,
         "created": min(times, default=None),
         "updated": updated,
-        "source_url": row["url"],
+        "source_url": links.shown_url(row["url"]),
         "verdict": _VERDICTS[is_broken].value,
         "cause": None if status_id is None else _CAUSES[status_id].value,
         "failing_since": failing_since,

@@ -9,12 +9,15 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
+import rq
 from ckan import model
 
 from ckanext.archiver import archiving, config, errors
 from ckanext.archiver.archiving import decide, transaction
-from ckanext.archiver.engine import http, reasons, store, urls
+from ckanext.archiver.engine import fetch as engine
+from ckanext.archiver.engine import reasons, store, urls
 from ckanext.archiver.engine.outcome import Cause, FetchRequest, Outcome
 from ckanext.archiver.interfaces import IPipe
 from ckanext.archiver.queue.types import DIRECT, Queue, Reason
@@ -32,10 +35,7 @@ def update_resource_now(resource_id: str, queue: str = "bulk") -> str | None:
     :returns: JSON of the result (``size``, ``hash``, ``cache_filepath``, ``mimetype``, ``request_type``,
         ``url_redirected_to``, …), None when there is no copy
     """
-    # A request never waits under a name that no worker reads; subscribers hear the caller's.
-    read_queue = queue if queue in tuple(Queue) else Queue.BULK
-    if not transaction.request_all([resource_id], read_queue, Reason.CALLED):
-        log.error("Resource not found: %s", resource_id)
+    if not request_resource(resource_id, queue):
         return None
     result = archiving.archive_resource(resource_id, at_once=True, notice_queue=queue)
     if result is None:
@@ -52,10 +52,38 @@ def update_resource_now(resource_id: str, queue: str = "bulk") -> str | None:
             "cache_filepath": archival["cache_filepath"],
             "cache_url": archival["cache_url"],
             "url_redirected_to": archival["url_redirected_to"],
-            "request_type": "GET",
+            "request_type": _request_type(outcome),
             "headers": dict(outcome.headers),
         }
     )
+
+
+def request_resource(resource_id: str, queue: str) -> bool:
+    """Put a request for a resource.
+
+    :param queue: also a name that no worker reads, under which no request must wait
+    :returns: False where there is no such resource, or it has no link
+    """
+    read_queue = queue if queue in tuple(Queue) else Queue.BULK
+    if transaction.request_all([resource_id], read_queue, Reason.CALLED):
+        return True
+    log.error("Resource not found: %s", resource_id)
+    return False
+
+
+def is_rq_job() -> bool:
+    """Whether this code runs in a job of CKAN's own background queue."""
+    return rq.get_current_job() is not None
+
+
+def _request_type(outcome: Outcome) -> str:
+    """ "GET", or what a map service was asked, such as "WMS 1.3"."""
+    asked = {name.lower(): value for name, value in parse_qsl(urlsplit(outcome.final_url or outcome.url).query)}
+    if asked.get("request", "").lower() != "getcapabilities" or not asked.get("service"):
+        return "GET"
+    version = asked.get("version", "")
+    version = version.removesuffix(".0") if version.count(".") > 1 else version
+    return f"{asked['service'].upper()} {version}".strip()
 
 
 def update_package_now(package_id: str, queue: str = "bulk") -> None:
@@ -110,7 +138,7 @@ def link_checker(context: str, data: str) -> str:
     params = json.loads(data)
     limits = replace(config.limits(), first_byte_timeout=float(params.get("url_timeout") or 30))
     request = FetchRequest(url=params.get("url") or "", check_only=True)
-    outcome = http.fetch(request, limits=limits, policy=config.policy(), spool=None)
+    outcome = engine.fetch(request, limits=limits, policy=config.policy(), spool=None)
     _raise_for(outcome, errors.LinkHeadRequestError)
     return json.dumps({name.lower(): value for name, value in outcome.headers.items()})
 
@@ -137,7 +165,7 @@ def download(
     archive_dir = config.archive_dir()
     spool = store.spool(archive_dir, DIRECT) if archive_dir else Path(tempfile.gettempdir())
     request = FetchRequest(url=resource["url"], format=resource.get("format") or "")
-    outcome = http.fetch(request, limits=limits, policy=config.policy(), spool=spool)
+    outcome = engine.fetch(request, limits=limits, policy=config.policy(), spool=spool)
     _raise_for(outcome, errors.DownloadError)
     return {
         "mimetype": outcome.mimetype,
@@ -183,9 +211,14 @@ def _raise_for(outcome: Outcome, failure: type[errors.DownloadException]) -> Non
     kinds = {Cause.BAD_URL: errors.LinkInvalidError, Cause.TOO_LARGE: errors.ChooseNotToDownload}
     if outcome.detail == "scheme-refused":
         failure = errors.LinkInvalidError
-    if failure is errors.LinkHeadRequestError and outcome.cause is Cause.TOO_LARGE:
+    if failure is errors.LinkHeadRequestError and _has_good_status(outcome):
+        # Callers want the headers, as of a file that is too large or empty.
         return
     raise kinds.get(outcome.cause, failure)(message, outcome.final_url if outcome.hops else None)
+
+
+def _has_good_status(outcome: Outcome) -> bool:
+    return outcome.http_status is not None and 200 <= outcome.http_status < 300
 
 
 # -- map services --------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from ckanext.archiver import (
     summary,
 )
 from ckanext.archiver.logic import schema
-from ckanext.archiver.model import Archival, aggregate_archivals_for_a_dataset
+from ckanext.archiver.model import BOOKKEEPING, Archival, aggregate_archivals_for_a_dataset
 
 __all__ = [
     "archiver_check",
@@ -68,7 +68,7 @@ def archiver_resource_show(context: Any, data_dict: dict[str, Any]) -> dict[str,
     known = states.of_resource(resource.id, resource.package_id)
     if known is None or known.archival is None:
         raise tk.ObjectNotFound(tk._("The resource {id} has not been checked yet.").format(id=id_))
-    columns = Archival.__table__.columns.keys()
+    columns = [column.name for column in Archival.__table__.columns if column.name not in BOOKKEEPING]
     shown = states.as_dict(known.archival, columns, for_sysadmin=states.is_sysadmin(context))
     strip = history.days(states.checks(resource.id, history.UPTIME_DAYS[-1]), clock.naive_utc().date(), 365)
     return shown | {

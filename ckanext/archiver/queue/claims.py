@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 import sqlalchemy as sa
 from ckan import model
 
-from ckanext.archiver import config
+from ckanext.archiver import config, links
 from ckanext.archiver.queue import leases, sql
 from ckanext.archiver.queue.group_commit import CONTENDED, Contended
 
@@ -202,15 +202,15 @@ def defer(deferrals: Sequence[Deferral]) -> set[str]:
 
 
 # The lock timeout goes with the statement, which saves a trip to the database.
-_STILL_OURS = """
+_STILL_OURS = f"""
     SET LOCAL lock_timeout = '%ss';
-    SELECT q.lease_token AS token, now() AS now, coalesce(r.url, '') AS url, coalesce(r.url_type, '') AS url_type,
+    SELECT q.lease_token AS token, now() AS now, {links.URL_SQL} AS url, coalesce(r.url_type, '') AS url_type,
            r.last_modified
     FROM archiver_request q
     LEFT JOIN (resource r JOIN package p ON p.id = r.package_id)
         ON r.id = q.resource_id AND r.state = 'active' AND p.state IN ('active', 'draft')
     WHERE q.resource_id = ANY(:ids) AND q.lease_token = ANY(:tokens) ORDER BY q.resource_id FOR UPDATE OF q %s
-"""
+"""  # noqa: S608 - constants only
 LONG_WAIT, SHORT_WAIT = 5, 1
 """Seconds that a transaction of one thread waits for a lock, and that one which threads share does."""
 

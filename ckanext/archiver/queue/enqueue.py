@@ -14,14 +14,15 @@ from typing import Any
 import sqlalchemy as sa
 from ckan import model
 
+from ckanext.archiver import links
 from ckanext.archiver.queue import outbox, sql
 from ckanext.archiver.queue.types import Queue, Reason
 
-FROM_RESOURCES = """
+FROM_RESOURCES = f"""
     FROM resource r
     JOIN package p ON p.id = r.package_id
     LEFT JOIN archival a ON a.resource_id = r.id
-    WHERE r.state = 'active'
+    WHERE r.state = 'active' AND {links.HAS_LINK_SQL}
 """
 
 _INSERT = f"""
@@ -44,8 +45,9 @@ _CHANGED = f"""
     AND r.id = :resource_id AND p.state IN ('active', 'draft')
     AND (CASE
         WHEN a.source_url IS NULL THEN :is_new OR :url_changed
-        ELSE a.source_url IS DISTINCT FROM r.url
+        ELSE a.source_url IS DISTINCT FROM {links.URL_SQL}
             OR (r.url_type = 'upload' AND r.last_modified IS DISTINCT FROM a.resource_timestamp)
+            OR (a.doubt_detail IS NOT NULL AND a.source_format IS DISTINCT FROM coalesce(r.format, ''))
             OR (:url_changed AND EXISTS (SELECT 1 FROM archiver_request q WHERE q.resource_id = r.id))
         END)
     {_PROMOTE}
@@ -154,6 +156,30 @@ def cancel_resource(session: Any, resource_id: str) -> None:
         """),
         {"id": resource_id},
     )
+
+
+_MOVE = """
+    WITH moved AS (
+        UPDATE archival a SET package_id = r.package_id,
+            cache_url = replace(a.cache_url, '/dataset/' || a.package_id || '/', '/dataset/' || r.package_id || '/')
+        FROM resource r, archival old
+        WHERE r.id = a.resource_id AND old.id = a.id AND a.resource_id = :id AND a.package_id <> r.package_id
+        RETURNING old.package_id AS old_id, r.package_id AS new_id
+    ), request AS (
+        UPDATE archiver_request q SET package_id = r.package_id
+        FROM resource r WHERE r.id = q.resource_id AND q.resource_id = :id AND q.package_id <> r.package_id
+    )
+    SELECT old_id, new_id FROM moved
+"""
+
+
+def move_resource(session: Any, resource_id: str) -> list[str]:
+    """Let the archival and the request of a resource follow it to another dataset, in the caller's transaction.
+
+    :returns: the datasets whose links have changed: none where the resource was not moved
+    """
+    row = session.connection().execute(sa.text(_MOVE), {"id": resource_id}).first()
+    return list(row) if row else []
 
 
 def cancel_package(session: Any, package_id: str) -> None:

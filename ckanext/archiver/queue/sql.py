@@ -16,6 +16,8 @@ from typing import Any
 import sqlalchemy as sa
 from ckan import model
 
+from ckanext.archiver import links
+
 _text = functools.lru_cache(maxsize=256)(sa.text)
 
 
@@ -38,11 +40,11 @@ def transaction() -> Iterator[None]:
         raise
 
 
-HOST_OF_URL = r"""
-    CASE WHEN r.url_type = 'upload' THEN '' ELSE left(coalesce(rtrim(substring(lower(r.url) from
+HOST_OF_URL = rf"""
+    CASE WHEN r.url_type = 'upload' THEN '' ELSE left(coalesce(rtrim(substring(lower({links.URL_SQL}) from
     '^\s*[a-z][a-z0-9+.-]*:[/\\]*(?:[^/?#\\]*@)?(\[[^]/?#]*\]|[^]:/?#\\\s[]*)'), '.'), ''), 255) END
 """
-"""The host of a resource's URL (``r`` is the resource), for politeness; empty for an upload and where there is none.
+"""The host of a resource's link (``r`` is the resource), for politeness; empty for an upload and where there is none.
 No host name has more than 253 characters, and an index does not take a value of any length."""
 
 RELEASE_LEASE = "lease_token = NULL, leased_by = NULL, leased_until = NULL, sent_until = NULL, again = false"

@@ -18,11 +18,11 @@ from celery import signals
 from celery.concurrency.prefork import TaskPool as PreforkPool
 from ckan import model
 
-from ckanext.archiver import archiving
+from ckanext.archiver import archiving, installation
 from ckanext.archiver.queue import leases
 from ckanext.archiver.queue.celery_app import app
 from ckanext.archiver.queue.types import Queue
-from ckanext.archiver.worker import background, database
+from ckanext.archiver.worker import background, database, systemd
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +52,7 @@ def _prepare(sender: Any = None, **kwargs: Any) -> None:
     global _lifeline
     for name in QUIET_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
+    log.info("%s", installation.description())
     _lifeline = os.pipe()
     leases.become(leases.WorkerProcess())
     # A connection that is open here would be shared by the processes of the pool.
@@ -74,12 +75,14 @@ def _start(sender: Any = None, **kwargs: Any) -> None:
     if is_prefork:
         background.fork_between_chores(list(_background.threads))
     _background.start()
+    systemd.ready()
     log.info("Worker ready for %s", ", ".join(queues))
 
 
 @signals.worker_shutting_down.connect
 def _shut_down(**kwargs: Any) -> None:
     _stop_requested.set()
+    systemd.stopping()
     timer = threading.Timer(STOP_SECONDS, _stop_transfers)
     timer.daemon = True
     timer.start()

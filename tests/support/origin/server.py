@@ -11,10 +11,10 @@ import contextlib
 import socket
 import ssl
 import struct
-import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+
+from origin_server import Handler, LoopbackServer
 
 from .certificates import Authority
 
@@ -23,7 +23,6 @@ Serve = (
     | Callable[["Conversation"], Awaitable[None]]
     | Mapping[str, "bytes | Callable[[Conversation], Awaitable[None]]"]
 )
-Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 class Conversation:
@@ -79,8 +78,8 @@ class Conversation:
         self.writer.transport.abort()
 
 
-class HostileOrigin:
-    """Serves ``cases`` (name → what to do). Use as a context manager.
+class HostileOrigin(LoopbackServer):
+    """Serves ``cases`` (name → what to do) while it is used as a context manager.
 
     :ivar requests: requests seen by case name
     :ivar heads: the raw heads seen by case name
@@ -88,77 +87,39 @@ class HostileOrigin:
     """
 
     def __init__(self, cases: Mapping[str, Serve], authority: Authority) -> None:
+        super().__init__()
         self.cases = cases
         self.authority = authority
         self.ports: dict[str, int] = {}
         self.requests: Counter[str] = Counter()
         self.heads: dict[str, list[bytes]] = {}
         self.connections: Counter[str] = Counter()
-        self._loop = asyncio.new_event_loop()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._servers: list[asyncio.Server] = []
         self._sockets: list[socket.socket] = []
-        self._thread = threading.Thread(target=self._loop.run_forever, name="origin", daemon=True)
 
     def __enter__(self) -> HostileOrigin:
-        self._thread.start()
-        self._do(self._start())
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._do(self._stop())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-        for sock in self._sockets:
-            sock.close()
-        self._loop.close()
-
-    def _do(self, work: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(20)
-
-    async def _start(self) -> None:
-        await self._listen("http", self._http)
-        await self._listen("http6", self._http, host="::1")
+        self._listen_as("http", self._http)
+        self._listen_as("http6", self._http, host="::1")
         for kind, context in self.authority.contexts.items():
-            await self._listen(kind, self._http, context)
+            self._listen_as(kind, self._http, context)
         for name, handler in RAW.items():
-            await self._listen(name, handler)
+            self._listen_as(name, handler)
         self.ports["refused"] = self._unheard()
         self.ports["full"] = self._full()
+        return self
 
-    async def _stop(self) -> None:
-        for server in self._servers:
-            server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+    def close(self) -> None:
+        super().close()
+        for sock in self._sockets:
+            sock.close()
 
-    async def _listen(
+    def _listen_as(
         self, name: str, handler: Handler, context: ssl.SSLContext | None = None, host: str = "127.0.0.1"
     ) -> None:
-        async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async def counted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             self.connections[name] += 1
-            task = asyncio.current_task()
-            assert task
-            self._tasks.add(task)
-            try:
-                await handler(reader, writer)
-            except (
-                OSError,
-                asyncio.IncompleteReadError,
-                asyncio.CancelledError,
-                ssl.SSLError,
-                BrokenPipeError,
-            ):
-                pass  # the client hung up, or we did
-            finally:
-                self._tasks.discard(task)
-                if not writer.transport.is_closing():
-                    writer.close()
+            await handler(reader, writer)
 
-        server = await asyncio.start_server(accepted, host, 0, ssl=context, limit=1 << 20)
-        self._servers.append(server)
-        self.ports[name] = server.sockets[0].getsockname()[1]
+        self.ports[name] = self.listen(counted, [host], context=context)
 
     def _unheard(self) -> int:
         """A port that is taken, and nobody listens."""

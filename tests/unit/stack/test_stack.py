@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from _stack import install, process
+from _stack import cli, install, process
 from _stack.ckan_site import with_settings
 from _stack.cli import parse, take_stack_options
 from _stack.layout import CKAN_RELEASES, REPOSITORY, Stack, is_free
@@ -110,6 +110,69 @@ def test_a_server_that_ends_at_once_is_an_error_that_shows_its_log(stack: Stack)
 
     with pytest.raises(Exception, match="(?s)ended with code 1.*no such disk"):
         process.await_ready(stack, "bad", child, lambda: False)
+
+
+class Sleeper:
+    """A server, as :mod:`_stack.cli` uses it."""
+
+    NAME = "sleeper"
+
+    @staticmethod
+    def down(stack: Stack) -> bool:
+        return process.stop(stack, "sleeper", signal.SIGTERM)
+
+
+@pytest.fixture
+def one_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    def up(stack: Stack, **_: bool) -> None:
+        if not process.running(stack, "sleeper"):
+            threading.Thread(target=sleeper(stack).wait, daemon=True).start()
+
+    monkeypatch.setattr(cli, "SERVERS", (Sleeper,))
+    monkeypatch.setattr(cli, "up", up)
+
+
+@pytest.mark.usefixtures("one_server")
+def test_a_server_is_stopped_when_the_last_command_that_uses_it_ends(stack: Stack) -> None:
+    with cli.servers(stack):
+        with cli.servers(stack):
+            pass
+        assert process.running(stack, "sleeper")
+
+    assert process.running(stack, "sleeper") is None
+
+
+@pytest.mark.usefixtures("one_server")
+def test_the_last_command_stops_what_another_one_started(stack: Stack) -> None:
+    first, second = cli.servers(stack), cli.servers(stack)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert process.running(stack, "sleeper")
+
+    second.__exit__(None, None, None)
+
+    assert process.running(stack, "sleeper") is None
+
+
+@pytest.mark.usefixtures("one_server")
+def test_servers_stay_that_ran_before_or_are_to_be_kept(stack: Stack) -> None:
+    with cli.servers(stack, keep=True):
+        pass
+    assert process.running(stack, "sleeper")
+
+    with cli.servers(stack):
+        pass
+
+    assert process.running(stack, "sleeper")
+    Sleeper.down(stack)
+
+
+def test_a_signal_ends_the_command_and_its_exit_code_is_a_shells(tmp_path: Path) -> None:
+    code = "import os, signal; os.kill(os.getppid(), signal.SIGTERM); signal.pause()"
+
+    assert process.run_to_its_end([sys.executable, "-c", code], dict(os.environ), tmp_path) == 128 + signal.SIGTERM
+    assert process.run_to_its_end([sys.executable, "-c", "raise SystemExit(3)"], dict(os.environ), tmp_path) == 3
 
 
 # -- ports and memory ------------------------------------------------------------------------------------------

@@ -60,8 +60,7 @@ def upgrade() -> None:
     """Fill the rows that 002 has marked. Stop the workers of the old release first.
 
     At 1,000,000 rows: about half a minute, and about as much additional disk space as the table has, until the next
-    vacuum. The table can be read meanwhile; writers wait, so that no row with a local time is added during the
-    conversion.
+    vacuum. Readers go on; writers wait, so that no row with a local time is added during the conversion.
 
     * ``source_url`` is the resource's current URL, as the best guess at what was last archived. Without it the next
       edit of a title would count as a new link.

@@ -1,7 +1,7 @@
 """Create the tables of the report: counts by cause and host, by organization, and by day
 
 Revision ID: archiver_010
-Revises: archiver_008
+Revises: archiver_009
 Create Date: 2026-11-26 00:10:00
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 from alembic import op
 
 revision = "archiver_010"
-down_revision = "archiver_008"
+down_revision = "archiver_009"
 branch_labels = None
 depends_on = None
 

@@ -1,0 +1,73 @@
+"""Whether the archive directory is the one that holds the copies, or an empty mount point.
+
+``ckan archiver init`` puts a sentinel file into it. Where that is missing although the table records copies in the
+directory, and none of them is there, the file system is not mounted: nothing must be written below the mount point.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from pathlib import Path
+
+import sqlalchemy as sa
+from ckan import model
+
+log = logging.getLogger(__name__)
+
+SENTINEL = ".ckanext-archiver"
+TEXT = "ckanext-archiver looks for this file to know that the archive is mounted. Do not remove it.\n"
+
+CHECK_SECONDS = 1.0
+_checked: dict[str, tuple[float, bool]] = {}
+
+# A few of the recorded copies say whether the directory is theirs: releases before this file left none.
+_RECORDED = "SELECT cache_filepath FROM archival WHERE starts_with(cache_filepath, :prefix) LIMIT 20"
+
+
+def make(archive_dir: str) -> None:
+    """Make the directory, and its sentinel, where they are missing.
+
+    :raises OSError: the disk is full or broken
+    """
+    Path(archive_dir).mkdir(parents=True, exist_ok=True)
+    # Two processes may do this at the same time.
+    temporary = Path(archive_dir, f"{SENTINEL}.{os.getpid()}")
+    temporary.write_text(TEXT)
+    temporary.replace(Path(archive_dir, SENTINEL))
+    _checked.pop(archive_dir, None)
+
+
+def is_mounted(archive_dir: str) -> bool:
+    """Whether copies may be written below the directory. A second old at most.
+
+    Makes the sentinel where no copy is recorded yet, or a recorded copy is there. In transactions of its own.
+
+    :raises OSError: the disk is full or broken
+    """
+    checked_at, result = _checked.get(archive_dir, (float("-inf"), False))
+    if time.monotonic() - checked_at > CHECK_SECONDS:
+        was_mounted, result = result, has_sentinel(archive_dir)
+        if not result:
+            is_lost = lacks_its_copies(archive_dir)
+            model.Session.rollback()
+            if not is_lost:
+                make(archive_dir)
+                result = True
+            elif was_mounted or checked_at == float("-inf"):
+                log.error("None of the recorded copies is in %s: is it mounted? Nothing is downloaded", archive_dir)
+        _checked[archive_dir] = time.monotonic(), result
+    return result
+
+
+def has_sentinel(archive_dir: str) -> bool:
+    """Whether the sentinel is there."""
+    return os.path.exists(os.path.join(archive_dir, SENTINEL))
+
+
+def lacks_its_copies(archive_dir: str) -> bool:
+    """Whether copies are recorded in the directory and none of a few of them is there; in the caller's transaction."""
+    prefix = archive_dir.rstrip("/") + "/"
+    paths = model.Session.connection().execute(sa.text(_RECORDED), {"prefix": prefix}).scalars().all()
+    return bool(paths) and not any(os.path.exists(path) for path in paths)

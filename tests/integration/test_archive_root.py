@@ -1,0 +1,105 @@
+"""An archive directory that is not mounted: nothing is written below its mount point, and somebody is told."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ckan import model
+from ckan.tests import factories
+
+from ckanext.archiver import archive_root, archiving, monitoring
+from ckanext.archiver.model import Archival
+from origin_server import Origin
+from rows import run
+
+pytestmark = pytest.mark.usefixtures("clean_site")
+
+CSV = b"id,name\n1,Kirkgate\n"
+
+
+@pytest.fixture(autouse=True)
+def fresh_look() -> None:
+    archive_root._checked.clear()
+
+
+def resource(url: str) -> dict[str, Any]:
+    return factories.Dataset(resources=[{"url": url, "format": "CSV"}])["resources"][0]
+
+
+def archive(resource_id: str) -> Any:
+    archive_root._checked.clear()
+    result = archiving.archive_resource(resource_id)
+    model.Session.rollback()
+    return result
+
+
+def unmount(archive_dir: Path) -> None:
+    """What a mount point looks like when nothing is mounted there."""
+    shutil.rmtree(archive_dir)
+    archive_dir.mkdir()
+
+
+def test_the_first_download_marks_the_directory(origin: Origin, archive_dir: Path) -> None:
+    assert archive(resource(origin.serve("/stops.csv", CSV))["id"]) is not None
+    assert archive_root.has_sentinel(str(archive_dir))
+
+
+def test_nothing_is_written_below_a_mount_point(origin: Origin, archive_dir: Path) -> None:
+    first = resource(origin.serve("/stops.csv", CSV))
+    assert archive(first["id"]) is not None
+    before = Archival.get_for_resource(first["id"]).cache_filepath
+    unmount(archive_dir)
+    second = resource(origin.serve("/routes.csv", CSV))
+
+    assert archive(second["id"]) is None
+
+    assert list(archive_dir.iterdir()) == []
+    assert origin.asked("/routes.csv") == 0
+    assert run("SELECT held FROM archiver_request WHERE resource_id = :id", id=second["id"]) == [("disk-broken",)]
+    assert Archival.get_for_resource(first["id"]).cache_filepath == before
+    (alarm,) = [line for line in monitoring.alarms(monitoring.collect()) if "ARCHIVE" in line]
+    assert "is it mounted?" in alarm
+    assert str(archive_dir) in alarm
+
+
+def test_it_goes_on_when_it_is_mounted_again(origin: Origin, archive_dir: Path, tmp_path: Path) -> None:
+    assert archive(resource(origin.serve("/stops.csv", CSV))["id"]) is not None
+    disk = tmp_path / "disk"
+    shutil.move(archive_dir, disk)
+    archive_dir.mkdir()
+    second = resource(origin.serve("/routes.csv", CSV))
+    assert archive(second["id"]) is None
+    archive_dir.rmdir()
+    shutil.move(disk, archive_dir)
+    run("UPDATE archiver_request SET not_before = now()")
+    assert archive(second["id"]) is not None
+
+
+def test_a_directory_of_an_older_release_is_known_by_its_copies(origin: Origin, archive_dir: Path) -> None:
+    assert archive(resource(origin.serve("/stops.csv", CSV))["id"]) is not None
+    (archive_dir / archive_root.SENTINEL).unlink()
+    assert archive(resource(origin.serve("/routes.csv", CSV))["id"]) is not None
+    assert archive_root.has_sentinel(str(archive_dir))
+
+
+def test_copies_that_were_lost_are_given_up_by_init(origin: Origin, archive_dir: Path) -> None:
+    assert archive(resource(origin.serve("/stops.csv", CSV))["id"]) is not None
+    unmount(archive_dir)
+    second = resource(origin.serve("/routes.csv", CSV))
+    assert archive(second["id"]) is None
+    archive_root.make(str(archive_dir))
+    run("UPDATE archiver_request SET not_before = now()")
+    assert archive(second["id"]) is not None
+
+
+def test_checks_without_copies_need_no_directory(
+    origin: Origin, archive_dir: Path, ckan_config: dict[str, Any]
+) -> None:
+    assert archive(resource(origin.serve("/stops.csv", CSV))["id"]) is not None
+    unmount(archive_dir)
+    ckan_config["ckanext-archiver.mode"] = "check"
+    assert archive(resource(origin.serve("/routes.csv", CSV))["id"]) is not None
+    assert list(archive_dir.iterdir()) == []
