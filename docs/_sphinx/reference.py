@@ -1,11 +1,12 @@
-"""Directives that write the reference from the code: ``archiver-commands``, ``-actions`` and ``-metrics``."""
+"""Directives that write the reference from the code: ``archiver-commands`` and its like."""
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator
-from textwrap import dedent, indent
+from collections.abc import Callable, Iterator
+from textwrap import indent
+from types import ModuleType
 from typing import Any
 
 import click
@@ -15,7 +16,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.nodes import nested_parse_with_titles
 
-from ckanext.archiver import monitoring
+from ckanext.archiver import helpers, monitoring
 from ckanext.archiver.cli import main
 from ckanext.archiver.logic import action
 
@@ -62,16 +63,37 @@ def _escaped(text: str) -> str:
     return re.sub(r"([*`|\\_])", r"\\\1", text)
 
 
-class Actions(Generated):
-    """Every action with its docstring, which has CKAN's form."""
+class Functions(Generated):
+    """The public functions of a module whose names begin with ``archiver_``, by their docstrings."""
+
+    module: ModuleType
 
     def lines(self) -> Iterator[str]:
-        for name in sorted(action.__all__):
+        for name in sorted(self.module.__all__):
             if name.startswith("archiver_"):
-                text = inspect.getdoc(getattr(action, name)) or ""
-                params = ", ".join(re.findall(r":param (\w+):", text))
-                yield from (name, "-" * len(name), "", f".. py:function:: {name}({params})", "   :no-index:", "")
-                yield from (indent(dedent(text), "   "), "")
+                function = getattr(self.module, name)
+                yield from (name, "-" * len(name), "", f".. py:function:: {self.signature(function)}", "   :no-index:")
+                yield from ("", indent(inspect.getdoc(function) or "", "   "), "")
+
+    def signature(self, function: Callable[..., Any]) -> str:
+        """The name with its parameters."""
+        return f"{function.__name__}{inspect.signature(function)}"
+
+
+class Actions(Functions):
+    """Every action; what it takes is in its docstring, which has CKAN's form."""
+
+    module = action
+
+    def signature(self, function: Callable[..., Any]) -> str:
+        params = re.findall(r":param (\w+):", inspect.getdoc(function) or "")
+        return f"{function.__name__}({', '.join(params)})"
+
+
+class Helpers(Functions):
+    """Every template helper."""
+
+    module = helpers
 
 
 class Metrics(Generated):
@@ -85,5 +107,6 @@ class Metrics(Generated):
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("archiver-commands", Commands)
     app.add_directive("archiver-actions", Actions)
+    app.add_directive("archiver-helpers", Helpers)
     app.add_directive("archiver-metrics", Metrics)
     return {"version": "1", "parallel_read_safe": True}

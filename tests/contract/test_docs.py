@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 
@@ -119,6 +120,28 @@ def test_a_metric_is_documented(name):
     assert re.search(rf"^``{name}``  ", _text(DOCS / "operations.rst"), re.MULTILINE)
 
 
+ALARMS = re.findall(r"""f"([A-Z][A-Z' ]+[A-Z])\b""", inspect.getsource(monitoring.alarms))
+
+
+def test_there_are_alarms():
+    assert {"NO WORKER", "VERDICTS ARE HELD"} <= set(ALARMS)
+
+
+@pytest.mark.parametrize("alarm", ALARMS)
+def test_what_to_do_about_an_alarm_of_status_is_documented(alarm):
+    assert f"``{alarm}" in _text(DOCS / "operations.rst")
+
+
+def _alerts():
+    rules = yaml.safe_load(_text(DOCS / "examples" / "prometheus" / "rules.yml"))
+    return [rule["alert"] for group in rules["groups"] for rule in group["rules"]]
+
+
+@pytest.mark.parametrize("alert", _alerts())
+def test_what_to_do_about_an_alert_is_documented(alert):
+    assert f"``{alert}``" in _text(DOCS / "operations.rst")
+
+
 # -- what the documentation names exists ----------------------------------------------------------------------------
 
 
@@ -187,6 +210,12 @@ def test_the_layers_are_those_of_the_contract():
     layers = [line.split(" | ") for line in re.findall(r'"([^"]+)"', contract[1])]
     drawn = re.search(r"lower layers::\n\n((?:    .+\n)+)", _text(DOCS / "architecture.rst"))
     assert [line.replace("/", "").split() for line in drawn[1].splitlines()] == layers
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_a_line_has_120_characters_at_most(page):
+    """Save one that is shown as it is typed."""
+    assert [line for line in _text(page).splitlines() if len(line) > 120 and not line.startswith("    * * * * *")] == []
 
 
 TERMS = re.findall(r"^([a-z][a-z -]+)\n    \S", _text(DOCS / "glossary.rst"), re.MULTILINE)

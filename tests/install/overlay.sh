@@ -1,0 +1,51 @@
+# A copy of this system that is thrown away, with a CKAN in it. Sourced by the scripts beside it, which run as
+#
+#   unshare --mount --propagation private SCRIPT …
+#
+# The copy is an overlay in memory, mounted in that namespace alone.
+venv=/usr/lib/ckan/default
+
+step() { echo "== $*"; }
+
+# Run a program in the copy, with the environment of a fresh log-in.
+in_copy() {
+    env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root DEBIAN_FRONTEND=noninteractive \
+        chroot "$work/root" "$@"
+}
+
+make_copy() {
+    step "a copy of the system"
+    work=$(mktemp -d)
+    mount -t tmpfs tmpfs "$work"
+    mkdir "$work/upper" "$work/work" "$work/root"
+    mount -t overlay overlay -o "lowerdir=/,upperdir=$work/upper,workdir=$work/work" "$work/root"
+    for folder in proc dev sys; do
+        mount --rbind "/$folder" "$work/root/$folder"
+    done
+    rm -rf "$work/root/usr/lib/ckan"
+}
+
+# install_ckan RELEASE CONSTRAINTS WHEELS: as CKAN's own packages place it. WHEELS has the psycopg2 of bin/stack.
+install_ckan() {
+    step "CKAN $1 in $venv"
+    in_copy /usr/bin/python3 -m venv "$venv"
+    chroot "$work/root" "$venv/bin/pip" install --quiet --disable-pip-version-check --find-links "$3" --prefer-binary \
+        --constraint "$2" "ckan[requirements]==$1" pylibmagic
+    echo "import pylibmagic" >"$(echo "$work/root$venv"/lib/python3*/site-packages)/libmagic.pth"
+}
+
+packages() { in_copy "$venv/bin/pip" list --format=freeze | LC_ALL=C sort; }
+
+# await_archival INI DATASET: wait until the link of a dataset is known to work.
+await_archival() {
+    for _ in $(seq 30); do
+        in_copy "$venv/bin/ckan" -c "$1" archiver view "$2" >"$work/view" 2>/dev/null || true
+        if grep -qi '\bok\b' "$work/view"; then
+            cat "$work/view"
+            return 0
+        fi
+        sleep 1
+    done
+    cat "$work/view"
+    return 1
+}
