@@ -77,6 +77,17 @@ def web_archive_url() -> str:
     return template
 
 
+def send_files() -> str:
+    """How cached copies are sent: empty for CKAN itself, "x-sendfile", or the path of an internal location of nginx."""
+    way = text("send_files")
+    if way and way != "x-sendfile" and not re.fullmatch(r"/[!-~]*", way):
+        raise ConfigError(
+            f'{PREFIX}send_files must be x-sendfile or the path of an internal location, such as "/archiver-copies/", '
+            f"not {way!r}."
+        )
+    return way
+
+
 def report_link() -> bool:
     """Whether every page's footer links to the Broken Links report."""
     return boolean("report_link")
@@ -369,6 +380,7 @@ CHECKS: tuple[Callable[[], Any], ...] = (
     site_url_internally,
     web_archive_url,
     report_link,
+    send_files,
     min_free_bytes,
     mode,
     mode_overrides,
