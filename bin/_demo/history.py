@@ -49,7 +49,7 @@ _CHECKS = """
         0.2
     FROM json_to_recordset(%(pasts)s) AS p (resource_id text, failing_for int, bad_days json, never_worked bool)
     JOIN archival a USING (resource_id)
-    CROSS JOIN (SELECT detail FROM archival WHERE cause = 'ok' ORDER BY resource_id LIMIT 1) AS ok
+    CROSS JOIN (SELECT min(detail) AS detail FROM archival WHERE cause = 'ok') AS ok
     CROSS JOIN generate_series(1, %(days)s) AS day
     CROSS JOIN LATERAL (SELECT day <= p.failing_for AS fails,
         p.bad_days::jsonb @> to_jsonb(day) AS was_bad) AS state

@@ -1,7 +1,8 @@
 """Whether the archive directory is the one that holds the copies, or an empty mount point.
 
-``ckan archiver init`` puts a sentinel file into it. Where that is missing although the table records copies in the
-directory, and none of them is there, the file system is not mounted: nothing must be written below the mount point.
+``ckan archiver init`` puts a sentinel file into it. Where that is missing although copies are recorded in the
+directory, and none of them is there either (a release before 3.0 left no sentinel), the file system is not mounted:
+nothing must be written below the mount point.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ TEXT = "ckanext-archiver looks for this file to know that the archive is mounted
 CHECK_SECONDS = 1.0
 _checked: dict[str, tuple[float, bool]] = {}
 
-# A few of the recorded copies say whether the directory is theirs: releases before this file left none.
+# A few of the recorded copies say whether the directory is theirs.
 _RECORDED = "SELECT cache_filepath FROM archival WHERE starts_with(cache_filepath, :prefix) LIMIT 20"
 
 
 def make(archive_dir: str) -> None:
-    """Make the directory, and its sentinel, where they are missing.
+    """Make the directory, and its sentinel, where they are missing: for an archive that is mounted, or new.
 
     :raises OSError: the disk is full or broken
     """
@@ -40,24 +41,17 @@ def make(archive_dir: str) -> None:
 
 
 def is_mounted(archive_dir: str) -> bool:
-    """Whether copies may be written below the directory. A second old at most.
-
-    Makes the sentinel where no copy is recorded yet, or a recorded copy is there. In transactions of its own.
-
-    :raises OSError: the disk is full or broken
-    """
-    checked_at, result = _checked.get(archive_dir, (float("-inf"), False))
-    if time.monotonic() - checked_at > CHECK_SECONDS:
-        was_mounted, result = result, has_sentinel(archive_dir)
-        if not result:
-            is_lost = lacks_its_copies(archive_dir)
-            model.Session.rollback()
-            if not is_lost:
-                make(archive_dir)
-                result = True
-            elif was_mounted or checked_at == float("-inf"):
-                log.error("None of the recorded copies is in %s: is it mounted? Nothing is downloaded", archive_dir)
-        _checked[archive_dir] = time.monotonic(), result
+    """Whether copies may be written below the directory. A second old at most; in a transaction of its own."""
+    checked_at, was_mounted = _checked.get(archive_dir, (float("-inf"), True))
+    if time.monotonic() - checked_at <= CHECK_SECONDS:
+        return was_mounted
+    result = has_sentinel(archive_dir)
+    if not result:
+        result = not lacks_its_copies(archive_dir)
+        model.Session.rollback()
+    if was_mounted and not result:
+        log.error("None of the recorded copies is in %s: is it mounted? Nothing is downloaded", archive_dir)
+    _checked[archive_dir] = time.monotonic(), result
     return result
 
 

@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import ckan.plugins as p
 import ckan.plugins.toolkit as tk
+import pysolr
 import sqlalchemy as sa
 from ckan import model
 from ckan.lib import search as ckan_search
 
-from ckanext.archiver import links
+from ckanext.archiver import links, search
 from ckanext.archiver.ckan_context import ckan_context
-from ckanext.archiver.model import WORST_VERDICT_SQL
 from ckanext.archiver.queue import leases
+from ckanext.archiver.worst_link import WORST_VERDICT_SQL
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +57,8 @@ def note_facet(*package_ids: str) -> None:
 
 
 def indexes_itself() -> bool:
-    """Whether ckanext-qa is loaded: it indexes each dataset of an event itself, after its own work."""
+    """Whether ckanext-qa is loaded: it indexes each dataset of an event itself, after its own work. Whether it has done
+    so, the index knows."""
     return p.plugin_loaded("qa")
 
 
@@ -105,7 +109,11 @@ _INDEXED = """
 def _refresh(which: str, params: dict[str, object]) -> int:
     stale = {row.package_id: row for row in model.Session.connection().execute(sa.text(_STALE + which), params)}
     model.Session.commit()
-    indexed = list(stale) if indexes_itself() else _index(list(stale))
+    if indexes_itself():
+        indexed = _has_index(stale)
+        indexed += _index([package_id for package_id in _overdue(stale) if package_id not in indexed])
+    else:
+        indexed = _index(list(stale))
     for package_id in indexed:
         # The value that was read before indexing: a newer one leaves the row stale, and it is indexed again.
         row = stale[package_id]
@@ -114,6 +122,42 @@ def _refresh(which: str, params: dict[str, object]) -> int:
         )
     model.Session.commit()
     return len(indexed)
+
+
+QA_SECONDS = 120
+"""How long ckanext-qa has to index a dataset after its facet changed; then it is indexed here."""
+
+_waiting_since: dict[tuple[str, str | None], float] = {}
+"""Datasets that ckanext-qa is to index, with the facet, → since when (``time.monotonic``)."""
+
+
+def _overdue(stale: Mapping[str, Any]) -> list[str]:
+    """Those stale datasets that ckanext-qa has not indexed in time: it may have no worker, or fail on them."""
+    now = time.monotonic()
+    keys = {(package_id, row.facet) for package_id, row in stale.items()}
+    for key in keys:
+        _waiting_since.setdefault(key, now)
+    overdue = {key for key in keys if now - _waiting_since[key] > QA_SECONDS}
+    for key in [key for key, since in _waiting_since.items() if key in overdue or now - since > 3600]:
+        del _waiting_since[key]
+    return sorted(package_id for package_id, _ in overdue)
+
+
+def _has_index(stale: Mapping[str, Any]) -> list[str]:
+    """Those stale datasets that the search index has with their new facet already."""
+    by_facet: dict[str, list[str]] = {}
+    for package_id, row in stale.items():
+        by_facet.setdefault(row.facet or search.NOT_CHECKED, []).append(package_id)
+    found: list[str] = []
+    try:
+        solr = ckan_search.make_connection()
+        for facet, ids in by_facet.items():
+            any_id = " OR ".join(f'"{package_id}"' for package_id in ids)
+            results = solr.search("*:*", fq=[f'{search.FIELD}:"{facet}"', f"id:({any_id})"], fl="id", rows=len(ids))
+            found += [document["id"] for document in results.docs]
+    except (ckan_search.SearchError, pysolr.SolrError, OSError) as e:
+        log.warning("The search index does not answer: %s. The datasets stay marked as stale.", e)
+    return list(dict.fromkeys(found))
 
 
 def _index(package_ids: list[str]) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Callable
 from typing import Any
 
 DATASTORE_TYPES = ("datastore", "tabledesigner")
@@ -68,14 +69,17 @@ def has_scheme(url: str) -> bool:
     return bool(re.match(r"\s*[a-z][a-z0-9+.-]*:", url, re.IGNORECASE))
 
 
-def is_about(source_url: str | None, resource: dict[str, Any]) -> bool:
+def is_about(source_url: str | None, resource: dict[str, Any], *, redact: Callable[[str], str] = str) -> bool:
     """Whether an archival's ``source_url`` is the link of a resource.
 
+    :param source_url: as it is, or redacted
     :param resource: as ``package_show`` gives it, where an upload's URL is the one to download it
+    :param redact: what was done to the source URL where it is redacted
     """
     if not source_url or resource.get("url_type") == "upload":
         return True
-    return source_url == shown_url(resource.get("url"), resource.get("url_type"))
+    url = shown_url(resource.get("url"), resource.get("url_type"))
+    return source_url in (url, redact(url))
 
 
 # -- as SQL --------------------------------------------------------------------------------------------------

@@ -17,8 +17,9 @@ from ckan import model
 from sqlalchemy.dialects.postgresql import JSONB
 
 from ckanext.archiver import clock, links
-from ckanext.archiver.engine.outcome import Verdict
+from ckanext.archiver.engine.urls import redact
 from ckanext.archiver.summary_tables import ArchiverDaily, ArchiverSummary, ArchiverSummaryOrganization
+from ckanext.archiver.worst_link import worst_archival
 
 Session = model.Session
 
@@ -190,7 +191,8 @@ class Archival(tk.BaseModel):
     def as_dict(self) -> dict[str, Any]:
         """The row as plain data, as package_show gives it under a resource's ``archiver``.
 
-        Times are ISO 8601 strings in UTC, without an offset, as CKAN writes its own.
+        Times are ISO 8601 strings in UTC, without an offset, as CKAN writes its own. Credentials in URLs are redacted:
+        an editor may have removed them from the resource after its last check.
         """
         columns = {
             column.name: getattr(self, column.name)
@@ -200,6 +202,7 @@ class Archival(tk.BaseModel):
         dict_ = {
             key: value.isoformat() if isinstance(value, datetime.datetime) else value for key, value in columns.items()
         }
+        dict_.update({name: redact(dict_[name]) for name in _URLS if dict_[name]})
         dict_["status"] = self.status
         dict_["is_broken_printable"] = broken_printable(self.is_broken)
         return dict_
@@ -207,6 +210,8 @@ class Archival(tk.BaseModel):
 
 BOOKKEEPING = ("source_format", "doubt_detail", "doubt_since", "doubt_count")
 """Columns that only the rules need."""
+
+_URLS = ("source_url", "url_redirected_to", "permanent_url")
 
 broken_enum = {True: "Broken", None: "Not sure if broken", False: "Downloaded OK"}
 """The words that API clients of older releases read."""
@@ -220,32 +225,6 @@ def broken_printable(is_broken: bool | None) -> str:
 def status_text(status_id: int | None) -> str | None:
     """The text of a status; None without one, or for an id of no release."""
     return None if status_id is None else Status._by_id.get(status_id)
-
-
-VERDICT_WEIGHT = {Verdict.OK: 0, Verdict.NOT_SURE: 1, Verdict.FAILING: 2, Verdict.BROKEN: 3}
-"""The order in which the links of a dataset decide its state: the heaviest counts."""
-
-WORST_VERDICT_SQL = "(ARRAY[{names}])[max(CASE a.verdict {cases} END)]".format(
-    names=", ".join(f"'{verdict.value}'" for verdict in VERDICT_WEIGHT),
-    cases=" ".join(f"WHEN '{verdict.value}' THEN {weight + 1}" for verdict, weight in VERDICT_WEIGHT.items()),
-)
-"""The heaviest verdict of a group of archivals ``a``."""
-
-
-def verdict_of(verdict: str | None, is_broken: bool | None) -> Verdict:
-    """The verdict of an archival; of a row that an older release or other code wrote, by ``is_broken``."""
-    if verdict:
-        return Verdict(verdict)
-    return {True: Verdict.BROKEN, False: Verdict.OK}.get(is_broken, Verdict.NOT_SURE)  # type: ignore[arg-type]
-
-
-def worst_archival(archivals: Iterable[Any]) -> Any:
-    """The archival (or row of its columns) that decides the state of a dataset; the first of equals, None of none."""
-    return max(archivals, key=_weight, default=None)
-
-
-def _weight(archival: Any) -> tuple[int, int]:
-    return VERDICT_WEIGHT[verdict_of(archival.verdict, archival.is_broken)], archival.status_id or 0
 
 
 def aggregate_archivals_for_a_dataset(archivals: Iterable[Any]) -> dict[str, Any]:

@@ -14,7 +14,8 @@ import ckan.plugins.toolkit as tk
 
 from ckanext.archiver import links, states
 from ckanext.archiver.engine.outcome import Verdict
-from ckanext.archiver.model import Archival, aggregate_archivals_for_a_dataset, verdict_of, worst_archival
+from ckanext.archiver.model import Archival, aggregate_archivals_for_a_dataset
+from ckanext.archiver.worst_link import verdict_of, worst_archival
 
 KEY = "archiver"
 """Our key in the dict of a dataset or resource."""

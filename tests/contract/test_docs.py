@@ -13,9 +13,13 @@ import yaml
 from _docs import options
 
 import ckanext.archiver
+from _demo import showing
+from _demo.portal import Link
+from _demo.watching import Result
 from ckanext.archiver import interfaces, monitoring
 from ckanext.archiver.cli import main
 from ckanext.archiver.logic import action
+from origin_server import Answer
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -190,6 +194,15 @@ def test_a_command_that_is_shown_parses(page):
             command = command.commands[words.pop(0)]
         if not isinstance(command, click.Group):
             _assert_options(command, words)
+
+
+def test_a_command_that_the_demo_suggests_parses():
+    link = Link("Spending", "CSV", "/a.csv", Answer(), "")
+    text = showing.what_to_try(Result("spending", link, "id", "http://127.0.0.1:1/a.csv", {}))
+    shown = list(_shown_commands(text))
+    assert len(shown) >= 5
+    for _, name, *words in shown:
+        _assert_options(main.archiver.commands[name], words)
 
 
 def _shown_commands(text):

@@ -10,7 +10,7 @@ import pytest
 from ckan import model
 from ckan.tests import factories
 
-from ckanext.archiver import archive_root, archiving, monitoring
+from ckanext.archiver import archive_root, archiving, monitoring, utils
 from ckanext.archiver.model import Archival
 from origin_server import Origin
 from rows import run
@@ -42,9 +42,10 @@ def unmount(archive_dir: Path) -> None:
     archive_dir.mkdir()
 
 
-def test_the_first_download_marks_the_directory(origin: Origin, archive_dir: Path) -> None:
-    assert archive(resource(origin.serve("/stops.csv", CSV))["id"]) is not None
-    assert archive_root.has_sentinel(str(archive_dir))
+def test_init_marks_the_directory(archive_dir: Path) -> None:
+    shutil.rmtree(archive_dir, ignore_errors=True)
+    utils.initdb()
+    assert [path.name for path in archive_dir.iterdir()] == [archive_root.SENTINEL]
 
 
 def test_nothing_is_written_below_a_mount_point(origin: Origin, archive_dir: Path) -> None:
@@ -80,9 +81,8 @@ def test_it_goes_on_when_it_is_mounted_again(origin: Origin, archive_dir: Path, 
 
 def test_a_directory_of_an_older_release_is_known_by_its_copies(origin: Origin, archive_dir: Path) -> None:
     assert archive(resource(origin.serve("/stops.csv", CSV))["id"]) is not None
-    (archive_dir / archive_root.SENTINEL).unlink()
+    assert not archive_root.has_sentinel(str(archive_dir))
     assert archive(resource(origin.serve("/routes.csv", CSV))["id"]) is not None
-    assert archive_root.has_sentinel(str(archive_dir))
 
 
 def test_copies_that_were_lost_are_given_up_by_init(origin: Origin, archive_dir: Path) -> None:

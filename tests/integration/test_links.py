@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import ckan.plugins.toolkit as tk
@@ -10,6 +11,7 @@ from ckan import model
 from ckan.tests import factories
 
 from ckanext.archiver import archiving, links
+from ckanext.archiver.engine import urls
 from ckanext.archiver.model import Archival, ArchiverDataset
 from ckanext.archiver.queue import rounds
 from origin_server import Origin
@@ -163,3 +165,23 @@ def test_the_request_of_a_resource_that_moves_goes_with_it() -> None:
     model.Resource.get(first["resources"][0]["id"]).package_id = second["id"]
     model.Session.commit()
     assert run("SELECT package_id FROM archiver_request") == [(second["id"],)]
+
+
+def test_credentials_that_an_editor_removed_are_shown_nowhere(origin: Origin) -> None:
+    url = origin.serve("/x.csv", b"a,b\n")
+    secret = url.replace("http://", "http://user:geheim@")
+    dataset = factories.Dataset(resources=[{"url": secret}])
+    (only,) = dataset["resources"]
+    archive_all()
+    assert Archival.get_for_resource(only["id"]).source_url == secret
+    shown = show(dataset["id"])["resources"][0]
+    assert links.is_about(shown["archiver"]["source_url"], shown, redact=urls.redact)
+
+    act("resource_patch", {"id": only["id"], "url": url})
+
+    shown = show(dataset["id"])
+    assert "geheim" not in json.dumps(shown)
+    assert "geheim" not in json.dumps(act("archiver_resource_show", {"id": only["id"]}))
+    assert not links.is_about(
+        shown["resources"][0]["archiver"]["source_url"], shown["resources"][0], redact=urls.redact
+    )

@@ -36,7 +36,7 @@ STOPPED = Outcome(Cause.OWN_FAULT, "stopped")
 
 COPY = {
     "cache_filepath": "/archive/r1/r1/old.csv",
-    "cache_url": "https://portal.example/old",
+    "cache_url": "https://portal.example/dataset/p1/resource/r1/cached",
     "size": 3,
     "sha256": "old",
     "hash": "old1",
@@ -207,6 +207,19 @@ def test_the_web_server_may_publish_copies() -> None:
     options = replace(OPTIONS, cache_url_root="https://cache.example/files")
     values = values_of(a_run(fetched("new")), options)
     assert values["cache_url"] == "https://cache.example/files/r1/r1/new.csv"
+
+
+@pytest.mark.parametrize("outcome", [GONE, replace(OK, detail="ok-not-modified", not_modified=True)])
+def test_the_url_of_a_copy_follows_the_options_without_a_download(outcome: Outcome) -> None:
+    options = replace(OPTIONS, cache_url_root="https://cache.example/files")
+    values = values_of(a_run(outcome, archival(**COPY)), options)
+    assert values["cache_url"] == "https://cache.example/files/r1/r1/old.csv"
+
+
+def test_the_url_of_a_copy_elsewhere_stays() -> None:
+    elsewhere = {**COPY, "cache_filepath": "/elsewhere/old.csv", "cache_url": "https://old.example/old.csv"}
+    values = values_of(a_run(GONE, archival(**elsewhere)))
+    assert values["cache_url"] == "https://old.example/old.csv"
 
 
 def test_the_same_bytes_have_not_changed() -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from ckanext.archiver import clock, schedule
@@ -297,6 +298,10 @@ def _copy_values(run: Run, at: datetime, options: Options, *, not_changed: bool)
     link, outcome, now = run.link, run.outcome, clock.naive(at)
     old, known = link.archival or {}, link.known
     values = {name: old.get(name) for name in COPY_COLUMNS}
+    path = Path(values["cache_filepath"] or "")
+    if path.parts[-3:-1] == (link.resource_id[:2], link.resource_id):
+        # The options that it is made of may have changed.
+        values["cache_url"] = cache_url(options, link.package_id, link.resource_id, path.name)
     # A validator is of use only for the URL it came from.
     values.update({name: known.get(name) for name in ("etag", "last_modified")})
     if outcome.cause is not Cause.OK and not keeps_file(run, at, options):

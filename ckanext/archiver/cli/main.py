@@ -8,7 +8,7 @@ import click
 from alembic.util.exc import CommandError
 
 from ckanext.archiver import archive_root, config
-from ckanext.archiver.cli import celery_options, check, errors, links, maintenance, queue
+from ckanext.archiver.cli import celery_options, check, doctor, errors, links, maintenance, queue
 from ckanext.archiver.model import look_at_tables
 
 
@@ -17,7 +17,7 @@ def archiver() -> None:
     """Check and archive the links of resources."""
 
 
-for _command in [*links.commands, *check.commands, *queue.commands, *maintenance.commands]:
+for _command in [*links.commands, *check.commands, *queue.commands, *maintenance.commands, *doctor.commands]:
     archiver.add_command(_command)
 
 

@@ -16,7 +16,7 @@ from ckan import model
 from ckanext.archiver import monitoring
 from ckanext.archiver.engine import urls
 from ckanext.archiver.errors import BrokerError
-from ckanext.archiver.queue import dispatch, rounds, sql
+from ckanext.archiver.queue import dispatch, rounds, sql, waits
 from ckanext.archiver.queue.types import Queue, Reason
 
 NAMES = [queue.value for queue in Queue]
@@ -88,6 +88,8 @@ def update(
                 numbers["requested"] = _put(selection, queue, reason, quiet=as_json)
                 _dispatch(queue)
             _print_numbers(numbers, dry_run=dry_run, as_json=as_json)
+            if names and not dry_run and not as_json:
+                _print_waits(selected)
             if wait and not dry_run:
                 _wait(selection)
     elif as_json:
@@ -209,6 +211,13 @@ def _print_numbers(numbers: Params, *, dry_run: bool, as_json: bool) -> None:
                     f"At the rate of the last {monitoring.RATE_MINUTES} minutes the queue is done in about "
                     f"{monitoring.duration(seconds)}."
                 )
+
+
+def _print_waits(selected: _Selected) -> None:
+    """What the requests of what was named wait for."""
+    for wait in waits.of(selected.condition(), selected.params):
+        click.echo(f"  {_count(wait.requests, 'link')}: {wait.sentence()}")
+    model.Session.rollback()
 
 
 def _count(number: int, noun: str) -> str:

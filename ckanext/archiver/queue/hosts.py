@@ -38,6 +38,9 @@ FRESH_SECONDS = 3600
 URGENT_SECONDS = 60
 """The same where a person waits: a publisher who has just restarted a server must not read that it is down."""
 
+URGENT_WAIT_SECONDS = 600
+"""Seconds between two requests of edits to a host that asked us to wait longer (Retry-After)."""
+
 FRESH_SQL = f"(h.last_failed AND h.last_checked_at > now() - interval '{FRESH_SECONDS} seconds')"
 
 
@@ -64,7 +67,9 @@ _HOST_ROWS = f"""
     SELECT host, extract(epoch FROM next_at - clock_timestamp()) AS wait, open_until > now() AS is_open,
            extract(epoch FROM open_until - clock_timestamp()) AS pause, open_until IS NOT NULL AS was_open,
            {FRESH_SQL} AS fresh, h.last_failed AND h.last_checked_at > now() - interval '{URGENT_SECONDS} seconds'
-           AS just_failed, failed_port, failing_since, hints
+           AS just_failed, failed_port, failing_since, hints,
+           extract(epoch FROM wait_until - clock_timestamp()) AS asked_wait,
+           extract(epoch FROM clock_timestamp() - last_checked_at) AS idle
     FROM archiver_host h WHERE host = ANY(:hosts) ORDER BY host
 """  # noqa: S608 - constants only
 _HOSTS, _LOCK_HOSTS = sa.text(_HOST_ROWS), sa.text(_HOST_ROWS + " FOR UPDATE")
@@ -74,7 +79,7 @@ _RUNNING = sa.text("""
     GROUP BY host
 """)
 _ENTERED = sa.text("""
-    UPDATE archiver_host SET next_at = clock_timestamp() + :interval * interval '1 second',
+    UPDATE archiver_host SET next_at = greatest(next_at, clock_timestamp() + :interval * interval '1 second'),
         open_until = CASE WHEN open_until <= now() THEN now() + :probe * interval '1 second' ELSE open_until END
     WHERE host = ANY(:hosts)
 """)
@@ -146,15 +151,19 @@ class _Host:
                 return Admission(down_since=row["failing_since"])
             if not candidate.urgent:
                 return Admission(wait=max(float(row["pause"]), 1.0))
-        if row["wait"] > 0:
-            return Admission(wait=float(row["wait"]))
+        wait = float(row["wait"])
+        if candidate.urgent and (row["asked_wait"] or 0) > 0:
+            # Retry-After may be an hour or a day, and people wait: their edits still get one request in ten minutes.
+            wait = min(wait, max(URGENT_WAIT_SECONDS - float(row["idle"] or 0), 0))
+        if wait > 0:
+            return Admission(wait=wait)
         if concurrency and self.running >= concurrency:
             return Admission(wait=max(interval, 1.0))
         self.running += 1
         self.admitted = True
         probes = row["was_open"] and not row["is_open"]
         # As the row is for the next candidate.
-        row["wait"] = interval
+        row.update(wait=max(wait, interval, row["wait"]), idle=0)
         if probes:
             row.update(is_open=True, pause=PROBE_SECONDS)
         return Admission(probes=probes, hints=row["hints"])
@@ -194,7 +203,8 @@ class HostObservation:
 _LEAVE = sa.text("""
     WITH observed AS MATERIALIZED (
         SELECT * FROM json_to_recordset(CAST(:observations AS json))
-            AS v (host text, pause float8, failed bool, ours bool, held bool, probes bool, port int, hints jsonb)
+            AS v (host text, pause float8, failed bool, ours bool, held bool, probes bool, port int, hints jsonb,
+                retry_after float8)
     ), news AS MATERIALIZED (
         SELECT v.*, h.network_failures + 1 >= :threshold AND (h.open_until IS NULL OR v.probes) AS opens
         FROM archiver_host h JOIN observed v ON v.host = h.host
@@ -208,6 +218,8 @@ _LEAVE = sa.text("""
                   THEN greatest(h.next_at, now() + v.pause * interval '1 second') END,
         hints = h.hints || v.hints,
         last_checked_at = now(),
+        wait_until = greatest(h.wait_until, CASE WHEN v.retry_after > 0
+                              THEN now() + v.retry_after * interval '1 second' END),
         last_failed = v.ours,
         failed_port = CASE WHEN v.failed THEN v.port ELSE h.failed_port END,
         network_failures = CASE WHEN v.held THEN h.network_failures WHEN v.failed THEN h.network_failures + 1
@@ -273,6 +285,7 @@ def _row(observation: HostObservation) -> dict[str, Any]:
         "probes": observation.probes,
         "port": _port(outcome.url) if failed else None,
         "hints": dict(outcome.hints),
+        "retry_after": float(outcome.retry_after or 0),
     }
 
 

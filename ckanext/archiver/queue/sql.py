@@ -42,7 +42,7 @@ def transaction() -> Iterator[None]:
 
 HOST_OF_URL = rf"""
     CASE WHEN r.url_type = 'upload' THEN '' ELSE left(coalesce(rtrim(substring(lower({links.URL_SQL}) from
-    '^\s*[a-z][a-z0-9+.-]*:[/\\]*(?:[^/?#\\]*@)?(\[[^]/?#]*\]|[^]:/?#\\\s[]*)'), '.'), ''), 255) END
+    '^\s*[a-z][a-z0-9+.-]*:[/\\]*(?:[^/?#\\]*@)?(\[[^]/?#]*\]|[^]:/?#\\\s[]*)(?=[:/?#\\]|\s*$)'), '.'), ''), 255) END
 """
 """The host of a resource's link (``r`` is the resource), for politeness; empty for an upload and where there is none.
 No host name has more than 253 characters, and an index does not take a value of any length."""

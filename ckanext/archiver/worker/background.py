@@ -19,7 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 from ckan import model
 
-from ckanext.archiver import config, indexing, summary
+from ckanext.archiver import cache_urls, config, indexing, summary
 from ckanext.archiver.errors import BrokerError
 from ckanext.archiver.queue import broker, dispatch, leases, notices, recovery, rounds, sql
 from ckanext.archiver.worker import database
@@ -248,6 +248,7 @@ def _housekeeper() -> BackgroundThread:
             Chore("Scheduling the round", 20, rounds.put_due),
             Chore("Scheduling unscheduled links", 60, rounds.put_never_planned, own_transactions=True),
             Chore("Finishing the round", 5, rounds.note_finished),
+            Chore("Following the options of copies' URLs", 60, cache_urls.follow_options, own_transactions=True),
             Chore("Deleting old checks", 600, recovery.delete_old_checks),
         ],
     )

@@ -1,0 +1,179 @@
+"""Checks of the broker, the workers and the libraries between them."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import ckan.plugins.toolkit as tk
+import redis
+
+from ckanext.archiver import config, monitoring
+from ckanext.archiver.doctor.finding import Finding, ok, problem, warning
+from ckanext.archiver.options import without_password
+from ckanext.archiver.queue import sql
+from ckanext.archiver.queue.types import Queue
+
+REDIS_SECONDS = 2
+"""Seconds that Redis may take to answer."""
+
+OLDEST_REDIS = (5,)
+
+EVICTING = ("allkeys-lru", "allkeys-lfu", "allkeys-random")
+"""Policies by which Redis removes any key, messages too, when its memory is full. With the ``volatile-`` ones it
+removes only keys that expire, which messages do not."""
+
+FITTING = {
+    # redis-py's major version: (celery and kombu must be at least, and below)
+    8: ((5, 7), (5, 8)),
+    5: ((5, 6), (5, 7)),
+}
+"""Which releases of Celery and kombu fit the redis-py that CKAN pins: kombu checks it when it connects."""
+
+
+def broker() -> Iterator[Finding]:
+    """Whether the broker answers, and keeps what it gets."""
+    error = monitoring.broker_error()
+    shown = without_password(config.broker_url())
+    if error:
+        yield problem(
+            f"The broker {shown} does not answer: {error.rstrip('.')}. Requests wait in the database.",
+            "Start the broker, or correct ckanext-archiver.broker_url.",
+        )
+        return
+    client = _redis()
+    if client is None:
+        yield ok(f"The broker {shown} answers.")
+        return
+    with client:
+        info = client.info()
+        version = str(info.get("redis_version", "?"))
+        yield ok(f"The broker {shown} answers (Redis protocol {version}).")
+        if _numbers(version) < OLDEST_REDIS:
+            yield warning(f"Redis {version} is too old.", "Upgrade Redis to release 6 or later.")
+        policy = info.get("maxmemory_policy")
+        if info.get("maxmemory") and policy in EVICTING:
+            yield warning(
+                f"When its memory is full, Redis removes messages (maxmemory-policy {policy}). They are sent again "
+                "from the database, minutes later.",
+                "maxmemory-policy noeviction in redis.conf",
+            )
+        yield from _neighbours(client)
+        yield from _rq_jobs(client)
+
+
+def _redis() -> redis.Redis | None:
+    """A client of the broker, None where that is not Redis by a plain URL."""
+    url = config.broker_url()
+    if not url.startswith(("redis://", "rediss://")):
+        return None
+    return redis.Redis.from_url(url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS)
+
+
+def _names(client: Any) -> list[str]:
+    """The names of RQ's queues in this Redis database. CKAN names its own ``ckan:<site id>:<queue>``."""
+    return sorted(name.decode("utf-8", "replace") for name in client.smembers("rq:queues"))
+
+
+def _neighbours(client: Any) -> Iterator[Finding]:
+    own = tk.config.get("ckan.site_id")
+    found = (re.fullmatch(r"rq:queue:ckan:(.+):[^:]+", name) for name in _names(client))
+    others = sorted({match[1] for match in found if match and match[1] != own})
+    if others:
+        yield warning(
+            f"Another portal uses the same Redis database (ckan.site_id = {', '.join(others)}).",
+            "Give each portal a database of its own: ckan.redis.url = redis://localhost:6379/1",
+        )
+
+
+def _rq_jobs(client: Any) -> Iterator[Finding]:
+    own = tk.config.get("ckan.site_id")
+    for queue in Queue:
+        jobs = client.llen(f"rq:queue:ckan:{own}:{queue}")
+        if jobs:
+            yield warning(
+                f"{jobs:,} RQ jobs of an older release wait on queue {queue}. This release does not use RQ.",
+                f"ckan jobs clear {queue}",
+            )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+
+
+def versions() -> Iterator[Finding]:
+    """Whether Celery, kombu and redis-py fit each other."""
+    found = {name: importlib.metadata.version(name) for name in ("celery", "kombu", "redis")}
+    said = ", ".join(f"{name} {version}" for name, version in found.items())
+    fitting = FITTING.get(_numbers(found["redis"])[0])
+    if fitting is None:
+        yield warning(
+            f"{said}: no release of CKAN that is supported pins this redis-py.",
+            "pip install 'redis==…' as CKAN's requirements.txt says.",
+        )
+        return
+    low, high = fitting
+    extra = "ckan-2-12" if low == (5, 7) else "ckan-2-11"
+    for name in ("celery", "kombu"):
+        if not low <= _numbers(found[name])[:2] < high:
+            yield problem(
+                f"{said}: {name} does not fit this redis-py.",
+                f"pip install 'ckanext-archiver[{extra}]'",
+            )
+            return
+    yield ok(f"{said} fit each other.")
+
+
+def workers() -> Iterator[Finding]:
+    """Whether every queue has a worker, and messages reach it."""
+    status = monitoring.collect()
+    without = status["queues_without_worker"]
+    for queue in without:
+        waiting = status["queues"][queue]["waiting"]
+        yield problem(
+            f"No worker reads the queue {queue}; {waiting:,} requests wait.", f"ckan archiver worker --queue {queue}"
+        )
+    for queue in Queue:
+        oldest = status["queues"][queue]["oldest_wait_seconds"]
+        if queue == Queue.PRIORITY and queue not in without and oldest > 600:
+            yield warning(
+                f"The oldest request on {queue} has waited for {monitoring.duration(oldest)}.", "ckan archiver status"
+            )
+    silent = sql.run(
+        "SELECT extract(epoch FROM now() - max(seen_at)) FROM archiver_worker HAVING max(seen_at) IS NOT NULL"
+    ).scalar()
+    if len(without) == len(Queue) and silent is not None:
+        yield warning(
+            f"The last worker was seen {monitoring.duration(float(silent))} ago.",
+            "Look at its log; a supervisor should start it again.",
+        )
+    if not without:
+        yield ok("Every queue has a worker.")
+    if status["set_aside"]:
+        yield warning(
+            f"{status['set_aside']:,} links are set aside because their workers died.",
+            "ckan archiver update RESOURCE tries one again; the workers' logs have its id.",
+        )
+    held = status["held"]
+    if held.get("outage_suspected"):
+        yield problem(
+            f"Verdicts are held: {held['hosts_failed']} of {held['hosts_seen']} hosts fail at once.",
+            "Look for a fault of this machine's network, name server or proxy.",
+        )
+
+
+def as_root() -> Iterator[Finding]:
+    """Whether this command runs as the user of the workers."""
+    if os.geteuid() == 0:
+        yield warning(
+            "This command runs as root, so it cannot tell what the workers' user may read and write.",
+            "sudo -u ckan ckan -c /etc/ckan/default/ckan.ini archiver doctor",
+        )
+    else:
+        yield ok("This command runs as an ordinary user.")
+
+
+CHECKS = {"user": as_root, "libraries": versions, "broker": broker, "workers": workers}

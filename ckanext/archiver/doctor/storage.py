@@ -1,0 +1,140 @@
+"""Checks of the archive directory, of who serves the copies, and of the uploads."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from ckanext.archiver import archive_root, config, monitoring
+from ckanext.archiver.archiving import uploads
+from ckanext.archiver.doctor.finding import Finding, ok, problem, warning
+from ckanext.archiver.doctor.network import ask_our_own
+from ckanext.archiver.engine import store
+from ckanext.archiver.engine.outcome import Cause
+from ckanext.archiver.queue import sql
+
+_COPY = """
+    SELECT a.cache_url, a.size FROM archival a
+    JOIN resource r ON r.id = a.resource_id JOIN package p ON p.id = r.package_id
+    WHERE a.cache_filepath IS NOT NULL AND a.cache_url LIKE :root || '%' AND p.private = :private
+      AND p.state = 'active' AND r.state = 'active'
+    ORDER BY a.updated DESC NULLS LAST LIMIT 1
+"""
+
+
+def archive() -> Iterator[Finding]:
+    """Whether copies can be written."""
+    directory = config.archive_dir()
+    if directory is None:
+        if config.mode() == "check":
+            yield ok("No copies are kept (ckanext-archiver.mode = check).")
+        else:
+            yield warning(
+                "No archive directory is set, so links are checked and no copies are kept.",
+                "ckanext-archiver.archive_dir = /var/lib/ckan/archiver",
+            )
+        return
+    path = Path(directory)
+    if not path.exists():
+        yield warning(
+            f"The archive directory {directory} does not exist yet. The first worker makes it, if it may.",
+            f"install -d -o ckan -g ckan {directory}",
+            lambda: path.mkdir(parents=True),
+        )
+        return
+    if not path.is_dir():
+        yield problem(
+            f"{directory} is not a directory.", f"Move the file away, then: install -d -o ckan -g ckan {directory}"
+        )
+        return
+    if not archive_root.is_mounted(directory):
+        yield problem(
+            f"{directory} has none of the copies that were kept there: its file system is not mounted.",
+            f"mount {directory}",
+        )
+        return
+    try:
+        with tempfile.NamedTemporaryFile(dir=path, prefix=".doctor-"):
+            pass
+    except OSError as e:
+        yield problem(f"Nothing can be written to {directory}: {e.strerror}.", f"chown -R ckan:ckan {directory}")
+        return
+    yield from _room(path)
+
+
+def _room(path: Path) -> Iterator[Finding]:
+    free, needed = store.free_bytes(path), config.min_free_bytes()
+    if free < needed:
+        yield problem(
+            f"The disk of {path} has {free:,} bytes free, less than ckanext-archiver.min_free_bytes ({needed:,}): "
+            "nothing is downloaded.",
+            "Make room: ckan archiver delete-orphans, or move ckanext-archiver.archive_dir to a larger disk.",
+        )
+    elif free < 2 * needed:
+        yield warning(f"The disk of {path} will soon be full: {free:,} bytes are free.", "ckan archiver size-report")
+    else:
+        yield ok(f"Copies can be written to {path}; {free:,} bytes are free.")
+    spool = path / ".tmp"
+    if spool.exists() and os.stat(spool).st_dev != os.stat(path).st_dev:
+        yield problem(
+            f"{spool} is on another file system than {path}: files cannot be moved into place in one step.",
+            f"Unmount {spool}; it belongs beside the copies.",
+        )
+
+
+def serving() -> Iterator[Finding]:
+    """Whether ``cache_url_root`` serves the copies of public datasets, and those only."""
+    root = config.cache_url_root()
+    if root is None:
+        yield ok("CKAN serves the copies itself, to those who may read the dataset.")
+        return
+    public = sql.run(_COPY, root=root, private=False).first()
+    private = sql.run(_COPY, root=root, private=True).first()
+    if public is None:
+        yield ok(f"There is no copy yet by which {root} could be tried.")
+    else:
+        outcome = ask_our_own(public.cache_url)
+        if outcome.cause is not Cause.OK:
+            yield problem(
+                f"{public.cache_url} is a copy, and is not served: {outcome.http_status or outcome.detail}.",
+                f"Have the web server publish {config.archive_dir()} at {root}.",
+            )
+        else:
+            yield ok(f"{root} serves the copies.")
+    if private is not None and ask_our_own(private.cache_url).cause is Cause.OK:
+        yield problem(
+            f"{root} serves copies of private datasets to everybody: {private.cache_url}",
+            "Remove ckanext-archiver.cache_url_root: CKAN then serves copies to those who may read the dataset.",
+        )
+
+
+def uploaded_files() -> Iterator[Finding]:
+    """Whether a worker can read uploads."""
+    row = sql.run(
+        "SELECT r.id, r.url FROM resource r JOIN package p ON p.id = r.package_id WHERE r.url_type = 'upload' "
+        "AND r.state = 'active' AND p.state = 'active' AND NOT p.private ORDER BY r.created DESC LIMIT 1"
+    ).first()
+    if row is None:
+        yield ok("There are no uploads.")
+        return
+    limits = replace(config.limits(), total_timeout=10)
+    outcome = uploads.fetch(row.id, row.url, None, limits, check_only=True)
+    if outcome.cause in (Cause.OK, Cause.TOO_LARGE):
+        yield ok("Uploads can be read.")
+    else:
+        yield problem(
+            f"The upload of resource {row.id} cannot be read here: {outcome.detail}.",
+            "The workers need the web server's ckan.storage_path (shared, and readable by their user).",
+        )
+
+
+def unused_space() -> Iterator[Finding]:
+    """How much the copies take."""
+    disk = monitoring.collect()["disk"]
+    yield ok(f"{disk['copies']:,} copies take {disk['used_bytes']:,} bytes.")
+
+
+CHECKS = {"archive": archive, "copies": unused_space, "serving": serving, "uploads": uploaded_files}
