@@ -130,7 +130,7 @@ def test_the_copy_names_its_original_and_its_time(app: Any, archive_dir: Path, r
         source_url="http://user:secret@example.org/a.csv",
     )
 
-    answer = app.head(url_of(resource))
+    answer = app.flask_app.test_client().head(url_of(resource))
 
     assert answer.status_code == 200
     assert answer.data == b""
