@@ -1,0 +1,60 @@
+"""The catalogues of translations: each has every sentence of the template, with its placeholders, and is compiled."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from babel.messages.catalog import Catalog
+from babel.messages.mofile import read_mo
+from babel.messages.pofile import read_po
+
+FOLDER = Path(__file__).parents[2] / "ckanext/archiver/i18n"
+LANGUAGES = ("de", "es", "fr", "pl")
+
+
+def read(path: Path) -> Catalog:
+    return read_po(io.BytesIO(path.read_bytes()))
+
+
+def placeholders(text: str) -> set[str]:
+    return set(re.findall(r"\{\w+\}|%\(\w+\)s", text))
+
+
+def test_these_are_the_languages() -> None:
+    assert sorted(path.parts[-3] for path in FOLDER.glob("*/LC_MESSAGES/*.po")) == sorted(LANGUAGES)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_catalogue_has_every_sentence(language: str) -> None:
+    catalogue = read(FOLDER / language / "LC_MESSAGES/ckanext-archiver.po")
+    missing, wrong = [], []
+    for message in read(FOLDER / "ckanext-archiver.pot"):
+        if not message.id:
+            continue
+        found = catalogue.get(message.id)
+        texts: tuple[Any, ...] = () if found is None else found.string if message.pluralizable else (found.string,)
+        if found is None or found.fuzzy or not texts or not all(texts):
+            missing.append(message.id)
+        elif (
+            not all(placeholders(text) <= placeholders("".join(message.id)) for text in texts)
+            or not message.pluralizable
+            and placeholders(texts[0]) != placeholders(message.id)
+            or message.pluralizable
+            and len(texts) != catalogue.num_plurals
+        ):
+            wrong.append(message.id)
+    assert (missing, wrong) == ([], [])
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_catalogue_is_compiled(language: str) -> None:
+    folder = FOLDER / language / "LC_MESSAGES"
+    compiled = read_mo(io.BytesIO((folder / "ckanext-archiver.mo").read_bytes()))
+    source = {message.id: message.string for message in read(folder / "ckanext-archiver.po") if message.id}
+    assert {message.id: message.string for message in compiled if message.id} == source, (
+        "python setup.py compile_catalog"
+    )
