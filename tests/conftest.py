@@ -7,6 +7,7 @@ CKAN's own plugin: always, except in ``bin/test tests/unit``.
 from __future__ import annotations
 
 import fcntl
+import random
 import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -16,6 +17,16 @@ import pytest
 import loopback_only
 
 loopback_only.install()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--shuffle", type=int, metavar="SEED", help="run the tests in another order, the same for a seed")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    seed = config.getoption("shuffle")
+    if seed is not None:
+        random.Random(seed).shuffle(items)  # noqa: S311 - not a secret
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -117,7 +117,11 @@ class Portal:
             or any(self._differs(link, have) for link in links)
         )
         if changed:
-            resources = [{**have.get(link.name, {}), **self._resource(link)} for link in links]
+            # A link that was edited is made anew: the copy that its edited URL had would stay otherwise.
+            resources = [
+                self._resource(link) if self._differs(link, have) else {**have[link.name], **self._resource(link)}
+                for link in links
+            ]
             # What else is there stays: an upload, or a resource that was added by hand.
             resources += [resource for name, resource in have.items() if name not in {link.name for link in links}]
             action = "package_patch" if found else "package_create"
@@ -157,6 +161,10 @@ class Portal:
     def dataset(self, name: str) -> Json:
         """What package_show says."""
         return self.call("package_show", {"id": name})
+
+    def known(self, resource_id: str) -> Json:
+        """What archiver_resource_show says; empty for a link that was never checked."""
+        return self._show("archiver_resource_show", resource_id) or {}
 
     def _show(self, action: str, name: str) -> Json | None:
         try:

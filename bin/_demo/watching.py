@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 from _stack.layout import StackError
 
 from .api import Json, Portal
-from .portal import DATASETS, Link
+from .portal import DATASETS, Dataset, Link
 from .progress import Progress
 
 POLL = 0.25  # seconds between two looks
@@ -72,36 +72,46 @@ class Result:
                 yield f"{self.dataset}, {self.link.name}: {what} is {found!r}, expected {wanted!r} ({self.reason})"
 
 
-def look(portal: Portal) -> list[Result]:
-    """What the portal knows of each link now."""
-    return [result for dataset in DATASETS for result in _of_dataset(portal.dataset(dataset.name))]
+def look(portal: Portal, known: Mapping[str, Json]) -> list[Result]:
+    """What the portal knows of each link now.
+
+    :param known: by resource id, what is known already and need not be asked again
+    """
+    return [
+        Result(
+            dataset.name,
+            link,
+            resource["id"],
+            resource["url"],
+            known.get(resource["id"]) or portal.known(resource["id"]),
+        )
+        for dataset in DATASETS
+        for link, resource in _resources(dataset, portal.dataset(dataset.name))
+    ]
 
 
-def _of_dataset(shown: Json) -> list[Result]:
-    (dataset,) = [dataset for dataset in DATASETS if dataset.name == shown["name"]]
+def _resources(dataset: Dataset, shown: Json) -> Iterator[tuple[Link, Json]]:
     resources = {resource["name"]: resource for resource in shown["resources"]}
     missing = [link.name for link in dataset.links if link.name not in resources]
     if missing:
         raise StackError(f"{dataset.name} has lost {', '.join(missing)}")
-    return [
-        Result(dataset.name, link, resource["id"], resource["url"], resource.get("archiver") or {})
-        for link in dataset.links
-        for resource in [resources[link.name]]
-    ]
+    for link in dataset.links:
+        yield link, resources[link.name]
 
 
 def wait(portal: Portal, since: datetime, progress: Progress, check: Callable[[], None]) -> list[Result]:
-    """Poll until every link was checked since a moment, for at most PATIENCE seconds; the last results.
+    """Wait until every link was checked since a moment, or until the time is up; returns the last state.
 
     :param check: called with each look; raises when waiting has no sense
     """
     deadline = time.monotonic() + PATIENCE
+    known: dict[str, Json] = {}
     while True:
         check()
-        results = look(portal)
-        done = sum(result.is_done(since) for result in results)
-        progress.show(done)
-        if done == len(results) or time.monotonic() > deadline:
+        results = look(portal, known)
+        known = {result.resource_id: result.known for result in results if result.is_done(since)}
+        progress.show(len(known))
+        if len(known) == len(results) or time.monotonic() > deadline:
             progress.end()
             return results
         time.sleep(POLL)

@@ -6,6 +6,7 @@ the option.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import ssl
@@ -39,7 +40,7 @@ RECHECKS = ("adaptive", "weekly", "off")
 
 OVERRIDE_KINDS = ("dataset", "organization", "host", "format")
 
-BROKERS = ("redis", "rediss", "redis+socket", "sentinel", "amqp", "amqps", "pyamqp")
+BROKERS = ("redis", "rediss", "valkey", "valkeys", "unix", "redis+socket", "sentinel", "amqp", "amqps", "pyamqp")
 
 # -- the archive -------------------------------------------------------------------------------------------
 
@@ -310,6 +311,18 @@ def host_concurrency() -> int:
 
 
 @option
+def address_concurrency() -> int:
+    """Requests to one IP address at the same time, whatever its host names; 0 for no limit."""
+    return integer("address_concurrency", 0, zero_means="no limit")
+
+
+@option
+def slow_transfers() -> int:
+    """Transfers of edits that a worker may have under way beside its threads; 0 for none."""
+    return integer("slow_transfers", 0, 10_000, zero_means="none")
+
+
+@option
 def lease_seconds() -> int:
     """Seconds for which a worker owns a request."""
     lease = integer("lease_seconds", 1, MAX_SECONDS)
@@ -348,8 +361,30 @@ def broker_url() -> str:
     """The broker: our option, else the section [app:celery] of the ini file, else ``ckan.redis.url``."""
     name, url = next(((name, url) for name, url in _brokers() if url), ("ckan.redis.url", ""))
     if scheme(url) not in BROKERS:
-        raise ConfigError(f"{name} must be a redis:// or amqp:// URL, not {without_password(url)!r}.")
+        raise ConfigError(
+            f"{name} must be a redis://, valkey://, unix:// or amqp:// URL, not {without_password(url)!r}."
+        )
     return url
+
+
+@option
+def broker_transport_options() -> dict[str, Any]:
+    """kombu's transport options beside those in the broker's URL."""
+    value = text("broker_transport_options")
+    try:
+        parsed = json.loads(value) if value else {}
+    except ValueError:
+        parsed = None
+    if not isinstance(parsed, dict):
+        raise ConfigError(
+            f'{PREFIX}broker_transport_options must be a JSON object like {{"master_name": "mymaster"}}, not {value!r}.'
+        )
+    return parsed
+
+
+def site_id() -> str:
+    """``ckan.site_id``: what this portal is called in servers that several share."""
+    return text("ckan.site_id") or "default"
 
 
 def _brokers() -> Iterator[tuple[str, str]]:
@@ -397,12 +432,15 @@ CHECKS: tuple[Callable[[], Any], ...] = (
     dispatch_window,
     host_interval,
     host_concurrency,
+    address_concurrency,
+    slow_transfers,
     lease_seconds,
     worker_dead_seconds,
     hold_seconds,
     breaker_failures,
     poison_deaths,
     broker_url,
+    broker_transport_options,
 )
 
 

@@ -22,12 +22,13 @@ from ckan.lib import search as ckan_search
 
 from ckanext.archiver import links, search
 from ckanext.archiver.ckan_context import ckan_context
-from ckanext.archiver.queue import leases
+from ckanext.archiver.queue import leases, sql
 from ckanext.archiver.worst_link import WORST_VERDICT_SQL
 
 log = logging.getLogger(__name__)
 
-LOCK = 0x6172_6369  # "arci"
+LEASE_SECONDS = 120
+"""For a batch of datasets; then another worker may index beside a slow one, or in the place of a dead one."""
 
 MAX_FAILURES = 5
 """Datasets of a batch that may fail by themselves; when more fail, the index itself is taken to be away."""
@@ -75,18 +76,34 @@ def refresh_left() -> int:
     :returns: how many were indexed
     """
     limit = SMALL_BATCH if leases.busy() else BATCH
-    # The lock has a connection of its own, without a transaction: indexing takes long, and the lock of a worker that
-    # dies ends with its connection.
-    with model.meta.engine.connect() as connection:
-        with connection.begin():
-            has_lock = connection.execute(sa.text("SELECT pg_try_advisory_lock(:lock)"), {"lock": LOCK}).scalar()
-        if not has_lock:
-            return 0
-        try:
-            return _refresh("AND package_id <> ALL(:skipped) LIMIT :limit", {"skipped": _skipped(), "limit": limit})
-        finally:
-            with connection.begin():
-                connection.execute(sa.text("SELECT pg_advisory_unlock(:lock)"), {"lock": LOCK})
+    if not _take_lease():
+        return 0
+    try:
+        return _refresh("AND package_id <> ALL(:skipped) LIMIT :limit", {"skipped": _skipped(), "limit": limit})
+    finally:
+        _leave_lease()
+
+
+# A row and no advisory lock: indexing takes long, so it holds no transaction, and behind PgBouncer (transaction mode) a
+# session's lock stays with a connection that others use next. Two workers at it do no harm.
+_TAKE_LEASE = """
+    INSERT INTO archiver_state AS s (key, value) VALUES ('indexing', to_jsonb(CAST(:worker AS text)))
+    ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value, updated_at = now()
+    WHERE s.value = EXCLUDED.value OR s.value = 'null' OR s.updated_at < now() - :seconds * interval '1 second'
+"""
+_LEAVE_LEASE = """
+    UPDATE archiver_state SET value = 'null' WHERE key = 'indexing' AND value = to_jsonb(CAST(:worker AS text))
+"""
+
+
+def _take_lease() -> bool:
+    with sql.transaction():
+        return bool(sql.run(_TAKE_LEASE, worker=leases.worker_id(), seconds=LEASE_SECONDS).rowcount)
+
+
+def _leave_lease() -> None:
+    with sql.transaction():
+        sql.run(_LEAVE_LEASE, worker=leases.worker_id())
 
 
 def _skipped() -> list[str]:

@@ -17,7 +17,7 @@ from ckan import model
 from ckanext.archiver import archive_root, clock, config
 from ckanext.archiver.engine import store
 from ckanext.archiver.errors import BrokerError
-from ckanext.archiver.queue import broker, hosts, rounds, sql
+from ckanext.archiver.queue import broker, hosts, names, rounds, sql
 from ckanext.archiver.queue.types import Queue
 
 Status = dict[str, Any]
@@ -36,7 +36,10 @@ def collect() -> Status:
 
     At 1,000,000 resources it takes about a second, since it counts them.
     """
-    queues = _queues()
+    # Asked before the transaction begins: a broker that hangs must not hold it.
+    broker_ = _broker()
+    at_broker = names.all_at_broker()
+    queues = {queue: {**numbers, "broker_queue": at_broker[queue]} for queue, numbers in _queues().items()}
     rate = _rate()
     links = _links()
     status = {
@@ -45,7 +48,7 @@ def collect() -> Status:
         "rate_per_second": rate,
         "round": {**rounds.bookkeeping(), "eta_seconds": _eta(queues[Queue.BULK], rate)},
         "hosts_paused": _paused(),
-        "broker": _broker(),
+        "broker": broker_,
         "workers": _workers(),
         "held": _held(),
         "links": links["verdicts"],
@@ -302,7 +305,8 @@ def lines(status: Status) -> Iterator[str]:
     for queue, numbers in status["queues"].items():
         yield (
             f"{queue:9} {numbers['waiting']:>10,} waiting {numbers['running']:>6,} running "
-            f"{numbers['in_broker']:>6,} in the broker   oldest waits {duration(numbers['oldest_wait_seconds'])}"
+            f"{numbers['in_broker']:>6,} in the broker ({numbers['broker_queue']})   "
+            f"oldest waits {duration(numbers['oldest_wait_seconds'])}"
         )
     yield f"{'rate':9} {status['rate_per_second']:,} links/s in the last {RATE_MINUTES} minutes"
     yield f"{'round':9} {_round(status['round'])}"

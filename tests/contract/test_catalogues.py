@@ -24,6 +24,14 @@ def placeholders(text: str) -> set[str]:
     return set(re.findall(r"\{\w+\}|%\(\w+\)s", text))
 
 
+def is_right(message: Any, found: Any, plurals: int) -> bool:
+    """Whether a translation has the placeholders of its sentence, and all its plural forms."""
+    if not message.pluralizable:
+        return placeholders(found.string) == placeholders(message.id)
+    known = placeholders("".join(message.id))
+    return len(found.string) == plurals and all(placeholders(text) <= known for text in found.string)
+
+
 def test_these_are_the_languages() -> None:
     assert sorted(path.parts[-3] for path in FOLDER.glob("*/LC_MESSAGES/*.po")) == sorted(LANGUAGES)
 
@@ -36,16 +44,9 @@ def test_a_catalogue_has_every_sentence(language: str) -> None:
         if not message.id:
             continue
         found = catalogue.get(message.id)
-        texts: tuple[Any, ...] = () if found is None else found.string if message.pluralizable else (found.string,)
-        if found is None or found.fuzzy or not texts or not all(texts):
+        if found is None or found.fuzzy or not found.string or not all(found.string):
             missing.append(message.id)
-        elif (
-            not all(placeholders(text) <= placeholders("".join(message.id)) for text in texts)
-            or not message.pluralizable
-            and placeholders(texts[0]) != placeholders(message.id)
-            or message.pluralizable
-            and len(texts) != catalogue.num_plurals
-        ):
+        elif not is_right(message, found, catalogue.num_plurals):
             wrong.append(message.id)
     assert (missing, wrong) == ([], [])
 

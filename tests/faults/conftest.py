@@ -58,6 +58,7 @@ def plugins_for_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         "archiver_breaks_the_session = listeners:BreaksTheSession\n"
         "archiver_has_no_clock = listeners:HasNoClock\n"
         "archiver_hurries = listeners:Hurries\n"
+        "archiver_names = listeners:NamesOneServer\n"
     )
     heard = tmp_path / "heard.jsonl"
     monkeypatch.setenv("PYTHONPATH", f"{folder.parent}:{Path(listeners.__file__).parent}")
@@ -168,6 +169,13 @@ class Database:
         postgres._up(self._stack)
         assert postgres.url(self._stack, "test") == self.url, "the port was taken meanwhile"
 
+    def read_only(self, is_so: bool) -> None:
+        """Let it only read, as a standby does, or write again."""
+        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(sa.text("SET default_transaction_read_only = off"))
+            connection.execute(sa.text(f"ALTER SYSTEM SET default_transaction_read_only = {'on' if is_so else 'off'}"))
+            connection.execute(sa.text("SELECT pg_reload_conf()"))
+
     def close(self) -> None:
         self.engine.dispose()
         stop(self._stack, postgres.NAME, signal.SIGKILL)
@@ -187,3 +195,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("slow") and Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.skip(reason="long; run it with -m slow"))
+
+
+@pytest.fixture
+def ckan_command() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """``ckan_command(ini, "archiver", "update")``: run a command of ``ckan``, a minute at most."""
+
+    def run(ini: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [str(Path(sys.executable).with_name("ckan")), "-c", str(ini), *arguments]
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("CKAN_")}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+    return run

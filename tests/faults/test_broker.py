@@ -50,3 +50,84 @@ def _edit(world: World, resource_id: str, path: str) -> float:
     model.Session.add(resource)
     model.Session.commit()
     return time.monotonic() - began
+
+
+@pytest.mark.timeout(60)
+def test_a_broker_that_hangs_costs_an_edit_half_a_second_once(world: World, broker: Any) -> None:
+    ids = world.add(4)
+    broker.pause()
+    try:
+        edits = [_edit(world, id_, f"/hangs-{number}.csv") for number, id_ in enumerate(ids)]
+    finally:
+        broker.resume()
+    assert sum(edits) < 1.5, edits
+    assert max(edits[1:]) < 0.4, edits
+    assert len(world.rows("SELECT 1 FROM archiver_request WHERE queue = 'priority'")) == 4
+
+
+@pytest.mark.timeout(90)
+def test_a_command_says_that_it_is_the_broker_that_hangs(
+    world: World, broker: Any, make_ini: Callable[..., Any], ckan_command: Callable[..., Any]
+) -> None:
+    world.add(3)
+    broker.pause()
+    began = time.monotonic()
+    try:
+        done = ckan_command(make_ini(), "archiver", "update")
+    finally:
+        broker.resume()
+    assert done.returncode == 0, done.stderr
+    assert "The broker does not answer" in done.stderr
+    assert "database does not answer" not in done.stderr
+    assert time.monotonic() - began < 30, "it starts in some seconds, and asks for some more"
+    assert len(world.rows("SELECT 1 FROM archiver_request")) == 3
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "item", [b"this is no JSON", b"\xff\xfe", b"5", b"{}", b'{"body": 1, "properties": null}', b"[]", b"null"]
+)
+def test_an_item_of_the_queue_that_is_no_message_is_dropped(
+    world: World, broker: Any, start: Callable[..., Any], wait_until: Callable[..., None], item: bytes
+) -> None:
+    worker = start("bulk", "--concurrency=2")
+    client = redis.Redis(port=broker.port)
+    client.lpush("bulk", item)
+    wait_until(lambda: client.llen("bulk") == 0)
+    world.add(2, broken_every=1000)
+    world.request("bulk")
+    world.settle(20)
+    assert worker.runs
+    check_invariants(world)
+
+
+@pytest.mark.parametrize(
+    "query", ["socket_timeout=5", "db=0", "health_check_interval=10&retry_on_timeout=1&protocol=2"]
+)
+def test_the_options_of_redis_urls_are_understood(
+    world: World,
+    broker: Any,
+    ckan_config: dict[str, Any],
+    start: Callable[..., Any],
+    query: str,
+) -> None:
+    ckan_config["ckanext-archiver.broker_url"] = f"{broker.url}?{query}"
+    start("all", "--concurrency=2")
+    (id_,) = world.add(1)
+    _edit(world, id_, "/a.csv")
+    world.settle(30)
+    check_invariants(world, runs=None)
+
+
+def test_whatever_sending_raises_the_edit_is_saved(
+    world: World, ckan_config: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
+        raise ZeroDivisionError("a defect of a library")
+
+    monkeypatch.setattr("ckanext.archiver.queue.broker.send", fail)
+    monkeypatch.setattr("ckanext.archiver.queue.broker._down_until", 0.0)
+    (id_,) = world.add(1)
+    _edit(world, id_, "/a.csv")
+    assert "a defect of a library" in caplog.text
+    assert len(world.rows("SELECT 1 FROM archiver_request WHERE queue = 'priority'")) == 1

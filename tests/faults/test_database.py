@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -32,4 +33,23 @@ def test_the_database_is_restarted_and_killed(
         database.start()
 
     world.settle(90)
+    check_invariants(world)
+
+
+@pytest.mark.timeout(120)
+def test_a_database_that_only_reads_is_away(
+    world: World, database: Any, start: Callable[..., Any], wait_until: Callable[..., None]
+) -> None:
+    """As during a failover, when the server is a standby."""
+    world = replace(world, engine=database.engine)
+    world.add(40, delay=0.2)
+    worker = start("bulk", "--concurrency=4", database_url=database.url)
+    world.request()
+    wait_until(lambda: world.done() >= 5, timeout=40)
+    database.read_only(True)
+    wait_until(lambda: "The database is away" in worker.log, timeout=20)
+    time.sleep(3)
+    database.read_only(False)
+    world.settle(60)
+    assert "Traceback" not in worker.log
     check_invariants(world)

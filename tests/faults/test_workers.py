@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import signal
@@ -176,3 +177,21 @@ def test_a_worker_dies_between_the_copy_and_the_row(
 
 def copies(world: World) -> list[Path]:
     return [path for path in world.archive_dir.rglob("*.csv") if path.is_file()]
+
+
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize("queue", ["bulk", "all"])
+def test_one_stop_is_enough_and_a_second_changes_nothing(
+    world: World, start: Callable[..., Any], wait_until: Callable[..., None], queue: str
+) -> None:
+    gate = threading.Event()
+    world.add_urls([world.file("/held.csv", gate=gate)])
+    worker = start(queue, "--concurrency=2")
+    world.request("bulk")
+    wait_until(lambda: world.origin.asked("/held.csv") == 1, timeout=20)
+    for _ in range(50):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(worker.pid, signal.SIGTERM)
+        time.sleep(0.002)
+    assert worker.stop(30) == 0
+    assert [row for row in world.rows("SELECT * FROM archiver_request") if row["lease_token"]] == []

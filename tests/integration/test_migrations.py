@@ -230,6 +230,47 @@ def test_a_link_that_worked_is_adopted(db: Scratch, in_berlin: None) -> None:
     assert row["cache_filepath"] == "/www/resource_cache/aa/r/a.csv"
 
 
+def test_the_rows_of_2x_are_scheduled_over_a_week_the_oldest_first(db: Scratch) -> None:
+    db.run(TABLE_OF_2X)
+    for number in range(8):
+        # The youngest first, so that no order of the table helps.
+        updated = _moment(f"2026-07-{20 - number:02}T12:00:00")
+        db.archival(id=f"a{number}", resource_id=f"r{number}", status_id=0, is_broken=False, updated=updated)
+
+    db.upgrade()
+
+    planned = db.rows(
+        "SELECT id, extract(epoch FROM next_check_at - timezone('utc', now())) / 86400 AS days FROM archival "
+        "ORDER BY next_check_at"
+    )
+    assert [row["id"] for row in planned] == [f"a{number}" for number in reversed(range(8))]
+    days = [float(row["days"]) for row in planned]
+    assert days == pytest.approx(list(range(8)), abs=0.01)
+
+
+def test_links_become_what_ckan_shows(db: Scratch) -> None:
+    db.run(TABLE_OF_2X)
+    urls = {"r1": "origin.example/a.csv", "r2": "http://origin.example/a.csv", "r3": "mailto:me@origin.example"}
+    for id_, url in urls.items():
+        db.run(f"INSERT INTO resource VALUES ('{id_}', '{url}')")
+        db.archival(id=id_, resource_id=id_, status_id=10, is_broken=True)
+
+    db.upgrade()
+
+    rows = {row["resource_id"]: row["source_url"] for row in db.rows("SELECT * FROM archival")}
+    assert rows == {**urls, "r1": "http://origin.example/a.csv"}
+
+
+@pytest.mark.parametrize(("is_broken", "status_id"), [(False, 0), (True, 11), (None, 21)])
+def test_every_state_has_a_sentence(db: Scratch, is_broken: bool | None, status_id: int) -> None:
+    db.run(TABLE_OF_2X)
+    db.archival(status_id=status_id, is_broken=is_broken, reason="")
+
+    db.upgrade()
+
+    assert db.row()["reason"].endswith(".")
+
+
 def test_a_broken_link_is_adopted_with_its_history(db: Scratch, in_berlin: None) -> None:
     db.run(TABLE_OF_2X)
     db.archival(

@@ -17,6 +17,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ckanext.archiver import archive_root
 from origin_server import Answer, Origin
 
 OK, BROKEN = "ok", "broken"
@@ -191,7 +192,7 @@ def _check_files(world: World) -> None:
     assert temporary == [], "temporary files are left"
     copies = world.rows("SELECT resource_id, source_url, verdict, cache_filepath, sha256, size FROM archival")
     kept = {Path(row["cache_filepath"]): row for row in copies if row["cache_filepath"]}
-    found = {path for path in world.archive_dir.rglob("*") if path.is_file()}
+    found = {path for path in world.archive_dir.rglob("*") if path.is_file() and path.name != archive_root.SENTINEL}
     assert found == set(kept), "a file without a row, or a row without a file"
     for path, row in kept.items():
         digest = hashlib.sha256(path.read_bytes()).hexdigest()

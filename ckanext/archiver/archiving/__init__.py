@@ -16,7 +16,7 @@ from ckanext.archiver.archiving import run as one_run
 from ckanext.archiver.archiving import transaction
 from ckanext.archiver.archiving.types import ClaimedRequest, Delivery, Result, Run
 from ckanext.archiver.errors import DATABASE_AWAY
-from ckanext.archiver.queue import leases, notices
+from ckanext.archiver.queue import address_gate, leases, notices
 from ckanext.archiver.queue.types import DIRECT, Queue, Reason
 
 __all__ = ["Result", "archive_package", "archive_resource", "archive_resources", "stop", "stopping"]
@@ -92,10 +92,18 @@ def start(request: ClaimedRequest) -> Run | None:
             transaction.withdraw(request)
         elif request.claim.deaths >= config.poison_deaths() and not request.claim.at_once:
             transaction.set_aside(one_run.poisoned(request, request.link))
-        else:
+        elif _may_go(request, request.link.url):
             return one_run.look(request, request.link)
     leases.discard(request.claim.token)
     return None
+
+
+def _may_go(request: ClaimedRequest, url: str) -> bool:
+    """Whether the host's address admits the request, where that was not known yet; else the request is deferred."""
+    if not request.admission.looks_up:
+        return True
+    address = address_gate.look_up(url)
+    return address is None or transaction.enter_address(request, address)
 
 
 def archive_package(package_id: str, queue: str = "") -> int:

@@ -223,7 +223,6 @@ def archival_values(
     verdict = judgement.verdict
     assert verdict is not None  # noqa: S101 - a run that is held writes no row
     not_changed = outcome.not_modified or _is_same_file(outcome, known)
-    status = status_text(outcome.cause, verdict, not_changed=not_changed)
     first_failure = clock.naive(judgement.first_failure)
     broken_since = (known.get("broken_since") or moment) if verdict is Verdict.BROKEN else None
     values = {
@@ -231,28 +230,21 @@ def archival_values(
         "package_id": link.package_id,
         "resource_id": link.resource_id,
         "resource_timestamp": link.timestamp,
-        "status_id": Status.by_text(status),
-        "is_broken": verdict.is_broken,
-        "reason": reasons.reason(outcome.detail, outcome.facts),
-        "url_redirected_to": outcome.final_url if outcome.hops else None,
-        "first_failure": first_failure,
-        "last_success": clock.naive(judgement.last_success),
-        "failure_count": judgement.failure_count,
-        "created": old.get("created") or moment,
-        "updated": moment,
         "source_url": link.url,
         "source_format": link.format,
+        "status_id": Status.by_text(status_text(outcome.cause, verdict, not_changed=not_changed)),
         "verdict": str(verdict),
-        "cause": str(outcome.cause),
-        "detail": outcome.detail,
-        "facts": dict(outcome.facts),
+        "is_broken": verdict.is_broken,
         "not_sure_reason": str(outcome.cause) if verdict is Verdict.NOT_SURE else None,
-        "http_status": outcome.http_status,
+        "first_failure": first_failure,
         "failing_since": first_failure if verdict in (Verdict.FAILING, Verdict.BROKEN) else None,
         "broken_since": broken_since,
+        "failure_count": judgement.failure_count,
+        "last_success": clock.naive(judgement.last_success),
+        "created": old.get("created") or moment,
+        "updated": moment,
         "checked_at": moment,
-        "permanent_url": outcome.permanent_url,
-        "certificate_expires": clock.naive(outcome.certificate.not_after) if outcome.certificate else None,
+        **_outcome_values(outcome),
         **_doubt_values(run, moment),
         **_copy_values(run, now, options, not_changed=not_changed),
     }
@@ -267,6 +259,20 @@ def archival_values(
         jitter=jitter,
     )
     return {**values, "next_check_at": clock.naive(next_check)}
+
+
+def _outcome_values(outcome: Outcome) -> dict[str, Any]:
+    """The columns that say what happened."""
+    return {
+        "cause": str(outcome.cause),
+        "detail": outcome.detail,
+        "facts": dict(outcome.facts),
+        "reason": reasons.reason(outcome.detail, outcome.facts),
+        "http_status": outcome.http_status,
+        "url_redirected_to": outcome.final_url if outcome.hops else None,
+        "permanent_url": outcome.permanent_url,
+        "certificate_expires": clock.naive(outcome.certificate.not_after) if outcome.certificate else None,
+    }
 
 
 def _confirm_at(

@@ -99,11 +99,15 @@ def _make_resource_dir(run: Run) -> None:
     archive_dir = config.archive_dir()
     if run.temp_path is not None and archive_dir is not None:
         try:
-            if not archive_root.is_mounted(archive_dir):
-                raise OSError(errno.ENODEV, "the archive is not mounted", archive_dir)
+            _fail_if_not_mounted(archive_dir)
             run.has_older_copies = not store.make_resource_dir(archive_dir, run.link.resource_id)
         except OSError as e:
             run.outcome = _disk_failed(run.outcome, e)
+
+
+def _fail_if_not_mounted(archive_dir: str) -> None:
+    if not archive_root.is_mounted(archive_dir):
+        raise OSError(errno.ENODEV, "the archive is not mounted", archive_dir)
 
 
 def place_copy(run: Run, now: datetime) -> None:

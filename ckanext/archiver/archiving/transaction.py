@@ -17,8 +17,9 @@ import sqlalchemy as sa
 from ckan import model
 
 from ckanext.archiver import config, indexing
-from ckanext.archiver.archiving import record
+from ckanext.archiver.archiving import admission, parked, record
 from ckanext.archiver.archiving import run as one_run
+from ckanext.archiver.archiving.conclude import after_commit, log_results
 from ckanext.archiver.archiving.decide import (
     decide,
     decide_poisoned,
@@ -29,16 +30,13 @@ from ckanext.archiver.archiving.decide import (
 )
 from ckanext.archiver.archiving.types import ClaimedRequest, Delivery, Options, Result, Run, Step, StepResult
 from ckanext.archiver.errors import DATABASE_AWAY
-from ckanext.archiver.queue import claims, enqueue, hosts, leases, notices
+from ckanext.archiver.queue import address_gate, claims, enqueue, hosts, leases, notices
 from ckanext.archiver.queue.group_commit import CONTENDED, Contended, Group
-from ckanext.archiver.queue.types import Queue, Reason
+from ckanext.archiver.queue.types import Reason
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-SUSPECT_SECONDS = 2
-"""How long a request on its last chance waits for another such."""
 
 
 # -- one step ----------------------------------------------------------------------------------------------
@@ -53,15 +51,19 @@ def advance(run: Run | None, delivery: Delivery | None) -> tuple[Result | None, 
     step_result = _write_and_claim(Step(run, delivery))
     request, result = step_result.request, None
     try:
-        if run is not None:
-            result = _after_commit(run, step_result.is_ours)
+        if run is not None and not step_result.is_parked:
+            result = after_commit(run, step_result.is_ours)
     except BaseException:
         # The lease goes back: this worker releases what it no longer has in flight.
         if isinstance(request, ClaimedRequest):
             leases.discard(request.claim.token)
         raise
-    if isinstance(request, Contended):
-        request = write_and_claim_one(Step(None, delivery)).request
+    if isinstance(request, Contended) and delivery is not None:
+        if leases.current().parks:
+            # The thread must not wait for an edit's transaction: it would stop the queue with it.
+            leases.current().contended.add(delivery.resource_id)
+        else:
+            request = _write_and_claim_waiting(Step(None, delivery)).request
     return result, request if isinstance(request, ClaimedRequest) else None
 
 
@@ -69,10 +71,13 @@ def _write_and_claim(step: Step) -> StepResult:
     """Do a step in a transaction shared with other threads; alone where a caller waits for the result."""
     with release_on_error(step.run.request if step.run else None):
         at_once = step.delivery.at_once if step.delivery else step.run is not None and step.run.claim.at_once
+        is_parked = False
         try:
-            return write_and_claim_one(step) if at_once else _group.do(step)
+            result = _write_and_claim_waiting(step) if at_once else _group.do(step)
+            is_parked = result.is_parked
+            return result
         finally:
-            if step.run is not None:
+            if step.run is not None and not is_parked:
                 one_run.remove_temporary(step.run)
 
 
@@ -100,6 +105,38 @@ def release_on_error(request: ClaimedRequest | None) -> Iterator[None]:
 
 
 def write_and_claim_one(step: Step) -> StepResult:
+    """Do one step in a transaction of its own.
+
+    A worker waits for no lock: a run whose request is locked is parked (:mod:`~ckanext.archiver.archiving.parked`), and
+    ``CONTENDED`` stands for a request that is. Elsewhere, see :func:`_write_and_claim_waiting`.
+    """
+    if not leases.current().parks:
+        return _write_and_claim_waiting(step)
+    (result,) = write_batch_or_each([step])
+    if not isinstance(result, Contended):
+        return result
+    if step.run is None:
+        return StepResult(request=CONTENDED)
+    parked.park(step.run)
+    log.info("The result of resource %s is written when its request is not locked any more", step.run.claim.resource_id)
+    claimed = write_and_claim_one(Step(None, step.delivery)) if step.delivery else StepResult()
+    return replace(claimed, is_parked=True)
+
+
+def write_batch_or_each(steps: Sequence[Step]) -> list[StepResult | Contended]:
+    """:func:`write_and_claim_batch` without waiting; where a lock other than a request's is in the way, each step by
+    itself, so that it stops no other."""
+    try:
+        return write_and_claim_batch(steps)
+    except sa.exc.OperationalError as e:
+        if getattr(e.orig, "pgcode", "") not in _LOCKED:
+            raise
+        if len(steps) == 1:
+            return [CONTENDED]
+    return [result for step in steps for result in write_batch_or_each([step])]
+
+
+def _write_and_claim_waiting(step: Step) -> StepResult:
     """Do one step in a transaction of its own, waiting for rows that other transactions have locked.
 
     Where there is a run to write, only that is done, and ``CONTENDED`` stands for the request that would be claimed: a
@@ -144,8 +181,10 @@ def write_and_claim_batch(steps: Sequence[Step], *, wait: bool = False) -> list[
     requests: dict[str, ClaimedRequest] = {}
     try:
         current = claims.still_ours([run.claim for run in runs], wait=wait)
-        # A run's request that is not found may be locked: its thread waits for it alone, and claims then.
-        contended = set() if wait else {run.claim.token for run in runs} - current.keys()
+        # A run's request that is not found is locked, or another worker's by now.
+        contended = (
+            set() if wait else claims.still_leased([run.claim for run in runs if run.claim.token not in current])
+        )
         claimed = _claim(steps, contended, wait=wait)
         if not wait:
             _note_messages(steps)
@@ -219,47 +258,18 @@ def _write_and_admit(
     observations = [run.decision.observation for run in runs if run.decision.observation is not None]
     hosts.lock([observation.host for observation in observations], [claim.host for claim in new_claims])
     hosts.leave(observations)
-    admitted = _admit(claimed, [run.claim.token for run in runs])
+    admitted = admission.admit(claimed, [run.claim.token for run in runs])
     _write(runs)
     return admitted
 
 
-def _admit(
-    claimed: Sequence[tuple[claims.Claim, Delivery | None]], leaving: Sequence[str]
-) -> dict[str, ClaimedRequest]:
-    """The claimed requests that may start now, by token; the others are deferred.
-
-    :param leaving: the tokens of runs that end in this transaction
-    """
-    if not claimed:
-        return {}
-    links = record.load([claim.resource_id for claim, _ in claimed])
-    # What makes no HTTP request (a deleted resource, one that is about to be set aside) needs no admission.
-    fetching = [
-        claim
-        for claim, _ in claimed
-        if not claim.at_once and claim.resource_id in links and claim.deaths < config.poison_deaths()
-    ]
-    suspects = claims.suspects_to_wait(fetching)
-    fetching = [claim for claim in fetching if claim.token not in suspects]
-    candidates = [
-        hosts.Candidate(claim.host, links[claim.resource_id].url, urgent=claim.queue == Queue.PRIORITY)
-        for claim in fetching
-    ]
-    entered = hosts.enter(candidates, [*leaving, *(claim.token for claim, _ in claimed)])
-    admissions = {claim.token: admission for claim, admission in zip(fetching, entered, strict=True)}
-    admissions.update({token: hosts.Admission(wait=SUSPECT_SECONDS) for token in suspects})
-    requests, deferrals = {}, []
-    for claim, delivery in claimed:
-        admission = admissions.get(claim.token, hosts.Admission())
-        if admission.wait:
-            deferrals.append(claims.Deferral(claim, admission.wait))
-        else:
-            notice_queue = delivery.notice_queue if delivery else ""
-            requests[claim.token] = ClaimedRequest(claim, links.get(claim.resource_id), admission, notice_queue)
-    if deferrals:
-        claims.defer(deferrals)
-    return requests
+def enter_address(request: ClaimedRequest, address: str) -> bool:
+    """Admit a claimed request to its address, which was just looked up; one that has to wait is deferred."""
+    may_go = address_gate.enter(request.claim, address)
+    if not may_go:
+        claims.defer([claims.Deferral(request.claim, address_gate.WAIT_SECONDS)])
+    model.Session.commit()
+    return may_go
 
 
 # -- writing -----------------------------------------------------------------------------------------------
@@ -358,44 +368,6 @@ def _notice(operation: str, request: ClaimedRequest, **more: str | None) -> noti
     return notices.Notice(operation, queue, claim.package_id, claim.token, claim.worker_id, **more)
 
 
-def log_results(runs: Sequence[Run]) -> None:
-    """One line for each run that was written, or held."""
-    for run in runs:
-        decision, resource_id = run.decision, run.claim.resource_id
-        if decision.is_final and decision.values is not None:
-            log.info("%s: resource %s (%s)", decision.values["verdict"], resource_id, run.outcome.detail)
-        elif decision.held and decision.deferral is not None:
-            seconds = decision.deferral.delay
-            log.warning("No verdict about resource %s: %s Trying again in %s s", resource_id, decision.held, seconds)
-
-
-# -- after the commit --------------------------------------------------------------------------------------
-
-
-def _after_commit(run: Run, is_ours: bool) -> Result | None:
-    """Remove older copies, deliver the notices and refresh the index. None when nothing was judged."""
-    claim, values = run.claim, run.decision.values
-    try:
-        if not is_ours:
-            log.info(
-                "Nothing is written about resource %s: its request was withdrawn, or is another worker's",
-                claim.resource_id,
-            )
-            return None
-        if not run.decision.is_final or values is None:
-            return None
-        if run.has_older_copies:
-            one_run.remove_older_copies(run.link, values["cache_filepath"])
-        if notices.wanted():
-            notices.deliver(claim.token)
-    finally:
-        leases.discard(claim.token)
-    if Queue.BULK not in (claim.queue, run.request.notice_queue or claim.queue):
-        # The round leaves the index to the dispatcher, which refreshes it in batches.
-        indexing.refresh_dataset(claim.package_id)
-    return Result(run.outcome, values)
-
-
 # -- requests without a run --------------------------------------------------------------------------------
 
 
@@ -410,10 +382,11 @@ def request_all(resource_ids: Sequence[str], queue: str, reason: str) -> list[st
 
 
 def withdraw(request: ClaimedRequest) -> None:
-    """Delete the request of a resource that was deleted after it was put."""
+    """Delete the request of a resource that was deleted after it was put. One that is locked by now goes back to the
+    table."""
 
     def work() -> None:
-        if claims.still_ours([request.claim]):
+        if claims.still_ours([request.claim], wait=not leases.current().parks):
             _finish([request], {})
         model.Session.commit()
 
@@ -426,7 +399,7 @@ def set_aside(run: Run) -> None:
     claim = run.claim
 
     def work() -> bool:
-        current = claims.still_ours([claim]).get(claim.token)
+        current = claims.still_ours([claim], wait=not leases.current().parks).get(claim.token)
         if current is None:
             # The transaction must not stay open: this thread's next one would see the past.
             model.Session.rollback()

@@ -158,10 +158,12 @@ class StepResult:
     """What a step came to.
 
     :ivar is_ours: whether the run's lease still held; if not, nothing was written about it
+    :ivar is_parked: the run is written later, since another transaction has its request locked
     :ivar request: what was claimed, None where there was nothing to claim
     """
 
     is_ours: bool = True
+    is_parked: bool = False
     request: ClaimedRequest | None | Contended = None
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import datetime
 import json
 import uuid
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -20,7 +21,7 @@ import sqlalchemy as sa
 from ckan import model
 from sqlalchemy.dialects.postgresql import insert
 
-from ckanext.archiver import clock, links
+from ckanext.archiver import clock, links, schedule
 from ckanext.archiver.engine.outcome import Cause, Verdict
 from ckanext.archiver.model import Archival, Status
 
@@ -134,6 +135,8 @@ def archival_values(row: Any) -> dict[str, Any] | None:
         "broken_since": failing_since,
         "checked_at": updated,
         "cached_at": last_success if path else None,
+        # Spread over a week, so that the first day does not download everything.
+        "next_check_at": clock.naive_utc() + schedule.WEEK * (zlib.crc32(row["id"].encode()) / 2**32),
     }
 
 

@@ -15,6 +15,7 @@ from kombu.exceptions import KombuError
 
 from ckanext.archiver import config
 from ckanext.archiver.errors import BrokerError
+from ckanext.archiver.queue import broker_settings, names
 from ckanext.archiver.queue.celery_app import app
 
 log = logging.getLogger(__name__)
@@ -30,20 +31,36 @@ TIMEOUT = 0.5
 PAUSE = 30
 """Seconds for which this process does not try a broker again that did not answer."""
 
+KEPT_TIMEOUT = 5
+"""Seconds that a worker or a command waits for a broker that does not answer."""
+
+RETRY_SECONDS = 1
+"""A broker that takes longer than this to fail is not asked a second time."""
+
 _lock = threading.Lock()
 _connection: Connection | None = None
+_names = ""
+"""What stood before the names of the queues when the connection was made."""
 _down_until = 0.0
 
 
 def connect(timeout: float = TIMEOUT) -> Connection:
     """A connection for sending that fails after ``timeout`` seconds instead of trying for ever."""
     options: dict[str, Any] = {"max_retries": 0, "interval_start": 0, "interval_step": 0, "interval_max": 0}
-    url = config.broker_url()
-    if url.startswith(("redis", "sentinel")):
+    settings = broker_settings.read()
+    if settings.is_redis:
+        options.update(settings.options, global_keyprefix=names.prefix())
         options.update(socket_timeout=timeout, socket_connect_timeout=timeout, retry_on_timeout=False)
     else:
+        options.update(confirm_publish=True, **settings.options)
         options.update(read_timeout=timeout, write_timeout=timeout)
-    return Connection(url, connect_timeout=timeout, transport_options=options)
+    return Connection(
+        settings.url,
+        transport=settings.transport,
+        ssl=settings.tls,
+        connect_timeout=timeout,
+        transport_options=options,
+    )
 
 
 def _batch(producer: Any) -> Any:
@@ -80,24 +97,52 @@ def _chunks(resource_ids: Sequence[str], per_message: int) -> Iterator[Sequence[
 
 def send_at_once(resource_ids: Sequence[str], queue: str) -> None:
     """Send from a web process. A broker that is down delays an edit by half a second once, and never fails it."""
-    global _connection, _down_until
+    if time.monotonic() < _down_until:
+        return
+    try:
+        # Loaded here once: it takes long in a process that has just started, and is no fault of the broker.
+        app.amqp.queues  # noqa: B018 - a property that loads
+    except (Exception, SystemExit) as e:  # noqa: BLE001 - as in _send_and_log
+        _pause(e)
+        return
+    # A thread, since no timeout of the libraries below holds for the whole: a server that hangs is asked several things
+    # when a connection is made, each with a time of its own.
+    sender = threading.Thread(target=_send_and_log, args=(resource_ids, queue), name="archiver-sender", daemon=True)
+    sender.start()
+    sender.join(TIMEOUT)
+    if sender.is_alive():
+        _pause(BrokerError(f"The broker does not answer within {TIMEOUT} s"))
+
+
+def _pause(error: BaseException) -> None:
+    global _down_until
+    _down_until = time.monotonic() + PAUSE
+    text = (str(error) or type(error).__name__).rstrip(".")
+    log.warning("%s. The requests are in the database and are sent when the broker is back.", text)
+
+
+def _send_and_log(resource_ids: Sequence[str], queue: str) -> None:
+    global _connection, _names, _down_until
     with _lock:
-        if time.monotonic() < _down_until:
-            return
         try:
+            if _connection is not None and _names != names.prefix():
+                _discard()
             if _connection is None:
-                _connection = connect()
+                _connection, _names = connect(), names.prefix()
             send(_connection, resource_ids, queue)
-        except BrokerError as e:
-            _down_until = time.monotonic() + PAUSE
-            log.warning("%s. The requests are in the database and are sent when it is back.", e)
+        except Exception as e:  # noqa: BLE001 - whatever it is (a bad URL, a library's defect): the edit is saved
+            _pause(e)
             _discard()
+        else:
+            # Also one that took longer than an edit waits.
+            _down_until = 0.0
 
 
 def _discard() -> None:
     global _connection
     if _connection is not None:
-        _connection.release()
+        with contextlib.suppress(Exception):
+            _connection.release()
         _connection = None
 
 
@@ -113,10 +158,14 @@ def on_kept_connection(work: Callable[[Connection], T]) -> T:
 
     :raises BrokerError: the broker does not answer
     """
+    began = time.monotonic()
     try:
         return work(_kept_connection())
     except BrokerError:
         _drop_kept()
+        if time.monotonic() - began > RETRY_SECONDS:
+            # It hangs: a second try would only take as long again.
+            raise
     try:
         return work(_kept_connection())
     except BrokerError:
@@ -125,10 +174,10 @@ def on_kept_connection(work: Callable[[Connection], T]) -> T:
 
 
 def _kept_connection() -> Connection:
-    url = config.broker_url()
+    url = config.broker_url() + names.prefix()
     if getattr(_kept, "url", None) != url:
         _drop_kept()
-        _kept.connection, _kept.url = connect(timeout=5), url
+        _kept.connection, _kept.url = connect(timeout=KEPT_TIMEOUT), url
     return _kept.connection
 
 

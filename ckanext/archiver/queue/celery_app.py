@@ -12,16 +12,12 @@ from celery import Celery
 from celery.loaders.app import AppLoader
 from celery.worker.consumer import Consumer
 from kombu import Exchange, Queue
-from kombu.transport import TRANSPORT_ALIASES
 
 from ckanext.archiver import ckan_context, config
 from ckanext.archiver.errors import ConfigError
-from ckanext.archiver.queue import types
+from ckanext.archiver.queue import broker_settings, names, types
 
 log = logging.getLogger(__name__)
-
-# By the name that URLs have, so that the log shows the usual name, and a failover URL uses it too.
-TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), "ckanext.archiver.queue.redis_transport:Transport"))
 
 
 def settings() -> dict[str, Any]:
@@ -29,21 +25,16 @@ def settings() -> dict[str, Any]:
 
     :raises ConfigError: for a bad option
     """
-    lease = config.lease_seconds()
+    broker = broker_settings.read()
     return {
-        "broker_url": config.broker_url(),
+        "broker_url": broker.url,
+        "broker_transport": broker.transport,
+        "broker_use_ssl": broker.tls,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
-        # A message may wait in a busy worker as long as a task may run; a copy that is sent again does nothing.
-        "broker_transport_options": {
-            "visibility_timeout": 2 * lease,
-            "socket_keepalive": True,
-            # Each thread acknowledges its own messages. kombu opens 10 connections at most, and an acknowledgement that
-            # finds none free is lost: its message counts as delivered for ever, and the worker takes one fewer.
-            "max_connections": 1_000,
-        },
+        "broker_transport_options": _transport_options(broker),
         "include": ["ckanext.archiver.tasks"],
-        "task_queues": [Queue(name.value, Exchange(name.value), routing_key=name.value) for name in types.Queue],
+        "task_queues": [_queue(name.value, broker) for name in types.Queue],
         "task_default_queue": types.Queue.PRIORITY.value,
         "task_default_exchange": types.Queue.PRIORITY.value,
         "task_default_routing_key": types.Queue.PRIORITY.value,
@@ -60,6 +51,29 @@ def settings() -> dict[str, Any]:
         "worker_redirect_stdouts": False,
         "timezone": "UTC",
     }
+
+
+def _transport_options(broker: broker_settings.BrokerSettings) -> dict[str, Any]:
+    if not broker.is_redis:
+        # A message counts as sent when RabbitMQ has confirmed that it is on its disks.
+        return {"confirm_publish": True, **broker.options}
+    return {
+        # A message may wait in a busy worker as long as a task may run; a copy that is sent again does nothing.
+        "visibility_timeout": 2 * config.lease_seconds(),
+        "socket_keepalive": True,
+        # Each thread acknowledges its own messages. kombu opens 10 connections at most, and an acknowledgement that
+        # finds none free is lost: its message counts as delivered for ever, and the worker takes one fewer.
+        "max_connections": 1_000,
+        **broker.options,
+    }
+
+
+def _queue(name: str, broker: broker_settings.BrokerSettings) -> Queue:
+    if broker.is_redis:
+        return Queue(name, Exchange(name), routing_key=name)
+    # A virtual host may have several portals. Quorum queues: RabbitMQ 4 has no other replicated ones.
+    own = f"{config.site_id()}.{name}"
+    return Queue(own, Exchange(own), routing_key=own, alias=name, queue_arguments={"x-queue-type": "quorum"})
 
 
 def import_other_tasks() -> None:
@@ -120,6 +134,9 @@ class CkanLoader(AppLoader):
     def on_worker_init(self) -> None:
         """Workers run other extensions' tasks too. Producers do not need them."""
         import_other_tasks()
+        if broker_settings.read().is_redis:
+            options = self.app.conf.broker_transport_options
+            self.app.conf.broker_transport_options = {**options, "global_keyprefix": names.prefix()}
 
 
 app = Celery("archiver", loader=CkanLoader)

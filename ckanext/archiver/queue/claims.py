@@ -17,6 +17,7 @@ from ckan import model
 from ckanext.archiver import config, links
 from ckanext.archiver.queue import leases, sql
 from ckanext.archiver.queue.group_commit import CONTENDED, Contended
+from ckanext.archiver.queue.types import Queue
 
 # -- claiming, finishing, deferring ------------------------------------------------------------------------------
 
@@ -155,7 +156,8 @@ def finish(claims: Sequence[Claim]) -> dict[str, bool]:
 
 @dataclass(frozen=True)
 class Deferral:
-    """A claimed request that goes back to the table for later.
+    """A claimed request that goes back to the table for later. The retry of an edit goes to ``bulk``: its first result
+    is on the page, and other edits come first.
 
     :ivar delay: seconds until it may be claimed again; an edit since the claim makes it due at once
     :ivar attempts: failed tries so far, None to leave the number as it is
@@ -174,12 +176,23 @@ _DEFER = sa.text(f"""
         attempts = CASE WHEN again THEN 0 ELSE coalesce(d.attempts, q.attempts) END,
         holds = CASE WHEN again THEN 0 WHEN d.held = '' THEN holds ELSE holds + 1 END,
         held = nullif(d.held, ''),
+        queue = CASE WHEN d.attempts > 0 AND NOT again THEN 'bulk' ELSE q.queue END,
         not_before = CASE WHEN again THEN now() ELSE now() + d.delay * interval '1 second' END
     FROM json_to_recordset(CAST(:deferrals AS json))
         AS d (resource_id text, token text, delay float8, attempts int, held text)
     WHERE q.resource_id = d.resource_id AND q.lease_token = d.token
     RETURNING d.token
 """)  # noqa: S608 - constants only
+# The dispatcher looks at the host of such a retry when it is due. A hint, so it waits for no lock: a host that another
+# transaction has locked is found by ``dispatch.wake_forgotten_hosts``.
+_WAKE_LATER = """
+    UPDATE archiver_host h SET bulk_at = least(h.bulk_at, w.due)
+    FROM (SELECT k.host, now() + min(d.delay) * interval '1 second' AS due
+          FROM unnest(CAST(:hosts AS text[]), CAST(:delays AS float8[])) AS d (host, delay)
+          JOIN archiver_host k ON k.host = d.host GROUP BY k.host) w
+    WHERE h.host IN (SELECT host FROM archiver_host WHERE host = ANY(:hosts) ORDER BY host FOR UPDATE SKIP LOCKED)
+      AND h.host = w.host
+"""
 
 
 def defer(deferrals: Sequence[Deferral]) -> set[str]:
@@ -198,7 +211,35 @@ def defer(deferrals: Sequence[Deferral]) -> set[str]:
         for deferral in deferrals
     ]
     connection = model.Session.connection()
-    return set(connection.execute(_DEFER, {"deferrals": json.dumps(rows)}).scalars())
+    ours = set(connection.execute(_DEFER, {"deferrals": json.dumps(rows)}).scalars())
+    retries = [one for one in deferrals if one.attempts and one.claim.queue == Queue.PRIORITY]
+    if retries:
+        hosts, delays = [one.claim.host for one in retries], [one.delay for one in retries]
+        sql.run(_WAKE_LATER, hosts=hosts, delays=delays)
+    return ours
+
+
+_EDITS_IN_FLIGHT = """
+    SELECT package_id, count(*) FROM archiver_request
+    WHERE package_id = ANY(:ids) AND queue = 'priority' AND lease_token IS NOT NULL AND leased_until > now()
+    GROUP BY package_id
+"""
+
+
+def over_share(claims: Sequence[Claim]) -> set[str]:
+    """The tokens of those edits, just claimed, whose dataset has its share of the transfers under way already."""
+    edits = [claim for claim in claims if claim.queue == Queue.PRIORITY]
+    places = leases.current().places
+    if not edits or not places:
+        return set()
+    share = max(places // 2, 1)
+    in_flight = dict(map(tuple, sql.run(_EDITS_IN_FLIGHT, ids=sorted({claim.package_id for claim in edits}))))
+    over: set[str] = set()
+    for claim in edits:
+        if in_flight.get(claim.package_id, 0) > share:
+            in_flight[claim.package_id] -= 1
+            over.add(claim.token)
+    return over
 
 
 # The lock timeout goes with the statement, which saves a trip to the database.
@@ -245,6 +286,15 @@ def still_ours(claims: Sequence[Claim], *, wait: bool = True) -> dict[str, Curre
         row.token: CurrentResource(row.now.astimezone(timezone.utc), row.url, row.url_type, row.last_modified)
         for row in rows
     }
+
+
+def still_leased(claims: Sequence[Claim]) -> set[str]:
+    """The tokens of the requests that are still ours, locked or not: as they were committed last."""
+    if not claims:
+        return set()
+    statement = "SELECT lease_token FROM archiver_request WHERE resource_id = ANY(:ids) AND lease_token = ANY(:tokens)"
+    ids, tokens = [claim.resource_id for claim in claims], [claim.token for claim in claims]
+    return set(sql.run(statement, ids=ids, tokens=tokens).scalars())
 
 
 SUSPECTS_LOCK = 0x6172_6373  # "arcs"
@@ -300,6 +350,30 @@ def take_in_hand(resource_ids: Sequence[str]) -> None:
 
 
 _UNSEND = sql.update_unlocked("sent_until = NULL", "resource_id = ANY(:ids)")
+
+
+_SEND_AGAIN = (
+    sql.update_unlocked("sent_until = NULL", "resource_id = ANY(:ids) AND lease_token IS NULL")
+    + "RETURNING resource_id"
+)
+
+
+def send_contended_again() -> int:
+    """Have messages sent again, in the caller's transaction, for the requests that were locked when theirs was received
+    and are not locked any more.
+
+    :returns: how many
+    """
+    contended = leases.current().contended
+    ids = list(contended)
+    if not ids:
+        return 0
+    unlocked = sql.run(_SEND_AGAIN, ids=ids).scalars().all()
+    # Those that are gone, or that a worker has, need no message.
+    waiting = "SELECT resource_id FROM archiver_request WHERE resource_id = ANY(:ids) AND lease_token IS NULL"
+    still_locked = set(sql.run(waiting, ids=ids).scalars()) - set(unlocked)
+    contended.difference_update(set(ids) - still_locked)
+    return len(unlocked)
 
 
 def unsend(resource_ids: Sequence[str]) -> None:

@@ -117,15 +117,6 @@ def _room(queue: str) -> int:
     return config.dispatch_window() - sent
 
 
-def _room_in_broker(queue: str) -> int:
-    """The same by the broker: a message that waits for long is assumed lost, and may be there all the same.
-
-    :raises BrokerError: when the broker does not answer
-    """
-    length = broker.on_kept_connection(lambda connection: broker.queue_length(connection, queue))
-    return config.dispatch_window() - length
-
-
 def _resources_per_message() -> int:
     """How many resources share a message: fewer towards the end, so that all workers end at about the same time."""
     statement = """
@@ -286,20 +277,21 @@ def tick_bulk(*, fill: bool = False) -> int:
     :raises BrokerError: when the broker does not take them
     """
     per_message = 1
+    # Asked before the transaction begins: a broker that hangs must not hold it.
+    in_broker = broker.on_kept_connection(lambda connection: broker.queue_length(connection, Queue.BULK))
     with sql.transaction():
-        due = _due_bulk(fill) if _begin(Queue.BULK) else []
+        due = _due_bulk(fill, in_broker) if _begin(Queue.BULK) else []
         # Where much is due, a message costs more than a download. While no worker runs, each resource has its own.
         if len(due) == MESSAGES_PER_TICK and not fill:
             per_message = _resources_per_message()
     return _send(due, Queue.BULK, per_message=per_message)
 
 
-def _due_bulk(fill: bool) -> list[str]:
-    room = _room(Queue.BULK)
+def _due_bulk(fill: bool, in_broker: int) -> list[str]:
+    # By the table, and by the broker: a message that waits for long is assumed lost, and may be there all the same.
+    room = min(_room(Queue.BULK), config.dispatch_window() - in_broker)
     # A window that is nearly full is filled up when there is room for a whole tick: few messages for many resources.
     enough = 1 if fill else max(1, min(MESSAGES_PER_TICK, config.dispatch_window() // 10))
-    if room >= enough:
-        room = min(room, _room_in_broker(Queue.BULK))
     return _select_due(min(room, MESSAGES_PER_TICK), fill) if room >= enough else []
 
 

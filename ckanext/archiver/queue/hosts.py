@@ -51,11 +51,13 @@ class Admission:
     :ivar wait: seconds until it may; 0 for now
     :ivar down_since: the host has not answered since then; no request is made
     :ivar probes: this request probes a host that was down
+    :ivar looks_up: the host's address is not known: see :mod:`~ckanext.archiver.queue.address_gate`
     """
 
     wait: float = 0
     down_since: datetime | None = None
     probes: bool = False
+    looks_up: bool = False
     hints: Mapping[str, bool] = field(default_factory=dict)
 
 

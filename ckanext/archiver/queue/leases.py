@@ -20,12 +20,18 @@ class WorkerProcess:
     :ivar worker_id: in leases and in the name of the temporary directory: host, pid and something random
     :ivar stopping: set when transfers are to end soon
     :ivar messages_received: about: two threads that count at the same moment may count as one
+    :ivar parks: a background thread writes what another transaction has locked, so that no other thread waits for it
+    :ivar places: how many archivals may be under way at a time; 0 for a process that is not a worker
+    :ivar contended: resources whose message was received while another transaction had their request locked
     """
 
     def __init__(self) -> None:
         self.worker_id = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.stopping = threading.Event()
         self.messages_received = 0
+        self.parks = False
+        self.places = 0
+        self.contended: set[str] = set()
         self._in_flight: set[str] = set()
 
     def issue(self) -> str:

@@ -157,8 +157,8 @@ _UNSEND_LOST = sql.update_unlocked(
 def forget_lost_messages() -> int:
     """Have messages sent again that the broker has lost: by the table they were sent, and the queue is empty.
 
-    Runs in the caller's transaction. A message that a worker has received and not yet claimed is sent twice by this,
-    which does no harm.
+    In a transaction of its own, after the broker was asked. A message that a worker has received and not yet claimed is
+    sent twice by this, which does no harm.
 
     :returns: how many messages were lost
     :raises BrokerError: when the broker does not answer
@@ -166,7 +166,8 @@ def forget_lost_messages() -> int:
     empty = broker.on_kept_connection(
         lambda connection: [queue for queue in Queue if broker.queue_length(connection, queue) == 0]
     )
-    lost = sql.run(_UNSEND_LOST, empty=empty, sent=dispatch.SENT_SECONDS).rowcount
+    with sql.transaction():
+        lost = sql.run(_UNSEND_LOST, empty=empty, sent=dispatch.SENT_SECONDS).rowcount
     if lost:
         log.info("%s messages were lost by the broker and are sent again", lost)
     return int(lost)

@@ -6,8 +6,10 @@ when that queue is empty again.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -46,8 +48,9 @@ _NEVER_PLANNED = """
 class Selection:
     """Resources that a condition selects, however many, and putting requests for them in flat memory.
 
-    The selection is read once, into a temporary table, which locks nothing; the requests are put in set-based
-    statements of ``BATCH`` resources, each in its own transaction. ::
+    The selection is read once, into rows of its own of an ordinary table: a temporary one would belong to a session,
+    which behind PgBouncer (transaction mode) lasts for a transaction. The requests are put in set-based statements of
+    ``BATCH`` resources, each in its own transaction. ::
 
         with Selection("a.resource_id IS NULL", {}) as selection:
             print(selection.count)
@@ -61,73 +64,77 @@ class Selection:
 
     def __init__(self, where: str, params: Mapping[str, Any], limit: int | None = None) -> None:
         self.where, self.params, self.limit = where, params, limit
+        self.run = uuid.uuid4().hex
         self.count = 0
 
     def __enter__(self) -> Selection:
-        # A connection of its own, since the table belongs to it.
-        self._connection = model.meta.engine.connect()
-        try:
-            with self._connection.begin():
-                self.count = self._read()
-        except BaseException:
-            self._connection.close()
-            raise
+        with self._transaction() as connection:
+            self.count = self._read(connection)
         return self
 
     def __exit__(self, failure: type[BaseException] | None, *details: object) -> None:
+        # After a failure the database may be gone; another statement would hide the error. The rows are deleted later.
         if failure is None:
-            with self._connection.begin():
-                self._connection.execute(sa.text("DROP TABLE archiver_selection"))
-        # After a failure the connection may be gone; another statement would hide the error.
-        self._connection.close()
+            with self._transaction() as connection:
+                connection.execute(sa.text("DELETE FROM archiver_selection WHERE run = :run"), {"run": self.run})
 
-    def _read(self) -> int:
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[Any]:
+        """Not of this thread's session, whose transaction the caller may be using."""
+        with model.meta.engine.begin() as connection:
+            yield connection
+
+    def _read(self, connection: Any) -> int:
         order = "ORDER BY a.checked_at NULLS FIRST, r.id LIMIT :limit"
-        # A connection comes from a pool: its last user may have been interrupted.
-        self._connection.execute(sa.text("DROP TABLE IF EXISTS pg_temp.archiver_selection"))
-        self._connection.execute(
+        read = connection.execute(
             sa.text(f"""
-                CREATE TEMPORARY TABLE archiver_selection AS
-                SELECT row_number() OVER (ORDER BY id) AS number, selected.*
+                INSERT INTO archiver_selection (run, number, id, package_id, host)
+                SELECT :run, row_number() OVER (ORDER BY id), selected.id, selected.package_id, selected.host
                 FROM ({enqueue.selection_sql(self.where)} {order}) selected
             """),  # noqa: S608 - constants only
-            {**self.params, "limit": self.limit},
+            {**self.params, "limit": self.limit, "run": self.run},
         )
-        self._connection.execute(sa.text("CREATE UNIQUE INDEX ON archiver_selection (number)"))
-        return int(self._connection.execute(sa.text("SELECT count(*) FROM archiver_selection")).scalar_one())
+        return int(read.rowcount)
+
+    def _number(self, statement: str) -> int:
+        with self._transaction() as connection:
+            return int(connection.execute(sa.text(statement), {"run": self.run}).scalar_one())
 
     def hosts(self) -> int:
         """How many hosts the resources are on."""
-        with self._connection.begin():
-            found = self._connection.execute(
-                sa.text("SELECT count(DISTINCT host) FROM archiver_selection WHERE host <> ''")
-            )
-            return int(found.scalar_one())
+        return self._number("SELECT count(DISTINCT host) FROM archiver_selection WHERE run = :run AND host <> ''")
 
     def open(self) -> int:
         """For how many of the resources a request is open."""
-        with self._connection.begin():
-            found = self._connection.execute(
-                sa.text("SELECT count(*) FROM archiver_selection JOIN archiver_request ON resource_id = id")
-            )
-            return int(found.scalar_one())
+        return self._number("""
+            SELECT count(*) FROM archiver_selection s JOIN archiver_request q ON q.resource_id = s.id WHERE s.run = :run
+        """)
 
     def put(self, queue: str, reason: str) -> Iterator[int]:
         """Put requests, batch by batch; each batch that was yielded is committed.
 
         :returns: of each batch, how many requests were put or promoted
         """
-        source = "SELECT * FROM archiver_selection WHERE number > :start AND number <= :start + :batch"
+        source = """
+            SELECT id, package_id, host FROM archiver_selection
+            WHERE run = :run AND number > :start AND number <= :start + :batch
+        """
         for start in range(0, self.count, BATCH):
-            with self._connection.begin():
-                put = enqueue.put_selected(self._connection, source, {"start": start, "batch": BATCH}, queue, reason)
+            params = {"run": self.run, "start": start, "batch": BATCH}
+            with self._transaction() as connection:
+                put = enqueue.put_selected(connection, source, params, queue, reason)
                 if put and queue == Queue.BULK:
-                    _begin(self._connection)
+                    _begin(connection)
             yield put
         if self.count > BATCH:
             # The dispatcher's plans rest on this, and autovacuum may run a minute later.
-            with self._connection.begin():
-                self._connection.execute(sa.text("ANALYZE archiver_request"))
+            with self._transaction() as connection:
+                connection.execute(sa.text("ANALYZE archiver_request"))
+
+
+def delete_old_selections() -> None:
+    """Delete what commands left that failed, in the caller's transaction."""
+    sql.run("DELETE FROM archiver_selection WHERE selected_at < now() - interval '1 day'")
 
 
 def put_due() -> int:

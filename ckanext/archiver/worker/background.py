@@ -20,8 +20,10 @@ import sqlalchemy as sa
 from ckan import model
 
 from ckanext.archiver import cache_urls, config, indexing, summary
+from ckanext.archiver.archiving import parked
+from ckanext.archiver.archiving.writer import write_parked
 from ckanext.archiver.errors import BrokerError
-from ckanext.archiver.queue import broker, dispatch, leases, notices, recovery, rounds, sql
+from ckanext.archiver.queue import broker, claims, dispatch, leases, names, notices, recovery, rounds, sql
 from ckanext.archiver.worker import database
 
 log = logging.getLogger(__name__)
@@ -160,6 +162,18 @@ def heartbeat(queues: list[str]) -> BackgroundThread:
     )
 
 
+def writer() -> BackgroundThread:
+    """Writes what other transactions had locked: also what every process that archives needs."""
+    return BackgroundThread(
+        "writer",
+        0.2,
+        [
+            Chore("Writing parked runs", 0.5, write_parked, own_transactions=True, max_pause=5),
+            Chore("Sending locked requests again", 1, claims.send_contended_again, max_pause=5),
+        ],
+    )
+
+
 STALLED_SECONDS = 20
 
 
@@ -194,10 +208,20 @@ class StallWatch:
         if before != self.received or process.is_busy:
             return False
         # A worker without its database takes messages and waits.
-        sql.run("SELECT 1")
+        with sql.transaction():
+            sql.run("SELECT 1")
         return broker.on_kept_connection(
             lambda connection: any(broker.queue_length(connection, queue) for queue in self.queues)
         )
+
+
+def _keep_names(restart: Callable[[], None] | None) -> None:
+    """Claim the names of the queues again, in case the broker was flushed; where another portal has them by now, read
+    from this portal's new ones."""
+    if not names.keep():
+        log.error("Another portal has the names of this portal's queues at the broker; it has new ones now")
+        if restart is not None:
+            restart()
 
 
 class BackgroundThreads:
@@ -209,10 +233,12 @@ class BackgroundThreads:
 
     def __init__(self, queues: list[str], restart: Callable[[], None] | None = None) -> None:
         config.remember()
-        self.threads = [heartbeat(queues), _dispatcher(), _housekeeper(), _counter()]
+        self.threads = [heartbeat(queues), writer(), _dispatcher(restart), _housekeeper(), _counter()]
         if restart is not None:
             watch = StallWatch(queues, restart)
-            self.threads.append(BackgroundThread("watch", 1, [Chore("Stall watch", 5, watch.check, max_pause=5)]))
+            self.threads.append(
+                BackgroundThread("watch", 1, [Chore("Stall watch", 5, watch.check, own_transactions=True, max_pause=5)])
+            )
 
     def start(self) -> None:
         for thread in self.threads:
@@ -223,14 +249,15 @@ class BackgroundThreads:
         stop(self.threads)
 
 
-def _dispatcher() -> BackgroundThread:
+def _dispatcher(restart: Callable[[], None] | None) -> BackgroundThread:
     return BackgroundThread(
         "dispatcher",
         TICK_SECONDS,
         [
             Chore("Dispatching", TICK_SECONDS, dispatch.tick, own_transactions=True, max_pause=4),
+            Chore("Keeping the queues' names", 60, lambda: _keep_names(restart), own_transactions=True),
             Chore("Waking forgotten hosts", 60, dispatch.wake_forgotten_hosts),
-            Chore("Finding lost messages", 10, recovery.forget_lost_messages),
+            Chore("Finding lost messages", 10, recovery.forget_lost_messages, own_transactions=True),
         ],
     )
 
@@ -250,6 +277,7 @@ def _housekeeper() -> BackgroundThread:
             Chore("Finishing the round", 5, rounds.note_finished),
             Chore("Following the options of copies' URLs", 60, cache_urls.follow_options, own_transactions=True),
             Chore("Deleting old checks", 600, recovery.delete_old_checks),
+            Chore("Deleting old selections", 3600, rounds.delete_old_selections),
         ],
     )
 
@@ -265,6 +293,7 @@ def stop(threads: list[BackgroundThread]) -> None:
         thread.ended.set()
     for thread in threads:
         thread.join(timeout=3)
+    parked.drop()
     database.use_background_connection()
     try:
         with sql.transaction():

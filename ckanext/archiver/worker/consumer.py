@@ -15,6 +15,7 @@ from ckanext.archiver.errors import DATABASE_AWAY
 from ckanext.archiver.queue import claims, enqueue, leases
 from ckanext.archiver.queue.sql import transaction
 from ckanext.archiver.queue.types import Queue, Reason
+from ckanext.archiver.worker.handover import Handover
 
 log = logging.getLogger(__name__)
 
@@ -25,27 +26,37 @@ LOG_SECONDS = 60
 _logged_at = float("-inf")
 
 
+handover = Handover(0)
+"""What lets edits go on beside the threads of the pool; ``worker/run.py`` makes one with room."""
+
+
 def archive_resource(resource_id: str, queue: str) -> None:
     """Archive the resource of a message."""
-    _archive(deque([resource_id]), queue)
+    archive_resources([resource_id], queue)
 
 
 def archive_resources(resource_ids: list[str], queue: str) -> None:
     """Archive the resources of a message, one after the other."""
-    left = deque(resource_ids)
-    try:
-        _archive(left, queue)
-    finally:
-        if left:
-            # This worker stops, or the run of one met a defect: the others need not wait for a minute, unless the
-            # database is away.
-            with contextlib.suppress(*DATABASE_AWAY), transaction():
-                claims.unsend(left)
+    leases.current().messages_received += 1
+
+    def work() -> None:
+        _archive(deque(resource_ids), queue)
+
+    if queue == Queue.PRIORITY:
+        handover.run(work)
+    else:
+        work()
 
 
 def _archive(resource_ids: deque[str], queue: str) -> None:
-    leases.current().messages_received += 1
-    _with_database(lambda: archiving.archive_resources(resource_ids, queue, worker_id=leases.worker_id()))
+    try:
+        _with_database(lambda: archiving.archive_resources(resource_ids, queue, worker_id=leases.worker_id()))
+    finally:
+        if resource_ids:
+            # This worker stops, or the run of one met a defect: the others need not wait for a minute, unless the
+            # database is away.
+            with contextlib.suppress(*DATABASE_AWAY), transaction():
+                claims.unsend(resource_ids)
 
 
 def _with_database(work: Callable[[], object]) -> None:

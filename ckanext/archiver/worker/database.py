@@ -13,7 +13,7 @@ import ckan.plugins.toolkit as tk
 import sqlalchemy as sa
 from ckan import model
 
-BACKGROUND_CONNECTIONS = 5
+BACKGROUND_CONNECTIONS = 6
 """For the background threads, one each."""
 
 SPARE_CONNECTIONS = 4

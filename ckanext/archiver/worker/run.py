@@ -11,23 +11,28 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from typing import Any
 
 import ckan.plugins.toolkit as tk
-from celery import signals
+from celery import bootsteps, signals
 from celery.concurrency.prefork import TaskPool as PreforkPool
 from ckan import model
 
-from ckanext.archiver import archiving, installation
+from ckanext.archiver import archiving, config, installation
 from ckanext.archiver.queue import leases
 from ckanext.archiver.queue.celery_app import app
 from ckanext.archiver.queue.types import Queue
-from ckanext.archiver.worker import background, database, systemd
+from ckanext.archiver.worker import background, consumer, database, systemd
+from ckanext.archiver.worker.handover import Handover
 
 log = logging.getLogger(__name__)
 
 STOP_SECONDS = 15
 """Seconds for transfers in flight to finish when a worker is to stop; then their requests go back to the table."""
+
+POOL_SECONDS = 10
+"""Seconds after a TERM in which a process of the prefork pool ends with its pool; then it ends by itself."""
 
 RESTART_SECONDS = 5
 """Pause before a worker that ended by itself is replaced by a new one."""
@@ -39,6 +44,8 @@ QUIET_LOGGERS = ("celery.worker.strategy", "celery.app.trace")
 
 _background: background.BackgroundThreads | None = None
 _stop_requested = threading.Event()
+_stop_at = 0.0
+"""When (``time.monotonic``) the transfers of a worker that is to stop are ended."""
 _lifeline: tuple[int, int] | None = None
 """A pipe to the processes of the prefork pool. Nothing is ever written: it ends when the parent closes its end, which
 stops them, or when the parent is dead."""
@@ -58,6 +65,7 @@ def _prepare(sender: Any = None, **kwargs: Any) -> None:
     # A connection that is open here would be shared by the processes of the pool.
     model.Session.remove()
     model.meta.engine.dispose()
+    leases.current().places = sender.concurrency
     database.use_own_engines(sender.concurrency)
     # The objects loaded so far stay for good: frozen, the collector does not go through them again and again while all
     # threads wait, and the processes of a pool keep sharing them.
@@ -71,16 +79,52 @@ def _start(sender: Any = None, **kwargs: Any) -> None:
     queues = sorted(sender.app.amqp.queues.consume_from)
     # In a prefork pool the parent does not know what its children have in flight.
     is_prefork = isinstance(sender.pool, PreforkPool)
+    if not is_prefork:
+        consumer.handover = Handover(config.slow_transfers())
+        leases.current().places += config.slow_transfers()
     _background = background.BackgroundThreads(queues, None if is_prefork else _restart)
     if is_prefork:
         background.fork_between_chores(list(_background.threads))
+    leases.current().parks = not is_prefork
     _background.start()
     systemd.ready()
     log.info("Worker ready for %s", ", ".join(queues))
 
 
+class OneStop(bootsteps.StartStopStep):
+    """Lets the first TERM or INT stop a worker, and ignores every other.
+
+    Celery's handlers take a lock that is not re-entrant: a second signal that interrupts the first one's handler waits
+    for it for ever. A group signal of systemd, supervisor or ``timeout`` beside one of a parent process is such a
+    second signal.
+    """
+
+    def start(self, worker: Any) -> None:
+        stop = signal.getsignal(signal.SIGTERM)
+        is_stopping = False
+
+        def once(number: int, frame: Any) -> None:
+            nonlocal is_stopping
+            if not is_stopping and callable(stop):
+                is_stopping = True
+                stop(signal.SIGTERM, frame)
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, once)
+
+    def stop(self, worker: Any) -> None:
+        """The handlers stay: a signal may arrive until the very end."""
+
+    terminate = stop
+
+
+app.steps["worker"].add(OneStop)
+
+
 @signals.worker_shutting_down.connect
 def _shut_down(**kwargs: Any) -> None:
+    global _stop_at
+    _stop_at = time.monotonic() + STOP_SECONDS
     _stop_requested.set()
     systemd.stopping()
     timer = threading.Timer(STOP_SECONDS, _stop_transfers)
@@ -98,6 +142,10 @@ def _stop_transfers() -> None:
 
 @signals.worker_shutdown.connect
 def _stop(**kwargs: Any) -> None:
+    if not consumer.handover.wait(max(_stop_at - time.monotonic(), 0)):
+        archiving.stop()
+        # Transfers see the stop within a second; their requests go back to the table then.
+        consumer.handover.wait(5)
     if _background is not None:
         _background.stop()
 
@@ -110,14 +158,28 @@ def _forked(**kwargs: Any) -> None:
     global _background
     # A forked child must not use its parent's connections, nor its name: it may be killed alone.
     database.use_own_engines(1)
+    places = leases.current().places
     leases.become(leases.WorkerProcess())
+    leases.current().places = places
     _background = None
-    heartbeat = background.heartbeat(sorted(app.amqp.queues.consume_from))
-    heartbeat.start()
-    signals.worker_process_shutdown.connect(lambda **kwargs: background.stop([heartbeat]), weak=False)
+    signal.signal(signal.SIGTERM, _stop_pool_process)
+    leases.current().parks = True
+    threads = [background.heartbeat(sorted(app.amqp.queues.consume_from)), background.writer()]
+    for thread in threads:
+        thread.start()
+    signals.worker_process_shutdown.connect(lambda **kwargs: background.stop(threads), weak=False)
     if _lifeline is not None:
         os.close(_lifeline[1])
         threading.Thread(target=_end_with_pool, args=(_lifeline[0], os.getppid()), daemon=True).start()
+
+
+def _stop_pool_process(number: int, frame: Any) -> None:
+    """A signal to the whole group reaches the pool's processes too. They give back what they do, and end with the pool;
+    the timer is for a pool that wants them gone."""
+    archiving.stop()
+    timer = threading.Timer(POOL_SECONDS, os._exit, (0,))
+    timer.daemon = True
+    timer.start()
 
 
 def _end_with_pool(lifeline: int, parent: int) -> None:

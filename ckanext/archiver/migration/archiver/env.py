@@ -37,9 +37,11 @@ def run_migrations() -> None:
     engine = engine_from_config(
         config.get_section(config.config_ini_section, {}), prefix="sqlalchemy.", poolclass=pool.NullPool
     )
-    # The lock has a connection of its own, because it outlasts each migration's transaction.
-    with engine.connect() as lock, engine.connect() as connection:
-        lock.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": ONE_AT_A_TIME})
+    # The lock has a connection of its own, because it outlasts each migration's transaction; and a transaction of its
+    # own, because behind PgBouncer (transaction mode) the lock of a session would outlast this process.
+    with engine.begin() as lock, engine.connect() as connection:
+        lock.execute(sa.text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+        lock.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": ONE_AT_A_TIME})
         context.configure(
             connection=connection,
             target_metadata=model.Archival.metadata,

@@ -1,7 +1,7 @@
 """Create the tables of the report: counts by cause and host, by organization, and by day
 
-Revision ID: archiver_010
-Revises: archiver_009
+Revision ID: archiver_011
+Revises: archiver_010
 Create Date: 2026-11-26 00:10:00
 """
 
@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from alembic import op
 
-revision = "archiver_010"
-down_revision = "archiver_009"
+revision = "archiver_011"
+down_revision = "archiver_010"
 branch_labels = None
 depends_on = None
 
