@@ -10,9 +10,8 @@ import json
 import os
 import re
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import quote
 
 from ckanext.archiver import ini_file, options
 from ckanext.archiver.engine import addresses, urls
@@ -390,23 +389,8 @@ def site_id() -> str:
 def _brokers() -> Iterator[tuple[str, str]]:
     """(where it is set, URL) of every possible setting, best first; the URL is empty where it is not set."""
     yield f"{PREFIX}broker_url", text("broker_url")
-    section = ini_file.celery_section()
-    for name in ("broker_url", "celery_broker_url"):
-        yield f"{name.upper()} in [app:celery]", section.get(name, "").strip()
-    yield "BROKER_HOST in [app:celery]", _broker_of_parts(section)
+    yield from ini_file.celery_brokers()
     yield "ckan.redis.url", text("ckan.redis.url")
-
-
-def _broker_of_parts(section: Mapping[str, str]) -> str:
-    """``BROKER_HOST`` holds a whole URL (``redis://localhost/1``), or a host name beside other options."""
-    host = section.get("broker_host", "").strip()
-    if not host or "://" in host:
-        return host
-    transport = section.get("broker_transport") or section.get("broker_backend") or "redis"
-    user, password = (quote(section.get(f"broker_{name}", ""), safe="") for name in ("user", "password"))
-    login = f"{user}:{password}@" if user or password else ""
-    port = f":{section['broker_port']}" if section.get("broker_port") else ""
-    return f"{transport}://{login}{host}{port}/{section.get('broker_vhost', '')}"
 
 
 CHECKS: tuple[Callable[[], Any], ...] = (

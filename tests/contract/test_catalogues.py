@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from babel.messages.catalog import Catalog
-from babel.messages.mofile import read_mo
+from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
 FOLDER = Path(__file__).parents[2] / "ckanext/archiver/i18n"
@@ -54,8 +54,6 @@ def test_a_catalogue_has_every_sentence(language: str) -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_catalogue_is_compiled(language: str) -> None:
     folder = FOLDER / language / "LC_MESSAGES"
-    compiled = read_mo(io.BytesIO((folder / "ckanext-archiver.mo").read_bytes()))
-    source = {message.id: message.string for message in read(folder / "ckanext-archiver.po") if message.id}
-    assert {message.id: message.string for message in compiled if message.id} == source, (
-        "python setup.py compile_catalog"
-    )
+    compiled = io.BytesIO()
+    write_mo(compiled, read(folder / "ckanext-archiver.po"))
+    assert (folder / "ckanext-archiver.mo").read_bytes() == compiled.getvalue(), "python setup.py compile_catalog"

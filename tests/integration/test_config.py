@@ -79,6 +79,9 @@ BAD_VALUES = [
     ("gone_hours", "10000000"),
     ("doubt_runs", "0"),
     ("doubt_hours", "-1"),
+    ("address_concurrency", "-1"),
+    ("slow_transfers", "-1"),
+    ("broker_transport_options", "[1]"),
     ("report_link", "perhaps"),
     ("send_files", "copies"),
     ("web_archive_url", "https://archive.example/"),
@@ -230,7 +233,7 @@ def test_a_bad_broker_is_told_where_it_is_named(ckan_config, monkeypatch, tmp_pa
     ini.write_text("[app:celery]\nBROKER_BACKEND = sqlalchemy\nBROKER_HOST = localhost\n")
     monkeypatch.setitem(ckan_config, "__file__", str(ini))
     monkeypatch.setitem(ckan_config, "ckanext-archiver.broker_url", "")
-    with pytest.raises(ConfigError, match=r"^BROKER_HOST in \[app:celery\] must be a redis:// or amqp:// URL"):
+    with pytest.raises(ConfigError, match=r"^BROKER_HOST in \[app:celery\] must be a redis://, valkey://, unix:// or amqp:// URL"):
         config.check()
 
 
