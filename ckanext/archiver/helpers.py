@@ -29,6 +29,7 @@ from ckanext.archiver.report_helpers import (
     archiver_report_link,
     archiver_share,
     archiver_state_label,
+    archiver_text_attributes,
 )
 from ckanext.archiver.states import LinkState
 
@@ -53,6 +54,7 @@ __all__ = [
     "archiver_share",
     "archiver_state",
     "archiver_state_label",
+    "archiver_text_attributes",
     "archiver_time",
     "format_resource_items",
 ]

@@ -6,6 +6,7 @@ import datetime
 from typing import Any
 
 import ckan.plugins.toolkit as tk
+from markupsafe import Markup
 
 from ckanext.archiver import clock, config, history, search, states, summary
 from ckanext.archiver.engine.outcome import Cause
@@ -42,6 +43,16 @@ def archiver_cause_label(cause: str) -> str:
 def archiver_share(part: int, whole: int) -> float:
     """A percentage with one decimal; 0 of nothing."""
     return round(100 * part / whole, 1) if whole else 0.0
+
+
+TRANSLATED = ("de", "en", "es", "fr", "pl")
+"""The languages that have a catalogue; pages in any other language show our sentences in English."""
+
+
+def archiver_text_attributes() -> Markup:
+    """Attributes of an element with a sentence of ours: its language and direction, where these are not the page's."""
+    is_translated = str(tk.h.lang() or "en").split("_")[0] in TRANSLATED
+    return Markup("") if is_translated else Markup(' lang="en" dir="auto"')
 
 
 def archiver_report_link() -> bool:

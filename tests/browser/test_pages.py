@@ -112,6 +112,7 @@ def visit(pages: dict[str, str], web: Callable[..., str]) -> Iterator[Callable[[
         browser.close()
 
 
+@pytest.mark.timeout(400)
 def test_every_page_is_sound(visit: Callable[[int], Visit], pages: dict[str, str]) -> None:
     faults: dict[str, Any] = {}
     for width in WIDTHS:
@@ -179,6 +180,8 @@ def test_the_pages_turn_round_where_people_read_from_right_to_left(
     window.go("/ar" + pages["broken"])
     style = "getComputedStyle(document.querySelector('.archiver-panel'))"
     assert window.page.evaluate(f"[{style}.borderRightWidth, {style}.borderLeftWidth]") == ["6px", "1px"]
+    reason = window.page.locator(".archiver-reason")
+    assert (reason.get_attribute("lang"), reason.get_attribute("dir")) == ("en", "auto"), "there is no Arabic catalogue"
 
     window.go("/ar" + pages["report-organization"])
     assert window.page.evaluate(BEYOND) == []

@@ -233,7 +233,9 @@ def test_a_bad_broker_is_told_where_it_is_named(ckan_config, monkeypatch, tmp_pa
     ini.write_text("[app:celery]\nBROKER_BACKEND = sqlalchemy\nBROKER_HOST = localhost\n")
     monkeypatch.setitem(ckan_config, "__file__", str(ini))
     monkeypatch.setitem(ckan_config, "ckanext-archiver.broker_url", "")
-    with pytest.raises(ConfigError, match=r"^BROKER_HOST in \[app:celery\] must be a redis://, valkey://, unix:// or amqp:// URL"):
+    with pytest.raises(
+        ConfigError, match=r"^BROKER_HOST in \[app:celery\] must be a redis://, valkey://, unix:// or amqp:// URL"
+    ):
         config.check()
 
 

@@ -121,3 +121,26 @@ def test_ckan_shows_what_a_catalogue_says(german: Callable[[dict[Any, Any]], Any
     assert "1 von 1 Link kaputt" in shown(f"/de/dataset/{resource['package_id']}")
     assert "Zustand der Links" in shown("/de/dataset/")
     assert "Broken links" in shown("/report/broken-links")
+
+
+@pytest.mark.usefixtures("clean_site")
+def test_a_page_in_german_is_german(app: Any) -> None:
+    resource = factories.Resource(url="http://example.org/a.csv")
+    model.Session.add(
+        Archival(
+            package_id=resource["package_id"],
+            resource_id=resource["id"],
+            source_url=resource["url"],
+            verdict="broken",
+            cause="gone",
+            detail="http-gone",
+            facts={"status": 404, "phrase": "Not Found"},
+            is_broken=True,
+            status_id=11,
+        )
+    )
+    model.Session.commit()
+    page = app.get(f"/de/dataset/{resource['package_id']}/resource/{resource['id']}").body
+    assert "Der Server meldet, dass die Datei nicht mehr vorhanden ist (404 Not Found)." in page
+    assert 'lang="en" dir="auto"' not in page
+    assert "Defekte Links" in app.get("/de/report/broken-links").body
