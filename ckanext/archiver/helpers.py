@@ -19,26 +19,16 @@ from ckanext.archiver import advice, clock, config, history, search, states, vie
 from ckanext.archiver.engine import urls
 from ckanext.archiver.engine.outcome import Verdict
 from ckanext.archiver.engine.reasons import REASONS
+from ckanext.archiver.history_helpers import archiver_history, archiver_percent, archiver_text_attributes
 from ckanext.archiver.links import Kind
-from ckanext.archiver.report_helpers import (
-    archiver_broken_links_of,
-    archiver_cause_label,
-    archiver_chart,
-    archiver_history,
-    archiver_percent,
-    archiver_report_link,
-    archiver_share,
-    archiver_state_label,
-    archiver_text_attributes,
-)
+from ckanext.archiver.report import listing, reader
+from ckanext.archiver.report.filters import LinkFilter
 from ckanext.archiver.states import LinkState
 
 __all__ = [
     "archiver_advice",
-    "archiver_broken_links_of",
+    "archiver_broken_links",
     "archiver_cached_copy",
-    "archiver_cause_label",
-    "archiver_chart",
     "archiver_dataset_state",
     "archiver_dead_link",
     "archiver_format_resource_items",
@@ -48,12 +38,11 @@ __all__ = [
     "archiver_panel",
     "archiver_percent",
     "archiver_reason",
+    "archiver_redact",
     "archiver_report_link",
     "archiver_resource_show",
     "archiver_resource_state",
-    "archiver_share",
     "archiver_state",
-    "archiver_state_label",
     "archiver_text_attributes",
     "archiver_time",
     "format_resource_items",
@@ -322,6 +311,26 @@ def archiver_dataset_state(package: Dict) -> Dict | None:
     if checked and len(checked) == len(verdicts) and set(checked) == {Verdict.OK.value}:
         return archiver_state(Verdict.OK.value) | {"label": tk._("All links work")}
     return None
+
+
+# -- the report --------------------------------------------------------------------------------------------
+
+
+def archiver_report_link() -> bool:
+    """Whether every page links to the Broken Links report."""
+    return config.report_link()
+
+
+def archiver_broken_links(organization_id: str) -> str:
+    """How many broken links of an organization the reader may see, as text: "12", or "10,000+"."""
+    total = listing.total(LinkFilter(organization=organization_id), reader.current())
+    number: str = tk.h.localised_number(min(total.links, listing.COUNTED))
+    return number if total.is_exact else f"{number}+"
+
+
+def archiver_redact(url: str) -> str:
+    """A URL without its password."""
+    return urls.redact(url)
 
 
 # -- times and numbers -------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """The tables.
 
 ``archival`` is read by other extensions and by older code: its columns, and the texts of :class:`Status`, are
-API. Its times are naive UTC. The tables of the queue are ours alone; their times carry a time zone.
+API. Its times are naive UTC. The tables of the queue are in :mod:`~ckanext.archiver.queue_tables`.
 """
 
 from __future__ import annotations
@@ -16,30 +16,17 @@ import sqlalchemy as sa
 from ckan import model
 from sqlalchemy.dialects.postgresql import JSONB
 
-from ckanext.archiver import clock, links
+from ckanext.archiver import clock, links, report_tables
 from ckanext.archiver.engine.urls import redact
 from ckanext.archiver.queue_tables import (
-    ArchiverDataset as ArchiverDataset,
+    ArchiverDataset,
+    ArchiverHost,
+    ArchiverNotice,
+    ArchiverRequest,
+    ArchiverSelection,
+    ArchiverState,
+    ArchiverWorker,
 )
-from ckanext.archiver.queue_tables import (
-    ArchiverHost as ArchiverHost,
-)
-from ckanext.archiver.queue_tables import (
-    ArchiverNotice as ArchiverNotice,
-)
-from ckanext.archiver.queue_tables import (
-    ArchiverRequest as ArchiverRequest,
-)
-from ckanext.archiver.queue_tables import (
-    ArchiverSelection as ArchiverSelection,
-)
-from ckanext.archiver.queue_tables import (
-    ArchiverState as ArchiverState,
-)
-from ckanext.archiver.queue_tables import (
-    ArchiverWorker as ArchiverWorker,
-)
-from ckanext.archiver.summary_tables import ArchiverDaily, ArchiverSummary, ArchiverSummaryOrganization
 from ckanext.archiver.worst_link import worst_archival
 
 Session = model.Session
@@ -125,7 +112,6 @@ class Archival(tk.BaseModel):
     first_failure = sa.Column(sa.DateTime)
     last_success = sa.Column(sa.DateTime)
     failure_count = sa.Column(sa.Integer, default=0)
-
     created = sa.Column(sa.DateTime, default=clock.naive_utc)
     updated = sa.Column(sa.DateTime)
 
@@ -151,7 +137,12 @@ class Archival(tk.BaseModel):
     """When the cached copy was saved."""
     next_check_at = sa.Column(sa.DateTime)
     permanent_url = sa.Column(sa.UnicodeText)
+    permanent_seen = sa.Column(sa.Integer)
+    """How many checks in a row the permanent redirects led to ``permanent_url``."""
+    repaired_at = sa.Column(sa.DateTime)
+    """When the link last worked again after it had been broken; empty while it is broken."""
     certificate_expires = sa.Column(sa.DateTime)
+    host = sa.Column(sa.UnicodeText, sa.Computed(report_tables.HOST_SQL, persisted=True))
     doubt_detail = sa.Column(sa.UnicodeText)
     """What the server sends instead of a file that fits (a detail); empty while nothing is in doubt."""
     doubt_since = sa.Column(sa.DateTime)
@@ -162,14 +153,7 @@ class Archival(tk.BaseModel):
     __table_args__ = (
         sa.UniqueConstraint("resource_id", name="archival_resource_id_key"),
         sa.Index("archival_next_check_at_idx", "next_check_at"),
-        # The report's order of the links that do not work.
-        sa.Index(
-            "archival_problem_idx",
-            "verdict",
-            sa.text("coalesce(broken_since, failing_since, checked_at, '-infinity'::timestamp)"),
-            "resource_id",
-            postgresql_where=sa.text("verdict IN ('broken', 'failing', 'not-sure')"),
-        ),
+        *report_tables.archival_indexes(),
     )
 
     def __repr__(self) -> str:
@@ -298,10 +282,8 @@ TABLES = [
         ArchiverDataset,
         ArchiverWorker,
         ArchiverState,
-        ArchiverSummary,
-        ArchiverSummaryOrganization,
-        ArchiverDaily,
         ArchiverSelection,
+        *report_tables.CLASSES,
     )
 ]
 

@@ -17,7 +17,8 @@ from ckanext.archiver import clock, history, links
 from ckanext.archiver.engine import urls
 from ckanext.archiver.engine.outcome import Verdict
 from ckanext.archiver.links import Kind
-from ckanext.archiver.model import Archival, ArchivalCheck, ArchiverHost, ArchiverRequest, broken_printable, status_text
+from ckanext.archiver.model import Archival, ArchivalCheck, broken_printable, status_text
+from ckanext.archiver.queue_tables import ArchiverHost, ArchiverRequest
 from ckanext.archiver.worst_link import verdict_of
 
 Row = Mapping[str, Any]

@@ -25,7 +25,7 @@ archiver = Blueprint("archiver", __name__)
 
 
 def get_blueprints() -> list[Blueprint]:
-    """Ours but for those of the report, for ``IBlueprint``."""
+    """Ours, for ``IBlueprint``."""
     return [archiver]
 
 

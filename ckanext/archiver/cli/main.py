@@ -63,7 +63,9 @@ def update_test(words: tuple[str, ...]) -> None:
 
 @archiver.command()
 @click.option("--queue", type=click.Choice([*queue.NAMES, "all"]), default="all", show_default=True)
-@click.option("--concurrency", type=click.IntRange(1), help="Archivals at a time. [default: 16, with prefork 2]")
+@click.option(
+    "--concurrency", type=click.IntRange(1, 10_000), help="Archivals at a time. [default: 16, with prefork 2]"
+)
 @click.option("--pool", type=click.Choice(["threads", "prefork"]), default="threads", show_default=True)
 @click.pass_context
 def worker(ctx: click.Context, queue: str, concurrency: int | None, pool: str) -> None:
@@ -89,7 +91,7 @@ def celeryd2() -> None:
 
 @celeryd2.command("run")
 @click.argument("queue", type=click.Choice(["all", *queue.NAMES]), default="all")
-@click.option("-c", "--concurrency", type=click.IntRange(1), help="Archivals at a time. [default: 16]")
+@click.option("-c", "--concurrency", type=click.IntRange(1, 10_000), help="Archivals at a time. [default: 16]")
 @celery_options.celery_options
 @click.pass_context
 def celeryd2_run(ctx: click.Context, queue: str, concurrency: int | None) -> None:

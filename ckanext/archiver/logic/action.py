@@ -18,14 +18,17 @@ from ckanext.archiver import (
     clock,
     compat,
     history,
-    link_list,
     monitoring,
-    reports,
     search,
     states,
-    summary,
 )
 from ckanext.archiver.logic import schema
+from ckanext.archiver.logic.report_action import (
+    archiver_link_list,
+    archiver_redirect_apply,
+    archiver_snooze,
+    archiver_summary,
+)
 from ckanext.archiver.model import BOOKKEEPING, Archival, aggregate_archivals_for_a_dataset
 
 __all__ = [
@@ -33,7 +36,9 @@ __all__ = [
     "archiver_dataset_show",
     "archiver_history",
     "archiver_link_list",
+    "archiver_redirect_apply",
     "archiver_resource_show",
+    "archiver_snooze",
     "archiver_status_show",
     "archiver_summary",
     "package_create",
@@ -173,79 +178,15 @@ def archiver_history(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
 
 
 @tk.side_effect_free
-def archiver_link_list(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
-    """Links by state, page by page: what the list of the Broken Links report shows.
-
-    Links of private datasets are listed only for readers who may see them.
-
-    :param organization: name or id (optional); ``below`` "1" for the organizations below it as well
-    :type organization: string
-    :param verdict: "broken" (default), "failing", "not-sure", "ok" or "any" (all but ok)
-    :type verdict: string
-    :param cause, host, format, since, copy, moved, q: further filters (optional), as in the URL of the list
-    :type cause: string
-    :param sort: "longest" (default), "newest", "dataset" or "host"
-    :type sort: string
-    :param after: ``next`` of the page before (optional)
-    :type after: string
-    :param limit: links a page (optional, 50 by default, at most 1000)
-    :type limit: integer
-
-    :returns: ``links`` (dictionaries), ``total``, ``total_is_estimate`` and ``next`` (a cursor; null on the last page)
-    :rtype: dictionary
-    :raises NotFound: if there is no such organization
-    :raises ValidationError: if a filter has a bad value
-    """
-    tk.check_access("archiver_link_list", context, data_dict)
-    size = {"limit": data_dict["limit"]} if "limit" in data_dict else {}
-    data, errors = tk.navl_validate(size, schema.archiver_link_list(), context)
-    if errors:
-        raise tk.ValidationError(errors)
-    reader = link_list.Reader.of(context.get("auth_user_obj"))
-    try:
-        page = link_list.page(
-            link_list.Filters.of(data_dict), reader, data_dict.get("after"), data.get("limit") or link_list.PAGE
-        )
-    except link_list.BadFilterError as e:
-        raise tk.ValidationError({"filter": [str(e)]}) from e
-    return {
-        "links": page.links,
-        "total": page.total,
-        "total_is_estimate": page.is_estimate,
-        "next": page.next,
-    }
-
-
-@tk.side_effect_free
-def archiver_summary(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
-    """The numbers of the Broken Links report: of the portal, or of an organization. Public datasets count.
-
-    :param organization: name or id (optional); ``below`` "1" for the organizations below it as well
-    :type organization: string
-
-    :returns: ``links``, ``verdicts`` (links by verdict), ``causes`` and ``groups`` (of broken links: ``cause``,
-        ``host``, ``links``, ``datasets``, ``since``); for the portal also ``counted_at``, ``changes`` (``broken_7``,
-        ``broken_30``, ``repaired_7``, ``repaired_30``) and ``chart`` (``day``, ``links``, ``broken``)
-    :rtype: dictionary
-    :raises NotFound: if there is no such organization
-    """
-    tk.check_access("archiver_summary", context, data_dict)
-    organization = data_dict.get("organization")
-    if not organization:
-        return summary.overview_of_portal()
-    below = str(data_dict.get("below") or "") == "1"
-    return summary.overview(reports.organization_ids(str(organization), below=below))
-
-
-@tk.side_effect_free
 def archiver_status_show(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
     """The state of the queues, the round, the hosts, the workers and the disk. For sysadmins.
 
     :returns: what ``ckan archiver status --json`` prints: ``queues`` (``waiting``, ``running``, ``in_broker`` and
         ``oldest_wait_seconds`` of each), ``rate_per_second``, ``round`` (``started_at``, ``eta_seconds``, ``last``),
-        ``hosts_paused``, ``broker`` (``answers``, ``error``), ``workers``, ``queues_without_worker``, ``held``,
-        ``set_aside``, ``links`` (by verdict), ``disk``, ``notices_waiting``, ``subscriber_failures``,
-        ``datasets_to_index`` and ``time``. Times are ISO 8601 with an offset
+        ``hosts_paused``, ``broker`` (``answers``, ``error``, ``workers_polling``), ``workers``,
+        ``queues_without_worker``, ``held``, ``set_aside``, ``links`` (by verdict), ``disk``, ``notices_waiting``,
+        ``subscriber_failures``, ``datasets_to_index``, ``database`` (``dead_rows``,
+        ``oldest_transaction_seconds``) and ``time``. Times are ISO 8601 with an offset
     :rtype: dictionary
     """
     tk.check_access("archiver_status_show", context, data_dict)
