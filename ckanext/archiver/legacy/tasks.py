@@ -78,6 +78,8 @@ def is_rq_job() -> bool:
 
 def _request_type(outcome: Outcome) -> str:
     """ "GET", or what a map service was asked, such as "WMS 1.3"."""
+    if outcome.request_type != "GET":
+        return outcome.request_type
     asked = {name.lower(): value for name, value in parse_qsl(urlsplit(outcome.final_url or outcome.url).query)}
     if asked.get("request", "").lower() != "getcapabilities" or not asked.get("service"):
         return "GET"
