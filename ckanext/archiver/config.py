@@ -44,6 +44,17 @@ OVERRIDE_KINDS = ("dataset", "organization", "host", "format")
 
 BROKERS = ("redis", "rediss", "valkey", "valkeys", "unix", "redis+socket", "sentinel", "amqp", "amqps", "pyamqp")
 
+_NUMBER, _SWITCH = ((int, float), "a number"), (bool, "true or false")
+_WORD, _OBJECT = (str, "a text"), (dict, "an object")
+BROKER_OPTIONS: Mapping[str, tuple[Any, str]] = {
+    **dict.fromkeys(("socket_timeout", "socket_connect_timeout", "health_check_interval"), _NUMBER),
+    **dict.fromkeys(("visibility_timeout", "max_connections", "min_other_sentinels"), _NUMBER),
+    **dict.fromkeys(("socket_keepalive", "retry_on_timeout"), _SWITCH),
+    **dict.fromkeys(("master_name", "client_name", "login_method"), _WORD),
+    **dict.fromkeys(("sentinel_kwargs", "socket_keepalive_options", "ssl"), _OBJECT),
+}
+"""What ``broker_transport_options`` may have: those of kombu's options that cannot break the queue."""
+
 # -- the archive -------------------------------------------------------------------------------------------
 
 
@@ -230,10 +241,9 @@ def rules() -> Rules:
 
 
 @option
-def gone_hours() -> tuple[float, float]:
-    """(recheck, broken): hours after its first 404 at which a link that worked before is checked again, and at which it
-    is called broken."""
-    return seconds("gone_recheck_hours", 0, MAX_HOURS), seconds("gone_hours", 0, MAX_HOURS)
+def gone_recheck_hours() -> float:
+    """Hours after its first 404 at which a link that worked before is checked again."""
+    return seconds("gone_recheck_hours", 0, MAX_HOURS)
 
 
 @option
@@ -350,17 +360,22 @@ def broker_url() -> str:
 
 @option
 def broker_transport_options() -> dict[str, Any]:
-    """kombu's transport options beside those in the broker's URL."""
-    value = text("broker_transport_options")
+    """kombu's options for the broker, beside those in its URL. A bad value is not shown: it may hold a password."""
+    name = f"{PREFIX}broker_transport_options"
+    example = '{"master_name": "mymaster"}'
     try:
-        parsed = json.loads(value) if value else {}
-    except ValueError:
-        parsed = None
-    if not isinstance(parsed, dict):
-        raise ConfigError(
-            f'{PREFIX}broker_transport_options must be a JSON object like {{"master_name": "mymaster"}}, not {value!r}.'
-        )
-    return parsed
+        found = json.loads(text("broker_transport_options") or "{}")
+    except ValueError as e:
+        raise ConfigError(f"{name} must be a JSON object like {example}: {e}.") from e
+    if not isinstance(found, dict):
+        raise ConfigError(f"{name} must be a JSON object like {example}.")
+    for key, value in found.items():
+        if key not in BROKER_OPTIONS:
+            raise ConfigError(f"{name} may have {', '.join(sorted(BROKER_OPTIONS))}, not {key!r}.")
+        types, what = BROKER_OPTIONS[key]
+        if not isinstance(value, types) or (what == "a number" and (isinstance(value, bool) or value < 0)):
+            raise ConfigError(f"{name}: {key} must be {what}.")
+    return found
 
 
 def site_id() -> str:
@@ -390,6 +405,12 @@ def _broker_of_parts(section: Mapping[str, str]) -> str:
     return f"{transport}://{login}{host}{port}/{section.get('broker_vhost', '')}"
 
 
+@option
+def report_link() -> bool:
+    """Whether every page of the portal links to the Broken Links report."""
+    return boolean("report_link")
+
+
 CHECKS: tuple[Callable[[], Any], ...] = (
     archive_dir,
     cache_url_root,
@@ -401,7 +422,7 @@ CHECKS: tuple[Callable[[], Any], ...] = (
     policy,
     retry_delays,
     rules,
-    gone_hours,
+    gone_recheck_hours,
     doubt,
     outage,
     history_days,
@@ -419,6 +440,7 @@ CHECKS: tuple[Callable[[], Any], ...] = (
     poison_deaths,
     broker_url,
     broker_transport_options,
+    report_link,
 )
 
 

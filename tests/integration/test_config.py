@@ -43,10 +43,18 @@ BAD_VALUES = [
     ("recheck", "sometimes"),
     ("broker_url", "localhost:6379"),
     ("broker_url", "http://localhost"),
+    ("broker_transport_options", "{"),
+    ("broker_transport_options", '{"master": "mymaster"}'),
     ("dispatch_window", "0"),
     ("host_interval", "often"),
     ("host_interval", "inf"),
     ("host_concurrency", "-1"),
+    ("address_concurrency", "-1"),
+    ("slow_transfers", "many"),
+    ("gone_hours", "-1"),
+    ("gone_recheck_hours", "soon"),
+    ("doubt_runs", "0"),
+    ("doubt_hours", "-1"),
     ("lease_seconds", "900"),
     ("cache_url_root", "https://[data.example.org"),
     ("verify_https", "ture"),
@@ -79,6 +87,7 @@ BAD_VALUES = [
     ("hold_seconds", "10000000"),
     ("breaker_failures", "0"),
     ("poison_deaths", "0"),
+    ("report_link", "perhaps"),
     *((name, "") for name in ("mode", "recheck", "verify_https", "max_content_length", "host_interval")),
 ]
 
@@ -232,7 +241,9 @@ def test_a_bad_broker_is_told_where_it_is_named(ckan_config, monkeypatch, tmp_pa
     ini.write_text("[app:celery]\nBROKER_BACKEND = sqlalchemy\nBROKER_HOST = localhost\n")
     monkeypatch.setitem(ckan_config, "__file__", str(ini))
     monkeypatch.setitem(ckan_config, "ckanext-archiver.broker_url", "")
-    with pytest.raises(ConfigError, match=r"^BROKER_HOST in \[app:celery\] must be a redis:// or amqp:// URL"):
+    with pytest.raises(
+        ConfigError, match=r"^BROKER_HOST in \[app:celery\] must be a redis://, valkey://, unix:// or amqp:// URL"
+    ):
         config.check()
 
 

@@ -69,7 +69,8 @@ def archival(url: str, *, private: bool = False, copy: Path | None = None, cache
     resource = factories.Resource(package_id=dataset["id"], url=url)
     run(
         "INSERT INTO archival (id, package_id, resource_id, verdict, cause, source_url, cache_filepath, "
-        "cache_url, size, last_success, updated) VALUES (:id, :package, :id, 'ok', 'ok', :url, :copy, :cache_url, 4, now(), now())",
+        "cache_url, size, last_success, updated) "
+        "VALUES (:id, :package, :id, 'ok', 'ok', :url, :copy, :cache_url, 4, now(), now())",
         id=resource["id"],
         package=dataset["id"],
         url=url,
