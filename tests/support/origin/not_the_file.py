@@ -791,7 +791,7 @@ row(
     answer("202 Accepted", b'{"status":"Pending"}'),
     "soft-404 soft-not-ready",
     "not-sure",
-    expect={"transient": True},
+    expect={"transient": False},
 )
 row(
     "not-ready-page",
