@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from ckanext.archiver import ini_file, options
+import ckan.plugins.toolkit as tk
+
+from ckanext.archiver import __version__, ini_file, options
 from ckanext.archiver.engine import addresses, urls
 from ckanext.archiver.engine.outcome import Limits, Policy
 from ckanext.archiver.errors import ConfigError
@@ -42,6 +44,17 @@ OVERRIDE_KINDS = ("dataset", "organization", "host", "format")
 
 BROKERS = ("redis", "rediss", "valkey", "valkeys", "unix", "redis+socket", "sentinel", "amqp", "amqps", "pyamqp")
 
+_NUMBER, _SWITCH = ((int, float), "a number"), (bool, "true or false")
+_WORD, _OBJECT = (str, "a text"), (dict, "an object")
+BROKER_OPTIONS: Mapping[str, tuple[Any, str]] = {
+    **dict.fromkeys(("socket_timeout", "socket_connect_timeout", "health_check_interval"), _NUMBER),
+    **dict.fromkeys(("visibility_timeout", "max_connections", "min_other_sentinels"), _NUMBER),
+    **dict.fromkeys(("socket_keepalive", "retry_on_timeout"), _SWITCH),
+    **dict.fromkeys(("master_name", "client_name", "login_method"), _WORD),
+    **dict.fromkeys(("sentinel_kwargs", "socket_keepalive_options", "ssl"), _OBJECT),
+}
+"""What ``broker_transport_options`` may have: those of kombu's options that cannot break the queue."""
+
 # -- the archive -------------------------------------------------------------------------------------------
 
 
@@ -54,7 +67,7 @@ def archive_dir() -> str | None:
         path = os.path.join(storage, "archiver") if storage else ""
     if not path:
         return None
-    if not os.path.isabs(path):
+    if not os.path.isabs(path) or "\0" in path:
         raise ConfigError(f"{PREFIX}archive_dir must be an absolute path, not {path!r}.")
     return path
 
@@ -114,15 +127,19 @@ def user_agent() -> str:
     """The ``User-Agent`` header; one line of printable ASCII."""
     agent = text("user_agent_string")
     if not agent:
-        return f"Mozilla/5.0 (compatible; open data archive of {_site_in_ascii()})"
+        return _own_name()
     if not (agent.isascii() and agent.isprintable()):
         raise ConfigError(f"{PREFIX}user_agent_string must be one line of plain ASCII text, not {agent!r}.")
     return agent
 
 
-def _site_in_ascii() -> str:
+def _own_name() -> str:
+    """``ckanext-archiver/<version> (+<site_url>; <contact>)``: firewalls weigh a "Mozilla" against all but browsers."""
     site = urls.normalise(text("ckan.site_url"))
-    return "a CKAN data portal" if isinstance(site, urls.BadUrl) else site.url.rstrip("/")
+    words = str(tk.config.get("email_to") or "").replace(",", " ").split()
+    contact = [word for word in words[:1] if word.isascii() and word.isprintable()]
+    about = ([] if isinstance(site, urls.BadUrl) else ["+" + site.url.rstrip("/")]) + contact
+    return f"ckanext-archiver/{__version__}" + (f" ({'; '.join(about)})" if about else "")
 
 
 @option
@@ -168,7 +185,7 @@ def _ca_bundle() -> str | None:
         return None
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
-    except OSError as e:
+    except (OSError, ValueError) as e:  # ValueError: a NUL in the path
         raise ConfigError(f"{PREFIX}ca_bundle must be a file of PEM certificates, not {path!r}: {e}.") from e
     return path
 
@@ -219,14 +236,14 @@ def rules() -> Rules:
         hours=seconds("confirm_hours", 0, MAX_HOURS),
         runs_dns=integer("confirm_runs_dns"),
         hours_dns=seconds("confirm_hours_dns", 0, MAX_HOURS),
+        gone_hours=seconds("gone_hours", 0, MAX_HOURS),
     )
 
 
 @option
-def gone_hours() -> tuple[float, float]:
-    """(recheck, broken): hours after its first 404 at which a link that worked before is checked again, and at which it
-    is called broken."""
-    return seconds("gone_recheck_hours", 0, MAX_HOURS), seconds("gone_hours", 0, MAX_HOURS)
+def gone_recheck_hours() -> float:
+    """Hours after its first 404 at which a link that worked before is checked again."""
+    return seconds("gone_recheck_hours", 0, MAX_HOURS)
 
 
 @option
@@ -343,17 +360,22 @@ def broker_url() -> str:
 
 @option
 def broker_transport_options() -> dict[str, Any]:
-    """kombu's transport options beside those in the broker's URL."""
-    value = text("broker_transport_options")
+    """kombu's options for the broker, beside those in its URL. A bad value is not shown: it may hold a password."""
+    name = f"{PREFIX}broker_transport_options"
+    example = '{"master_name": "mymaster"}'
     try:
-        parsed = json.loads(value) if value else {}
-    except ValueError:
-        parsed = None
-    if not isinstance(parsed, dict):
-        raise ConfigError(
-            f'{PREFIX}broker_transport_options must be a JSON object like {{"master_name": "mymaster"}}, not {value!r}.'
-        )
-    return parsed
+        found = json.loads(text("broker_transport_options") or "{}")
+    except ValueError as e:
+        raise ConfigError(f"{name} must be a JSON object like {example}: {e}.") from e
+    if not isinstance(found, dict):
+        raise ConfigError(f"{name} must be a JSON object like {example}.")
+    for key, value in found.items():
+        if key not in BROKER_OPTIONS:
+            raise ConfigError(f"{name} may have {', '.join(sorted(BROKER_OPTIONS))}, not {key!r}.")
+        types, what = BROKER_OPTIONS[key]
+        if not isinstance(value, types) or (what == "a number" and (isinstance(value, bool) or value < 0)):
+            raise ConfigError(f"{name}: {key} must be {what}.")
+    return found
 
 
 def site_id() -> str:
@@ -383,6 +405,12 @@ def _broker_of_parts(section: Mapping[str, str]) -> str:
     return f"{transport}://{login}{host}{port}/{section.get('broker_vhost', '')}"
 
 
+@option
+def report_link() -> bool:
+    """Whether every page of the portal links to the Broken Links report."""
+    return boolean("report_link")
+
+
 CHECKS: tuple[Callable[[], Any], ...] = (
     archive_dir,
     cache_url_root,
@@ -394,7 +422,7 @@ CHECKS: tuple[Callable[[], Any], ...] = (
     policy,
     retry_delays,
     rules,
-    gone_hours,
+    gone_recheck_hours,
     doubt,
     outage,
     history_days,
@@ -412,6 +440,7 @@ CHECKS: tuple[Callable[[], Any], ...] = (
     poison_deaths,
     broker_url,
     broker_transport_options,
+    report_link,
 )
 
 

@@ -16,13 +16,17 @@ from ckan import model
 from flask import g
 from markupsafe import Markup
 
-from ckanext.archiver import clock, links, search, views
+from ckanext.archiver import clock, config, links, search, views
 from ckanext.archiver.engine import urls
 from ckanext.archiver.engine.outcome import Verdict
 from ckanext.archiver.engine.reasons import REASONS
-from ckanext.archiver.model import ArchivalCheck, ArchiverRequest, verdict_of
+from ckanext.archiver.model import ArchivalCheck, verdict_of
+from ckanext.archiver.queue_tables import ArchiverRequest
+from ckanext.archiver.report import listing, reader
+from ckanext.archiver.report.filters import LinkFilter
 
 __all__ = [
+    "archiver_broken_links",
     "archiver_cached_copy",
     "archiver_dataset_state",
     "archiver_format_resource_items",
@@ -32,6 +36,8 @@ __all__ = [
     "archiver_panel",
     "archiver_percent",
     "archiver_reason",
+    "archiver_redact",
+    "archiver_report_link",
     "archiver_resource_state",
     "archiver_time",
     "format_resource_items",
@@ -269,6 +275,26 @@ def archiver_dataset_state(package: Dict) -> Dict | None:
     if checked and len(checked) == len(verdicts) and set(checked) == {Verdict.OK.value}:
         return _state(Verdict.OK.value) | {"label": tk._("All links work")}
     return None
+
+
+# -- the report --------------------------------------------------------------------------------------------
+
+
+def archiver_report_link() -> bool:
+    """Whether every page links to the Broken Links report."""
+    return config.report_link()
+
+
+def archiver_broken_links(organization_id: str) -> str:
+    """How many broken links of an organization the reader may see, as text: "12", or "10,000+"."""
+    total = listing.total(LinkFilter(organization=organization_id), reader.current())
+    number: str = tk.h.localised_number(min(total.links, listing.COUNTED))
+    return number if total.is_exact else f"{number}+"
+
+
+def archiver_redact(url: str) -> str:
+    """A URL without its password."""
+    return urls.redact(url)
 
 
 # -- times and numbers -------------------------------------------------------------------------------------

@@ -30,6 +30,10 @@ class Rules:
     hours: float = 36
     runs_dns: int = 2
     hours_dns: float = 24
+    gone_hours: float = 12
+    """Hours after its first 404 at which a link that worked before is called broken, if the server says the same
+    again.
+    """
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class History:
     :ivar first_failure: the time of the first of them
     :ivar verdict: the last verdict, None before the first run
     :ivar detail: the detail of the last run
+    :ivar worked_before: this very URL was seen working, and was not edited since
     """
 
     failure_count: int = 0
@@ -47,6 +52,7 @@ class History:
     last_success: datetime | None = None
     verdict: Verdict | None = None
     detail: str = ""
+    worked_before: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,7 @@ class Rule(enum.Enum):
     SUCCESS = "a person can get it"
     AT_ONCE = "broken without confirmation"
     CONFIRM = "broken after Rules.runs over Rules.hours"
+    CONFIRM_GONE = "broken at once, or after Rules.gone_hours if the link worked before"
     CONFIRM_DNS = "broken after Rules.runs_dns over Rules.hours_dns"
     NOT_SURE = "nothing may be said"
     HOLD = "nothing is written"
@@ -96,9 +103,13 @@ CAUSE_RULES: dict[Cause, Rule] = {
 # work, which is often temporary, so it is confirmed like any server error.
 DETAIL_RULES: dict[str, Rule] = {
     "dns-not-found": Rule.CONFIRM_DNS,
+    # Deployments and firewalls answer 404 for an hour; a 410 is meant.
+    "http-gone": Rule.CONFIRM_GONE,
+    "ftp-gone": Rule.CONFIRM_GONE,
     "soft-service-exception": Rule.AT_ONCE,
     "soft-arcgis-error": Rule.AT_ONCE,
     "soft-arcgis-failure": Rule.CONFIRM,
+    "soft-service-failure": Rule.CONFIRM,
 }
 
 
@@ -135,6 +146,9 @@ def judge(cause: Cause, detail: str, history: History, rules: Rules, now: dateti
 
 def _confirmed(rule: Rule, detail: str, history: History, count: int, span: timedelta, rules: Rules) -> bool:
     if rule is Rule.AT_ONCE:
+        return True
+    says_again = history.detail == detail and span >= timedelta(hours=rules.gone_hours)
+    if rule is Rule.CONFIRM_GONE and (says_again or not history.worked_before):
         return True
     # The shorter rule is for a name that is missing twice in a row, not for one miss after other failures.
     if rule is Rule.CONFIRM_DNS and history.detail in ("", detail):

@@ -13,18 +13,17 @@ import ckan.plugins.toolkit as tk
 from ckan import model
 from flask import Blueprint, Response, make_response, send_file
 
-from ckanext.archiver import config, monitoring, reports
+from ckanext.archiver import config, monitoring
 from ckanext.archiver.model import Archival
 
 log = logging.getLogger(__name__)
 
 archiver = Blueprint("archiver", __name__)
-archiver_report = Blueprint("archiver_report", __name__)
 
 
 def get_blueprints() -> list[Blueprint]:
     """Ours, for ``IBlueprint``."""
-    return [archiver, archiver_report]
+    return [archiver]
 
 
 # -- cached copies -----------------------------------------------------------------------------------------
@@ -119,45 +118,4 @@ def metrics() -> Response:
     response = make_response(monitoring.prometheus(status))
     response.headers["Content-Type"] = "text/plain; version=0.0.4; charset=utf-8"
     tk.request.environ["__no_cache__"] = True
-    return response
-
-
-# -- report ------------------------------------------------------------------------------------------------
-
-
-@archiver_report.route("/report/broken-links")
-@archiver_report.route("/report/broken-links/<organization>")
-def broken_links(organization: str | None = None) -> Response | str:
-    """The Broken Links report as a page, CSV or JSON."""
-    arguments = tk.request.args
-    organization = organization or arguments.get("organization") or None
-    format_ = arguments.get("format") or "html"
-    if format_ not in ("html", "csv", "json"):
-        return tk.abort(400, tk._("The format must be html, csv or json."))
-    try:
-        include = tk.asbool(arguments.get("include_sub_organizations") or False)
-    except ValueError:
-        return tk.abort(400, tk._("include_sub_organizations must be 1 or 0."))
-    try:
-        data = reports.broken_links(organization=organization, include_sub_organizations=include)
-    except tk.ObjectNotFound:
-        return tk.abort(404, tk._("There is no such organization."))
-
-    if format_ == "csv":
-        return _file(reports.as_csv(data), "text/csv; charset=utf-8", data, "csv")
-    if format_ == "json":
-        return _file(reports.as_json(data), "application/json", data, "json")
-    page: str = tk.render(
-        "archiver/report.html",
-        {"data": data, "organization": organization, "include_sub_organizations": include},
-    )
-    return page
-
-
-def _file(text: str, mimetype: str, data: Mapping[str, Any], extension: str) -> Response:
-    name = "-".join(["broken-links", *([data["organization_name"]] if "organization_name" in data else [])])
-    response = make_response(text)
-    response.headers["Content-Type"] = mimetype
-    if extension == "csv":
-        response.headers["Content-Disposition"] = f'attachment; filename="{name}.csv"'
     return response

@@ -9,11 +9,15 @@ import pytest
 import yaml
 from ckan.config.declaration import Declaration
 
-from ckanext.archiver import config
+from ckanext.archiver import __version__, config
 from ckanext.archiver.errors import ConfigError
 
 BAD_VALUES = [
     ("archive_dir", "relative/folder"),
+    ("archive_dir", "/srv/\0archive"),
+    ("ca_bundle", "/srv/\0.pem"),
+    ("max_content_length", "9" * 400),
+    ("connect_timeout", "9" * 400),
     ("cache_url_root", "ftp://example.org/cache"),
     ("max_content_length", "50MB"),
     ("max_content_length", "0"),
@@ -39,10 +43,18 @@ BAD_VALUES = [
     ("recheck", "sometimes"),
     ("broker_url", "localhost:6379"),
     ("broker_url", "http://localhost"),
+    ("broker_transport_options", "{"),
+    ("broker_transport_options", '{"master": "mymaster"}'),
     ("dispatch_window", "0"),
     ("host_interval", "often"),
     ("host_interval", "inf"),
     ("host_concurrency", "-1"),
+    ("address_concurrency", "-1"),
+    ("slow_transfers", "many"),
+    ("gone_hours", "-1"),
+    ("gone_recheck_hours", "soon"),
+    ("doubt_runs", "0"),
+    ("doubt_hours", "-1"),
     ("lease_seconds", "900"),
     ("cache_url_root", "https://[data.example.org"),
     ("verify_https", "ture"),
@@ -75,6 +87,7 @@ BAD_VALUES = [
     ("hold_seconds", "10000000"),
     ("breaker_failures", "0"),
     ("poison_deaths", "0"),
+    ("report_link", "perhaps"),
     *((name, "") for name in ("mode", "recheck", "verify_https", "max_content_length", "host_interval")),
 ]
 
@@ -156,9 +169,15 @@ def test_the_archive_lies_in_the_storage_when_nothing_else_is_said(ckan_config, 
 def test_the_user_agent_names_the_portal_and_no_word_that_firewalls_refuse(ckan_config, monkeypatch):
     monkeypatch.setitem(ckan_config, "ckanext-archiver.user_agent_string", "")
     monkeypatch.setitem(ckan_config, "ckan.site_url", "https://data.example.org")
+    monkeypatch.setitem(ckan_config, "email_to", "")
     text = config.user_agent().lower()
     assert "https://data.example.org" in text
-    assert not any(word in text for word in ("link", "checker", "bot", "crawler"))
+    assert not any(word in text for word in ("mozilla", "link", "checker", "bot", "crawler"))
+    assert text == f"ckanext-archiver/{__version__} (+https://data.example.org)"
+    monkeypatch.setitem(ckan_config, "email_to", "data@example.org, second@example.org")
+    assert config.user_agent() == f"ckanext-archiver/{__version__} (+https://data.example.org; data@example.org)"
+    monkeypatch.setitem(ckan_config, "ckan.site_url", "")
+    assert config.user_agent() == f"ckanext-archiver/{__version__} (data@example.org)"
 
 
 @pytest.mark.parametrize(
@@ -222,13 +241,16 @@ def test_a_bad_broker_is_told_where_it_is_named(ckan_config, monkeypatch, tmp_pa
     ini.write_text("[app:celery]\nBROKER_BACKEND = sqlalchemy\nBROKER_HOST = localhost\n")
     monkeypatch.setitem(ckan_config, "__file__", str(ini))
     monkeypatch.setitem(ckan_config, "ckanext-archiver.broker_url", "")
-    with pytest.raises(ConfigError, match=r"^BROKER_HOST in \[app:celery\] must be a redis:// or amqp:// URL"):
+    with pytest.raises(
+        ConfigError, match=r"^BROKER_HOST in \[app:celery\] must be a redis://, valkey://, unix:// or amqp:// URL"
+    ):
         config.check()
 
 
 def test_a_portal_in_another_script_has_a_user_agent(ckan_config, monkeypatch):
     monkeypatch.setitem(ckan_config, "ckanext-archiver.user_agent_string", "")
     monkeypatch.setitem(ckan_config, "ckan.site_url", "https://daten.münchen.example")
+    monkeypatch.setitem(ckan_config, "email_to", "")
     assert "https://daten.xn--mnchen-3ya.example)" in config.user_agent()
 
 

@@ -21,8 +21,6 @@ from ckan.tests import factories
 
 from ckanext.archiver import config, lib, tasks, utils
 from ckanext.archiver import model as archiver_model
-from ckanext.archiver.engine.outcome import Cause, Outcome
-from ckanext.archiver.legacy import tasks as legacy_tasks
 from ckanext.archiver.model import Archival
 from ckanext.archiver.queue import broker, notices
 from ckanext.archiver.queue.celery_app import app, import_other_tasks, settings
@@ -82,20 +80,6 @@ def test_update_resource_names_the_question_that_a_map_service_was_asked(origin:
     one = resource(origin.answer("/wms", answers), format="WMS")
     found = json.loads(tasks.update_resource(one["id"]))
     assert found["request_type"].startswith("WMS")
-
-
-@pytest.mark.parametrize(
-    ("url", "request_type"),
-    [
-        ("http://maps.example/wms?SERVICE=WMS&REQUEST=GetCapabilities&VERSION=1.3.0", "WMS 1.3"),
-        ("http://maps.example/wms?service=wms&request=getcapabilities&version=1.1.1", "WMS 1.1.1"),
-        ("http://maps.example/wms?service=WFS&request=GetCapabilities", "WFS"),
-        ("http://maps.example/wms?service=WMS&request=GetMap&version=1.3.0", "GET"),
-        ("http://data.example/stops.csv", "GET"),
-    ],
-)
-def test_the_type_of_a_request(url: str, request_type: str) -> None:
-    assert legacy_tasks._request_type(Outcome(Cause.OK, "ok", final_url=url)) == request_type
 
 
 def test_update_resource_gives_none_for_a_link_that_fails(origin: Origin) -> None:

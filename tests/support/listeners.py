@@ -70,10 +70,10 @@ class Hurries(p.SingletonPlugin):
         signals.worker_init.connect(self._hurry, weak=False)
 
     def _hurry(self, **kwargs: Any) -> None:
-        from ckanext.archiver.archiving import transaction
+        from ckanext.archiver.archiving import admission
         from ckanext.archiver.worker import run
 
-        transaction.SUSPECT_SECONDS = 0.2
+        admission.SUSPECT_SECONDS = 0.2
         dispatch.BUSY_SECONDS = 1
         run.STOP_SECONDS = 3
 

@@ -400,7 +400,12 @@ JOINED = [
     ("http://data.example/a/b", "http:d", "http://data.example/a/d"),
     ("http://data.example/a/b", "d:e/f", "bad-url"),  # a drive letter, were it typed
     ("http://data.example/a/b", "./d:e/f", "http://data.example/a/d:e/f"),
-    ("http://data.example/a/b", "https:/d", "bad-url"),
+    ("http://data.example/a/b", "https:/d", "https://d/"),
+    ("http://data.example/a/b", "https:d", "https://d/"),
+    ("http://data.example/a/b", "http:///other.example/x", "http://other.example/x"),
+    ("http://data.example/a/b", "https:////other.example/x", "https://other.example/x"),
+    ("http://data.example/a/b", "///other.example/x", "http://other.example/x"),
+    ("https://data.example/a/b", "/\\\\/other.example/x", "https://other.example/x"),
     ("http://data.example/a/b", "javascript:alert(1)", "refused-by-policy"),
     ("http://data.example/a/b", "file:///etc/passwd", "refused-by-policy"),
     ("http://data.example/a/b", "http://", "bad-url"),

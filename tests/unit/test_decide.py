@@ -274,6 +274,53 @@ def test_verdicts_are_those_of_the_older_contract_too() -> None:
     assert values["reason"] == "The server says the file is gone (404 Not Found)."
 
 
+# -- what the report sorts out by -------------------------------------------------------------------------------
+
+MOVED = replace(OK, permanent_url="https://data.example/stops.csv")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "known", "seen"),
+    [
+        (MOVED, None, 1),
+        (MOVED, archival(permanent_url=MOVED.permanent_url), 1),
+        (MOVED, archival(permanent_url=MOVED.permanent_url, permanent_seen=2), 3),
+        (MOVED, archival(permanent_url="https://elsewhere.example/", permanent_seen=2), 1),
+        (OK, archival(permanent_url=MOVED.permanent_url, permanent_seen=2), 0),
+        (MOVED, archival(permanent_url=MOVED.permanent_url, permanent_seen=2, source_url="http://old.example/"), 1),
+    ],
+)
+def test_a_permanent_redirect_is_counted_while_it_stays(
+    outcome: Outcome, known: dict[str, Any] | None, seen: int
+) -> None:
+    values = decide(a_run(outcome, known), current(), None, OPTIONS).values
+    assert values is not None
+    assert values["permanent_seen"] == seen
+
+
+NAIVE_NOW = NOW.replace(tzinfo=None)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "known", "repaired"),
+    [
+        (OK, None, None),
+        (OK, archival("ok"), None),
+        (OK, archival("failing"), None),
+        (OK, archival("broken"), NAIVE_NOW),
+        (OK, archival("ok", repaired_at=EARLIER), EARLIER),
+        (GONE, archival("broken", repaired_at=None), None),
+        (GONE, archival("failing", repaired_at=EARLIER, failure_count=9, first_failure=EARLIER), None),
+    ],
+)
+def test_a_broken_link_that_works_again_was_repaired(
+    outcome: Outcome, known: dict[str, Any] | None, repaired: datetime | None
+) -> None:
+    values = decide(a_run(outcome, known), current(), None, OPTIONS).values
+    assert values is not None
+    assert values["repaired_at"] == repaired
+
+
 # -- doubtful files ------------------------------------------------------------------------------------------------
 
 PAGE = Outcome(
@@ -281,6 +328,7 @@ PAGE = Outcome(
     "soft-html",
     {"format": "CSV"},
     requests=1,
+    doubtful=True,
     temp_path=Path("/archive/r1/r1/page.html"),
     size=70,
     sha256="page",
@@ -354,17 +402,48 @@ def test_after_an_edit_a_doubtful_file_is_taken_at_once() -> None:
 # -- a 404 of a link that worked -----------------------------------------------------------------------------------
 
 
-def test_a_first_404_is_checked_again_in_an_hour_and_then_after_twelve() -> None:
-    failing = replace(GONE)
-    known = archival("ok", last_success=EARLIER)
-    first = decide(a_run(failing, known), current(), None, OPTIONS).values
-    assert first is not None
-    if first["verdict"] == "failing":
-        assert first["next_check_at"] == (NOW + timedelta(hours=1)).replace(tzinfo=None)
-        second = decide(a_run(failing, dict(first)), current(now=NOW + timedelta(hours=1)), None, OPTIONS).values
-        assert second is not None
-        assert second["verdict"] == "failing"
-        assert second["next_check_at"] == (NOW + timedelta(hours=12)).replace(tzinfo=None)
-        third = decide(a_run(failing, dict(second)), current(now=NOW + timedelta(hours=12)), None, OPTIONS).values
-        assert third is not None
-        assert third["verdict"] == "broken"
+REMOVED = replace(GONE, detail="http-removed", facts={"status": 410, "phrase": "Gone"}, http_status=410)
+
+
+def test_a_404_of_a_link_that_worked_is_checked_again_in_an_hour_and_broken_after_twelve() -> None:
+    decisions = looks([(0, GONE), (1, GONE), (12, GONE)], archival("ok", last_success=EARLIER))
+    assert [decision.values["verdict"] for decision in decisions] == ["failing", "failing", "broken"]
+    due = [decision.values["next_check_at"] for decision in decisions]
+    assert due[:2] == [(NOW + timedelta(hours=hours)).replace(tzinfo=None) for hours in (1, 12)]
+
+
+@pytest.mark.parametrize("jitter", [-1.0, 0.0, 1.0])
+def test_the_planned_checks_of_a_404_confirm_it(jitter: float) -> None:
+    known, now = archival("ok", last_success=EARLIER), NOW
+    for _ in range(3):
+        known = dict(decide(a_run(GONE, known), current(now=now), None, OPTIONS, jitter=jitter).values or {})
+        now = known["next_check_at"].replace(tzinfo=timezone.utc)
+    assert known["verdict"] == "broken"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "known"),
+    [
+        (REMOVED, archival("ok", last_success=EARLIER)),
+        (GONE, None),
+        (GONE, archival("failing")),
+        (GONE, archival("ok", last_success=EARLIER, source_url="http://data.example/before")),
+    ],
+    ids=["410", "new", "never seen working", "just edited"],
+)
+def test_what_is_gone_for_certain_is_broken_at_once(outcome: Outcome, known: dict[str, Any] | None) -> None:
+    assert values_of(a_run(outcome, known))["verdict"] == "broken"
+
+
+def test_a_link_that_comes_back_is_fine() -> None:
+    decisions = looks([(0, GONE), (1, OK)], archival("ok", last_success=EARLIER))
+    assert [decision.values["verdict"] for decision in decisions] == ["failing", "ok"]
+    assert decisions[1].values["failing_since"] is None
+
+
+def test_a_doubt_without_a_file_replaces_nothing() -> None:
+    """Where links are only checked."""
+    looked = replace(PAGE, temp_path=None, sha256=None, sha1=None)
+    decisions = looks([(0, looked), (18, looked), (36, looked)], archival(**COPY, source_format="CSV"))
+    assert [decision.values["sha256"] for decision in decisions] == ["old"] * 3
+    assert [decision.values["doubt_count"] for decision in decisions] == [1, 2, 3]

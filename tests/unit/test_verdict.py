@@ -31,6 +31,7 @@ EVENTS = {
     "304": (Cause.OK, "ok-not-modified"),
     "large": (Cause.TOO_LARGE, "too-large"),
     "404": (Cause.GONE, "http-gone"),
+    "410": (Cause.GONE, "http-removed"),
     "dns": (Cause.GONE, "dns-not-found"),
     "bad-url": (Cause.BAD_URL, "url-prose"),
     "500": (Cause.SERVER_ERROR, "http-status"),
@@ -61,14 +62,22 @@ def run(history: str, rules: Rules = RULES, hours: float = 24) -> list[str]:
         found = judge(cause, detail, known, rules, now)
         said.append(f"({found.verdict})" if found.held else str(found.verdict))
         if not found.held:
-            known = History(found.failure_count, found.first_failure, found.last_success, found.verdict, detail)
+            worked_before = found.last_success is not None
+            known = History(
+                found.failure_count, found.first_failure, found.last_success, found.verdict, detail, worked_before
+            )
     return said
 
 
 HISTORIES = {
     "good": ("ok ok 304", "ok ok ok"),
-    "gone at once": ("ok 404", "ok broken"),
-    "gone and back, unchanged": ("ok 404 304", "ok broken ok"),
+    "gone, never seen working": ("404", "broken"),
+    "gone, after it worked": ("ok 404 404+1 404+10.9 404+0.1", "ok failing failing failing broken"),
+    "gone, after it worked, seldom": ("ok 404 404+13", "ok failing broken"),
+    "gone for an hour": ("ok 404 ok+1 404 304", "ok failing ok failing ok"),
+    "gone, then blocked, then gone": ("ok 404 403+1 404+12 404+1", "ok failing not-sure failing broken"),
+    "gone for good": ("ok 410", "ok broken"),
+    "gone between server errors": ("ok 500 404+12 500+12 404+12", "ok failing failing failing broken"),
     "recovered": ("500 500 500 ok 500", "failing failing broken ok failing"),
     "too large is well": ("500 500 large 500", "failing failing ok failing"),
     "bad url": ("bad-url", "broken"),
@@ -119,6 +128,7 @@ def test_rules_are_options() -> None:
     assert run("500 500+1", Rules(runs=2, hours=1)) == ["failing", "broken"]
     assert run("500", Rules(runs=1, hours=0)) == ["broken"]
     assert run("dns dns+1", Rules(runs_dns=2, hours_dns=1)) == ["failing", "broken"]
+    assert run("ok 404 404+1", Rules(gone_hours=1)) == ["ok", "failing", "broken"]
 
 
 def test_success_resets_everything() -> None:
@@ -138,7 +148,8 @@ def test_a_run_that_says_nothing_keeps_the_count() -> None:
 def test_every_cause_has_a_rule_and_every_special_detail_a_sentence() -> None:
     assert set(CAUSE_RULES) == set(Cause)
     assert set(DETAIL_RULES) <= set(REASONS)
-    assert rule_for(Cause.GONE, "http-gone") is Rule.AT_ONCE
+    assert rule_for(Cause.GONE, "http-gone") is Rule.CONFIRM_GONE
+    assert rule_for(Cause.GONE, "http-removed") is Rule.AT_ONCE
 
 
 @settings(deadline=None)
@@ -146,13 +157,13 @@ def test_every_cause_has_a_rule_and_every_special_detail_a_sentence() -> None:
 def test_no_history_accuses_without_confirmation(events: list[tuple[str, float]]) -> None:
     """Broken needs one certain failure or three failures since the last success, whatever came between."""
     said = run(" ".join(f"{name}+{gap}" for name, gap in events))
-    certain = {name for name, found in EVENTS.items() if rule_for(*found) is Rule.AT_ONCE}
+    certain = {name for name, found in EVENTS.items() if rule_for(*found) in (Rule.AT_ONCE, Rule.CONFIRM_GONE)}
     failures: list[str] = []
     for (name, _), verdict in zip(events, said, strict=True):
         rule = rule_for(*EVENTS[name])
         if rule is Rule.SUCCESS:
             failures.clear()
-        elif rule in (Rule.AT_ONCE, Rule.CONFIRM, Rule.CONFIRM_DNS):
+        elif rule in (Rule.AT_ONCE, Rule.CONFIRM, Rule.CONFIRM_DNS, Rule.CONFIRM_GONE):
             failures.append(name)
         if verdict == "broken":
             assert certain & set(failures) or len(failures) >= (2 if "dns" in failures else 3)

@@ -25,7 +25,7 @@ from ckanext.archiver.engine.outcome import Cause, Outcome, Verdict
 from ckanext.archiver.model import Status
 from ckanext.archiver.queue import claims, hosts
 from ckanext.archiver.queue.types import Reason
-from ckanext.archiver.verdict import History, Judgement, judge, status_text
+from ckanext.archiver.verdict import History, Judgement, Rule, judge, rule_for, status_text
 
 MAX_HOLDS_WITHOUT_OUTAGE = 3
 """Holds after which a failure counts although many hosts fail, as long as some answer."""
@@ -143,6 +143,7 @@ def history_of(link: Link) -> History:
         last_success=clock.aware(known["last_success"]),
         verdict=Verdict(known["verdict"]),
         detail=known["detail"] or "",
+        worked_before=known["last_success"] is not None,
     )
 
 
@@ -152,15 +153,12 @@ def history_of(link: Link) -> History:
 # answer came in so many checks over so many hours, or at once after the publisher has edited the URL or the format.
 
 
-def is_doubtful(outcome: Outcome) -> bool:
-    """Whether a file came that does not seem to be the one that was promised."""
-    return outcome.cause is Cause.SOFT_404 and outcome.temp_path is not None
-
-
 def keeps_file(run: Run, now: datetime, options: Options) -> bool:
     """Whether the downloaded file becomes the copy."""
-    if not is_doubtful(run.outcome):
+    if not run.outcome.doubtful:
         return run.outcome.cause is Cause.OK
+    if run.outcome.temp_path is None:
+        return False
     old = run.link.archival or {}
     if old.get("source_url") and (old["source_url"], old["source_format"] or run.link.format) != (
         run.link.url,
@@ -176,7 +174,7 @@ def keeps_file(run: Run, now: datetime, options: Options) -> bool:
 def _is_taken_over_now(run: Run, now: datetime, options: Options) -> bool:
     """Whether this run replaces a good copy by a doubtful file that was confirmed."""
     known = run.link.known
-    if not is_doubtful(run.outcome) or not known.get("cache_filepath") or not keeps_file(run, now, options):
+    if not run.outcome.doubtful or not known.get("cache_filepath") or not keeps_file(run, now, options):
         return False
     # A copy that is younger than the doubt is the doubtful file already.
     return known["cached_at"] is None or known["doubt_since"] is None or known["cached_at"] < known["doubt_since"]
@@ -186,7 +184,7 @@ def _doubt_values(run: Run, now: datetime | None) -> dict[str, Any]:
     """The columns about doubt after this run. A failure in between neither counts nor ends it; a file that fits ends
     it."""
     outcome, known = run.outcome, run.link.known
-    if is_doubtful(outcome):
+    if outcome.doubtful:
         if known.get("doubt_detail") == outcome.detail and known.get("source_format") == run.link.format:
             return {
                 "doubt_detail": outcome.detail,
@@ -245,6 +243,7 @@ def archival_values(
         "updated": moment,
         "checked_at": moment,
         **_outcome_values(outcome),
+        **_report_values(known, verdict, outcome, moment),
         **_doubt_values(run, moment),
         **_copy_values(run, now, options, not_changed=not_changed),
     }
@@ -275,16 +274,42 @@ def _outcome_values(outcome: Outcome) -> dict[str, Any]:
     }
 
 
+def _report_values(
+    known: Mapping[str, Any], verdict: Verdict, outcome: Outcome, now: datetime | None
+) -> dict[str, Any]:
+    """The columns by which the report finds repairs and links that have moved for good."""
+    return {
+        "permanent_seen": _permanent_seen(known, outcome),
+        "repaired_at": _repaired_at(known, verdict, now),
+    }
+
+
+def _permanent_seen(known: Mapping[str, Any], outcome: Outcome) -> int:
+    """How many checks in a row the permanent redirects led to the same URL."""
+    if not outcome.permanent_url:
+        return 0
+    return 1 + ((known.get("permanent_seen") or 0) if known.get("permanent_url") == outcome.permanent_url else 0)
+
+
+def _repaired_at(known: Mapping[str, Any], verdict: Verdict, now: datetime | None) -> datetime | None:
+    """When the link last worked again after it had been broken."""
+    if verdict is Verdict.BROKEN:
+        return None
+    if verdict is Verdict.OK and known.get("verdict") == Verdict.BROKEN:
+        return now
+    return known.get("repaired_at")
+
+
 def _confirm_at(
     run: Run, judgement: Judgement, values: Mapping[str, Any], now: datetime, options: Options
 ) -> datetime | None:
     """When a check can confirm what is not certain yet, where that is sooner than the schedule's next one."""
-    if judgement.verdict is Verdict.FAILING and run.outcome.detail == "http-gone":
+    if judgement.verdict is Verdict.FAILING and rule_for(run.outcome.cause, run.outcome.detail) is Rule.CONFIRM_GONE:
         again = now + timedelta(hours=options.gone_recheck_hours)
         first = judgement.first_failure or now
-        return again if judgement.failure_count <= 1 else max(again, first + timedelta(hours=options.gone_hours))
+        return again if judgement.failure_count <= 1 else max(again, first + timedelta(hours=options.rules.gone_hours))
     checks, hours = options.doubt
-    if is_doubtful(run.outcome) and values["doubt_count"] < checks:
+    if run.outcome.doubtful and values["doubt_count"] < checks:
         since = clock.aware(values["doubt_since"]) or now
         is_last = values["doubt_count"] == checks - 1
         step = now + timedelta(hours=hours / max(checks - 1, 1))

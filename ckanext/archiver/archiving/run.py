@@ -60,9 +60,11 @@ def fetch(request: ClaimedRequest, link: Link) -> Outcome:
         url=_requested_url(link),
         format=link.format,
         check_only=check_only,
+        keep_doubtful=True,
         hints=request.admission.hints,
-        **({} if check_only else _validators(link)),
     )
+    if not check_only:
+        wanted = _compared_with_copy(wanted, link)
     return engine.fetch(wanted, limits=limits, policy=config.policy(), spool=spool, stop=stop)
 
 
@@ -83,12 +85,15 @@ def _only_checks(request: ClaimedRequest, link: Link) -> bool:
     return mode == "check"
 
 
-def _validators(link: Link) -> dict[str, str | None]:
-    """What makes the request conditional: only while we still have the copy of this very URL."""
+def _compared_with_copy(request: FetchRequest, link: Link) -> FetchRequest:
+    """The request made conditional, and with what the copy is: only while we still have the copy of this very URL."""
     known = link.known
     if not known.get("cache_filepath") or not record.is_recorded(known):
-        return {}
-    return {"etag": known["etag"], "last_modified": known["last_modified"]}
+        return request
+    request = replace(request, etag=known["etag"], last_modified=known["last_modified"])
+    if known["source_format"] not in (None, link.format):
+        return request
+    return replace(request, kept_mimetype=known["mimetype"], kept_filename=Path(known["cache_filepath"]).name)
 
 
 # -- the file ----------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from ckan import model
 from ckanext.archiver import config, indexing
 from ckanext.archiver.archiving import parked, record
 from ckanext.archiver.archiving import run as one_run
+from ckanext.archiver.archiving.admission import admit
 from ckanext.archiver.archiving.conclude import after_commit, log_results
 from ckanext.archiver.archiving.decide import (
     decide,
@@ -32,18 +33,11 @@ from ckanext.archiver.archiving.types import ClaimedRequest, Delivery, Options, 
 from ckanext.archiver.errors import DATABASE_AWAY
 from ckanext.archiver.queue import address_gate, claims, enqueue, hosts, leases, notices
 from ckanext.archiver.queue.group_commit import CONTENDED, Contended, Group
-from ckanext.archiver.queue.types import Queue, Reason
+from ckanext.archiver.queue.types import Reason
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-SUSPECT_SECONDS = 2
-"""How long a request on its last chance waits for another such."""
-
-CROWDED_SECONDS = 2
-"""How long an edit waits whose dataset has its share of the transfers under way."""
-
 
 # -- one step ----------------------------------------------------------------------------------------------
 
@@ -194,7 +188,7 @@ def write_and_claim_batch(steps: Sequence[Step], *, wait: bool = False) -> list[
         claimed = _claim(steps, contended, wait=wait)
         if not wait:
             _note_messages(steps)
-        admitted = _write_and_admit(
+        admitted = _write_andadmit(
             [run for run in runs if run.claim.token in current],
             current,
             [(claim, steps[number].delivery) for number, claim in claimed.items() if isinstance(claim, claims.Claim)],
@@ -248,7 +242,7 @@ def _note_messages(steps: Sequence[Step]) -> None:
         claims.take_in_hand(others)
 
 
-def _write_and_admit(
+def _write_andadmit(
     runs: Sequence[Run],
     current: Mapping[str, claims.CurrentResource],
     claimed: Sequence[tuple[claims.Claim, Delivery | None]],
@@ -264,62 +258,9 @@ def _write_and_admit(
     observations = [run.decision.observation for run in runs if run.decision.observation is not None]
     hosts.lock([observation.host for observation in observations], [claim.host for claim in new_claims])
     hosts.leave(observations)
-    admitted = _admit(claimed, [run.claim.token for run in runs])
+    admitted = admit(claimed, [run.claim.token for run in runs])
     _write(runs)
     return admitted
-
-
-def _admit(
-    claimed: Sequence[tuple[claims.Claim, Delivery | None]], leaving: Sequence[str]
-) -> dict[str, ClaimedRequest]:
-    """The claimed requests that may start now, by token; the others are deferred.
-
-    :param leaving: the tokens of runs that end in this transaction
-    """
-    if not claimed:
-        return {}
-    links = record.load([claim.resource_id for claim, _ in claimed])
-    # What makes no HTTP request (a deleted resource, one that is about to be set aside) needs no admission.
-    fetching = [
-        claim
-        for claim, _ in claimed
-        if not claim.at_once and claim.resource_id in links and claim.deaths < config.poison_deaths()
-    ]
-    suspects, crowded = claims.suspects_to_wait(fetching), claims.over_share(fetching)
-    fetching = [claim for claim in fetching if claim.token not in suspects | crowded]
-    candidates = [
-        hosts.Candidate(claim.host, links[claim.resource_id].url, urgent=claim.queue == Queue.PRIORITY)
-        for claim in fetching
-    ]
-    entered = hosts.enter(candidates, [*leaving, *(claim.token for claim, _ in claimed)])
-    admissions = {claim.token: admission for claim, admission in zip(fetching, entered, strict=True)}
-    admissions.update(_by_address(fetching, admissions, [*leaving, *(claim.token for claim, _ in claimed)]))
-    admissions.update({token: hosts.Admission(wait=CROWDED_SECONDS) for token in crowded})
-    admissions.update({token: hosts.Admission(wait=SUSPECT_SECONDS) for token in suspects})
-    requests, deferrals = {}, []
-    for claim, delivery in claimed:
-        admission = admissions.get(claim.token, hosts.Admission())
-        if admission.wait:
-            deferrals.append(claims.Deferral(claim, admission.wait))
-        else:
-            notice_queue = delivery.notice_queue if delivery else ""
-            requests[claim.token] = ClaimedRequest(claim, links.get(claim.resource_id), admission, notice_queue)
-    if deferrals:
-        claims.defer(deferrals)
-    return requests
-
-
-def _by_address(
-    claimed: Sequence[claims.Claim], admissions: Mapping[str, hosts.Admission], mine: Sequence[str]
-) -> dict[str, hosts.Admission]:
-    """The admissions that the limit of an address changes."""
-    going = [
-        claim for claim in claimed if not admissions[claim.token].wait and admissions[claim.token].down_since is None
-    ]
-    waiting, unknown = address_gate.check(going, mine)
-    changed = {token: hosts.Admission(wait=address_gate.WAIT_SECONDS) for token in waiting}
-    changed.update({token: replace(admissions[token], looks_up=True) for token in unknown})
-    return changed
 
 
 def enter_address(request: ClaimedRequest, address: str) -> bool:
@@ -342,8 +283,7 @@ def options() -> Options:
     return Options(
         rules=config.rules(),
         doubt=config.doubt(),
-        gone_recheck_hours=config.gone_hours()[0],
-        gone_hours=config.gone_hours()[1],
+        gone_recheck_hours=config.gone_recheck_hours(),
         retry_delays=config.retry_delays(),
         hold_seconds=config.hold_seconds(),
         recheck=config.recheck(),

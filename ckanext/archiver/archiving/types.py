@@ -126,7 +126,6 @@ class Options:
 
     :ivar doubt: checks, and hours over them, after which a file that does not fit replaces the copy
     :ivar gone_recheck_hours: hours until a link that worked before is checked again after its first 404
-    :ivar gone_hours: hours after the first 404 at which a check makes such a link broken
     :ivar retry_delays: seconds before each retry of a run
     :ivar hold_seconds: seconds until a request is tried again after a fault of our own
     :ivar recheck: "adaptive", "weekly" or "off"
@@ -137,7 +136,6 @@ class Options:
     rules: Rules = field(default_factory=Rules)
     doubt: tuple[int, float] = (3, 36)
     gone_recheck_hours: float = 1
-    gone_hours: float = 12
     retry_delays: tuple[int, ...] = ()
     hold_seconds: int = 0
     recheck: str = "off"

@@ -51,7 +51,9 @@ def _upgrade() -> None:
 
 @archiver.command()
 @click.option("--queue", type=click.Choice([*queue.NAMES, "all"]), default="all", show_default=True)
-@click.option("--concurrency", type=click.IntRange(1), help="Archivals at a time. [default: 16, with prefork 2]")
+@click.option(
+    "--concurrency", type=click.IntRange(1, 10_000), help="Archivals at a time. [default: 16, with prefork 2]"
+)
 @click.option("--pool", type=click.Choice(["threads", "prefork"]), default="threads", show_default=True)
 @click.pass_context
 def worker(ctx: click.Context, queue: str, concurrency: int | None, pool: str) -> None:
@@ -77,7 +79,7 @@ def celeryd2() -> None:
 
 @celeryd2.command("run")
 @click.argument("queue", type=click.Choice(["all", *queue.NAMES]), default="all")
-@click.option("--concurrency", type=click.IntRange(1), help="Archivals at a time. [default: 16]")
+@click.option("--concurrency", type=click.IntRange(1, 10_000), help="Archivals at a time. [default: 16]")
 @click.pass_context
 def celeryd2_run(ctx: click.Context, queue: str, concurrency: int | None) -> None:
     """Run a worker for QUEUE: all, priority or bulk."""

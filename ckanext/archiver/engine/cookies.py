@@ -29,7 +29,8 @@ class Cookies:
         request = _request(url)
         self._jar.add_cookie_header(request)
         value = request.get_header("Cookie") or ""
-        return value if value.isprintable() and all(ord(char) < 256 for char in value) else ""
+        # Bytes above ASCII (mostly raw UTF-8) go back as they came; only controls could end the header.
+        return value if all(" " <= char < "\x7f" or "\x80" <= char <= "\xff" for char in value) else ""
 
 
 def _request(url: str) -> urllib.request.Request:

@@ -13,6 +13,7 @@ class Failure(Exception):
     :ivar transient: another attempt within the run may succeed
     :ivar facts: the values that fill the sentence of ``detail``
     :ivar certificate: the certificate that was refused, if that is the problem
+    :ivar service: the kind of service that reported the problem in an envelope of its own (``service_errors``)
     """
 
     def __init__(self, cause: Cause, detail: str, transient: bool = False, /, **facts: str | int) -> None:
@@ -22,6 +23,7 @@ class Failure(Exception):
         self.transient = transient
         self.facts = facts
         self.certificate: Certificate | None = None
+        self.service = ""
 
 
 def unreachable(detail: str, /, **facts: str | int) -> Failure:

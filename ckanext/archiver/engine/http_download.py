@@ -5,10 +5,10 @@ from __future__ import annotations
 import email.utils
 from dataclasses import replace
 
-from . import http_status, urls
+from . import urls
 from .failure import Failure
-from .http_attempts import with_service_parameters
-from .http_exchange import Headers, codings_to_decode, follow
+from .http_attempts import Attempt, by_condition, by_encoding, first_settled, with_service_parameters
+from .http_exchange import PLAIN, Headers, codings_to_decode, follow
 from .outcome import Cause, FetchRequest, Outcome
 from .session import Response, Session
 from .store import Sink
@@ -16,17 +16,27 @@ from .store import Sink
 
 def download(session: Session, target: urls.Target) -> Outcome:
     """:raises Failure: for every end but a success"""
+    return with_service_parameters(session, target, lambda t: _download(session, t))
+
+
+def _download(session: Session, target: urls.Target) -> Outcome:
     conditions = _conditions(session.request)
-    return with_service_parameters(session, target, lambda t: _save(session, follow(session, t, "GET", conditions)))
+    attempts = [Attempt("encoding", lambda: _save(session, follow(session, target, "GET", {})), by_encoding)]
+    if conditions:
+        conditional = Attempt("conditions", lambda: _conditional(session, target, conditions), by_condition)
+        attempts.insert(0, conditional)
+    return first_settled(session, target, attempts, lambda: _save(session, follow(session, target, "GET", PLAIN)))
+
+
+def _conditional(session: Session, target: urls.Target, conditions: Headers) -> Outcome:
+    response = follow(session, target, "GET", conditions)
+    if response.head.status == 304:
+        return session.succeeded("ok-not-modified", response, not_modified=True)
+    return _save(session, response)
 
 
 def _save(session: Session, response: Response) -> Outcome:
-    head = response.head
-    if head.status == 304 and _conditions(session.request):
-        return session.succeeded("ok-not-modified", response, not_modified=True)
-    failure = http_status.failure_of_status(head)
-    if failure:
-        raise failure
+    session.raise_for_status(response)
     codings = codings_to_decode(response)
     if codings is None:
         return session.succeeded("ok-undecodable", response)
@@ -37,15 +47,15 @@ def _save(session: Session, response: Response) -> Outcome:
     sink = Sink(session.spool, session.limits.min_free_bytes)
     try:
         first = session.save(response, codings, sink)
-        outcome = session.succeeded("ok", response, first, size=sink.size, sha256=sink.sha256, sha1=sink.sha1)
+        outcome = session.doubted(response, first, size=sink.size, sha256=sink.sha256, sha1=sink.sha1)
         return replace(outcome, temp_path=sink.finish())
     finally:
         sink.discard()
 
 
-def _conditions(request: FetchRequest) -> Headers:
+def _conditions(request: FetchRequest) -> dict[str, str | None]:
     """The headers of a conditional request; stored values that are not valid as headers are left out."""
-    headers = {}
+    headers: dict[str, str | None] = {}
     etag, modified = request.etag, request.last_modified
     if etag and len(etag) < 1_000 and etag.isprintable() and all(ord(char) < 256 for char in etag):
         headers["If-None-Match"] = etag

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 from . import codings, http_status, urls, wire
@@ -13,23 +14,27 @@ from .wire import Body, Head
 
 GZIP_TYPES = frozenset({"application/gzip", "application/x-gzip", "application/x-tgz", "application/x-gtar"})
 
-Headers = Mapping[str, str]
+Headers = Mapping[str, str | None]
+"""Headers of a request, in addition to those of every request; None leaves a header out."""
+
+PLAIN: Headers = {"Accept-Encoding": None}
+"""Nothing that the link itself does not need."""
 
 
 def follow(session: Session, target: urls.Target, method: str, headers: Headers) -> Response:
     """Send a request, and follow redirects to the final response.
 
-    :param headers: in addition to those of every request
     :raises Failure: no response, or redirects that lead nowhere
     """
     origin = _origin(target)
     login = (target.username, target.password) if target.has_credentials else None
-    requested: set[tuple[str, str]] = set()
+    requested: Counter[tuple[str, str]] = Counter()
     while True:
         cookie = session.cookies.header(target.url)
-        if (target.url, cookie) in requested:
+        # Some servers redirect a first request to the same URL, with nothing changed that shows, and answer the second.
+        if requested[target.url, cookie] == 2:
             raise Failure(Cause.REDIRECT, "redirect-loop", url=target.url[:200])
-        requested.add((target.url, cookie))
+        requested[target.url, cookie] += 1
         extra = dict(headers)
         if cookie:
             extra["Cookie"] = cookie
@@ -86,7 +91,9 @@ def _exchange(session: Session, target: urls.Target, method: str, extra: Headers
         **dict(connection.headers),
     }
     place = target.url if connection.absolute else target.request_target
-    text = f"{method} {place} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    text = f"{method} {place} HTTP/1.1\r\n" + "".join(
+        f"{name}: {value}\r\n" for name, value in fields.items() if value is not None
+    )
     session.requests += 1
     stream.send(f"{text}\r\n".encode("latin-1"))
     head, ahead = wire.read_head(stream)
@@ -128,7 +135,8 @@ def codings_to_decode(response: Response) -> tuple[str, ...] | None:
 
     :raises Failure: more codings than any server has a reason for
     """
-    names = response.framing.codings
+    # Older names of the same codings (RFC 9110 §8.4.1.3).
+    names = tuple(name.removeprefix("x-") if name == "x-gzip" else name for name in response.framing.codings)
     if len(names) > codings.MAX_CODINGS:
         raise server_error("bad-encoding")
     if codings.UNDECODABLE & set(names):

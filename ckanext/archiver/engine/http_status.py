@@ -6,6 +6,7 @@ import email.utils
 import http
 from datetime import datetime, timezone
 
+from . import walls
 from .failure import Failure
 from .outcome import Cause
 from .wire import Head
@@ -16,10 +17,12 @@ PERMANENT = frozenset({301, 308})
 GOOD = frozenset({200, 201, 203})
 EMPTY = frozenset({204, 205})
 GONE = frozenset({404, 410})
-# Some firewalls refuse with 418 or 999 (999: LinkedIn's, and copies of it).
-BLOCKED = frozenset({401, 402, 403, 406, 407, 418, 423, 429, 451, 999})
+# Not in a standard: 418 and 999 of firewalls (999: LinkedIn's, and copies of it), 420 of Twitter and 509 of Apache for
+# too many requests, 440 and 449 of IIS for a log-in that is over, 498 and 499 of ArcGIS (as statuses 499 is nginx's
+# own).
+BLOCKED = frozenset({401, 402, 403, 406, 407, 418, 420, 423, 428, 429, 440, 449, 451, 498, 509, 511, 999})
 # Worth another attempt within the run. For all other statuses, a second attempt gets the same response.
-TRANSIENT = frozenset({202, 408, 421, 425, 500, 502, 503, 504, 507, *range(520, 531)})
+TRANSIENT = frozenset({408, 421, 425, 500, 502, 503, 504, 507, *range(520, 531)})
 
 MAX_RETRY_AFTER = 86_400
 """Seconds."""
@@ -28,6 +31,11 @@ MAX_RETRY_AFTER = 86_400
 # and a few well-known ones.
 _PHRASES = {
     418: "I'm a teapot",
+    420: "Enhance Your Calm",
+    440: "Login Time-out",
+    449: "Retry With",
+    498: "Invalid Token",
+    509: "Bandwidth Limit Exceeded",
     520: "Web Server Returned an Unknown Error",
     521: "Web Server Is Down",
     522: "Connection Timed Out",
@@ -52,12 +60,14 @@ def failure_of_status(head: Head) -> Failure | None:
     """The failure of a final response, by its head alone; None for one that brings a file."""
     status = head.status
     facts: dict[str, str | int] = {"status": status, "phrase": phrase(status)}
-    if _challenged(head):
-        return Failure(Cause.BLOCKED, "challenge", **facts)
+    if walls.by_head(head):
+        return challenge(status)
     if status in GOOD:
         return None
     if status in GONE:
-        return Failure(Cause.GONE, "http-gone", **facts)
+        return Failure(Cause.GONE, "http-gone" if status == 404 else "http-removed", **facts)
+    if status == 202:
+        return Failure(Cause.SOFT_404, "soft-not-ready", True, **facts)
     if status in EMPTY:
         return Failure(Cause.SOFT_404, "soft-no-content", **facts)
     if status in BLOCKED:
@@ -69,12 +79,9 @@ def failure_of_status(head: Head) -> Failure | None:
     return Failure(Cause.SERVER_ERROR, "http-status", status in TRANSIENT, **facts)
 
 
-def _challenged(head: Head) -> bool:
-    """Whether a firewall demands a browser: Cloudflare by ``cf-mitigated``, AWS WAF by ``x-amzn-waf-action``."""
-    return head.get("cf-mitigated").lower() == "challenge" or head.get("x-amzn-waf-action").lower() in (
-        "challenge",
-        "captcha",
-    )
+def challenge(status: int) -> Failure:
+    """The failure of a link behind a firewall that demands a browser."""
+    return Failure(Cause.BLOCKED, "challenge", status=status, phrase=phrase(status))
 
 
 def retry_after(head: Head, now: datetime) -> int | None:

@@ -304,6 +304,11 @@ def _text(data: bytes) -> str | None:
     return None if is_binary else data.decode("utf-8", "replace")
 
 
+def is_binary(data: bytes) -> bool:
+    """Whether the beginning of a file is not text."""
+    return _text(data[:SNIFF_BYTES]) is None
+
+
 def _text_type(declared: str, text: str, named: str) -> str:
     """The type of a text. ``declared`` is ``""`` where the header has no information."""
     seen = _text_kind(text)

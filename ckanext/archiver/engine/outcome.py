@@ -54,8 +54,8 @@ class Limits:
 
     max_content_length: int = 50_000_000
     max_ratio: int = 100
-    max_header_bytes: int = 65_536
-    max_headers: int = 200
+    max_header_bytes: int = 262_144
+    max_headers: int = 1_000
     max_redirects: int = 10
     connect_timeout: float = 10
     first_byte_timeout: float = 30
@@ -75,7 +75,7 @@ class Policy:
     although they are not public. ``proxy`` is the operator's own proxy, which then decides instead.
     """
 
-    user_agent: str = "Mozilla/5.0 (compatible; ckanext-archiver)"
+    user_agent: str = "ckanext-archiver"
     allowed_addresses: tuple[str, ...] = ()
     verify_https: bool = True
     ca_bundle: str | None = None
@@ -90,6 +90,11 @@ class FetchRequest:
     ``etag`` and ``last_modified`` are given only while the copy we hold is of the same URL and still on disk.
     ``check_only`` checks the link without downloading the file. ``hints`` is what is known of the host
     (``{"head": False, "ranges": True}``).
+
+    ``kept_mimetype`` and ``kept_filename`` are those of the previous good copy of this very URL and format; None
+    without one. A response of another kind is a doubt then (cause soft-404, ``Outcome.doubtful``). With
+    ``keep_doubtful`` its file is saved as well (``Outcome.temp_path``), for a caller that replaces the copy once the
+    same doubt was seen often enough.
     """
 
     url: str
@@ -97,6 +102,9 @@ class FetchRequest:
     etag: str | None = None
     last_modified: str | None = None
     check_only: bool = False
+    kept_mimetype: str | None = None
+    kept_filename: str | None = None
+    keep_doubtful: bool = False
     hints: Mapping[str, bool] = field(default_factory=dict)
 
 
@@ -133,8 +141,12 @@ class Outcome:
     :ivar hops: redirects followed, in order
     :ivar permanent_url: where a chain of only permanent redirects (301, 308) led, else None
     :ivar retry_after: seconds the server asked us to wait (at most 86400), None if it did not ask
-    :ivar temp_path: the downloaded file, complete and closed; the caller keeps or removes it. Only with cause OK; None
-        also when the link was only checked, not modified, or the file compressed in a way that we cannot decode
+    :ivar temp_path: the downloaded file, complete and closed; the caller keeps or removes it. Only with cause OK, and
+        for a doubt that was to be kept (``doubtful``); None also when the link was only checked, not modified, or the
+        file compressed in a way that we cannot decode
+    :ivar doubtful: the response may be the new content of the link or a failure of it; which of the two is not known
+        yet
+    :ivar request_type: "GET", or the service that was asked for its capabilities, with its version ("WMS 1.3")
     :ivar not_modified: 304 to a conditional request
     :ivar size: bytes of the file (in check-only mode as announced by the server, None if it did not)
     :ivar sha256: hex digest of the file
@@ -168,6 +180,8 @@ class Outcome:
     certificate: Certificate | None = None
     hints: Mapping[str, bool] = field(default_factory=dict)
     transient: bool = False
+    doubtful: bool = False
+    request_type: str = "GET"
     requests: int = 0
     bytes_read: int = 0
     seconds: float = 0.0

@@ -34,6 +34,7 @@ REASONS: dict[str, str] = {
     # gone
     "http-gone": N_("The server says the file is gone ({status} {phrase})."),
     "dns-not-found": N_("There is no server with the name {host}."),
+    "http-removed": N_("The server says the file was removed for good ({status} {phrase})."),
     "ftp-gone": N_("The FTP server has no such file, or does not allow public access to it ({status})."),
     "upload-missing": N_("The uploaded file {filename} is missing from the storage of this portal."),
     # bad-url
@@ -103,6 +104,9 @@ REASONS: dict[str, str] = {
     "http-busy": N_("The server asks us to come back later ({status} {phrase})."),
     "challenge": N_("The server demands a browser before it gives the file ({status} {phrase})."),
     "ftp-login": N_("The FTP server asks for a login ({status})."),
+    "login-wall": N_("The server {host} asks for a login before it gives the file."),
+    "service-login": N_("The service asks for a login: {message}"),
+    "service-busy": N_("The service asks us to come back later: {message}"),
     "arcgis-login": N_("The ArcGIS server asks for a login (code {code})."),
     "upload-elsewhere": N_(
         "The uploaded file {filename} is kept where the archiver cannot read it; people may get it."
@@ -116,6 +120,9 @@ REASONS: dict[str, str] = {
     # soft-404
     "soft-empty": N_("The server answered with an empty file."),
     "soft-no-content": N_("The server answered that there is no content ({status} {phrase})."),
+    "soft-not-ready": N_("The server is still preparing the file ({status} {phrase})."),
+    "soft-message": N_('The server sent a message instead of the file: "{message}".'),
+    "soft-service-failure": N_("The service answered with an error: {message}"),
     "soft-html": N_("The server sent a web page where the format {format} was promised."),
     "soft-not-found-page": N_('The server sent a page that says "{title}".'),
     "doubt-replaced": N_(

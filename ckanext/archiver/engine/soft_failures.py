@@ -1,51 +1,27 @@
-"""Responses with status 200 that are not the file: one rule for each kind, with how certain it is.
+"""Responses with a good status that are not the file: walls, log-ins, errors of services, and pages instead of data.
 
-Only two kinds are certain, because in them the service itself reports in its own protocol that the request failed: an
-OGC exception report and an ArcGIS error. The others are flagged and never called broken (see ``verdict.DETAIL_RULES``).
+Certain is only what a service itself reports in its own protocol (see ``service_errors``). Walls and log-ins say
+nothing about the file. All others are doubts: they are never called broken, and what came with them never replaces a
+copy.
 """
 
 from __future__ import annotations
 
-import html
-import json
 import re
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from . import content, formats, http_status, logins, pages, service_errors, walls
+from .content import Fit, Promise
 from .failure import Failure
 from .outcome import Cause
+from .wire import Head
 
-MAX_TEXT = 200
-"""Characters of the remote's own words that are shown."""
+MAX_TEXT = pages.MAX_TEXT
+DOUBTS = frozenset({"soft-html", "soft-message", "soft-not-found-page", "soft-root"})
+"""Details of responses that may be the new content of the link."""
 
-# Formats that promise a file of data. Not here: services and pages (API, WMS, HTML ...), where a page may be meant, and
-# words without a definition.
-DATA_FORMATS = frozenset(
-    # tables, documents
-    ["csv", "tsv", "xls", "xlsx", "xlsb", "xlsm", "ods", "odt", "odp", "doc", "docx", "ppt", "pptx", "pdf", "px"]
-    # structured and linked data
-    + ["json", "jsonl", "ndjson", "xml", "yaml", "rdf", "ttl", "turtle", "n3", "nt", "nq", "trig", "owl", "json-ld"]
-    + ["jsonld", "n-triples", "n-quads", "xsd", "sdmx", "iati", "rss", "atom", "ics", "ical", "gtfs", "netex"]
-    # maps and scientific data
-    + ["geojson", "topojson", "gml", "kml", "kmz", "gpx", "shp", "shapefile", "gpkg", "geopackage", "tif", "tiff"]
-    + ["geotiff", "dwg", "dxf", "las", "laz", "mbtiles", "nc", "netcdf", "hdf", "hdf5", "grib", "parquet", "avro"]
-    # archives, databases, media
-    + ["zip", "gz", "gzip", "7z", "rar", "tar", "tgz", "bz2", "mdb", "accdb", "dbf", "sqlite", "sav", "dta", "txt"]
-    + ["jpg", "jpeg", "png", "gif", "svg", "mp3", "mp4", "wav"]
-)
-
-# Byte order mark, blanks, comments, processing instructions. Each matches in one way only: with ".*?" a thousand
-# comments would match in 2**1000 ways, and a server that sends them would hold a worker for ever.
-_PROLOGUE = rb"(?:\xef\xbb\xbf)?(?:\s|<!--(?:(?!-->).)*-->|<\?(?:(?!\?>).)*\?>)*"
-_HTML_START = re.compile(
-    _PROLOGUE + rb"<(?:!doctype\s+html\b|html[\s>]|head[\s>]|body[\s>]|title[\s>])",
-    re.IGNORECASE | re.DOTALL,
-)
-_TITLE = re.compile(rb"<(title|h1)\b[^>]{0,300}>(.{0,300}?)</\1\s{0,9}>", re.IGNORECASE | re.DOTALL)
-# Office programs save and open tables and texts as pages with this namespace; many ".xls" files are such pages.
-_OFFICE_FORMATS = frozenset({"xls", "xlsx", "xlsb", "xlsm", "doc", "docx"})
-_OFFICE_PAGE = re.compile(rb"urn:schemas-microsoft-com:office:(?:excel|word|office)")
 _FRONT_PAGE = re.compile(r"(?:index|default|home)\.(?:s?html?|php\d?|aspx?|jsp|cfm)", re.IGNORECASE)
-_TAG = re.compile(r"<[^>]*>")
 
 # The titles of pages that stand for a missing file: whole phrases, because "404" alone may be a bus line and "error" a
 # topic. Medium confidence. The phrases are those that servers and content systems ship with (IIS, Apache, Drupal,
@@ -65,96 +41,77 @@ _NOT_FOUND = re.compile(
     re.IGNORECASE,
 )
 
-# OGC: WMS 1.1.1 annex A.3 (ServiceExceptionReport), OWS Common 06-121r9 §8 (ExceptionReport); older servers send a bare
-# ServiceException. Certain: no data begins like this.
-_EXCEPTION_ROOT = re.compile(
-    _PROLOGUE + rb"(?:<!DOCTYPE[^>\[]*(?:\[[^\]]*\]\s*)?>" + _PROLOGUE + rb")?"
-    rb"<(?:[A-Za-z_][\w.-]*:)?(?:ServiceExceptionReport|ExceptionReport|ServiceException)\b",
-    re.DOTALL,
-)
-_EXCEPTION_TEXT = re.compile(
-    rb"<(?:[\w.-]{1,40}:)?(?:ServiceException|ExceptionText)\b[^>]{0,300}>"
-    rb"(?:\s{0,99}<!\[CDATA\[)?(.{0,1000}?)(?:\]\]>\s{0,99})?</",
-    re.DOTALL,
-)
-_EXCEPTION_CODE = re.compile(rb"\b(?:exceptionCode|code)\s*=\s*[\"']([^\"']*)[\"']")
 
-# ArcGIS REST API, "Handling errors": {"error": {"code": 400, "message": ..., "details": [...]}}, always with status
-# 200. Certain, if code and message are present.
-_ARCGIS_START = re.compile(rb"(?:\xef\xbb\xbf)?\s*\{\s*\"error\"\s*:\s*\{")
-_ARCGIS_CODE = re.compile(rb"\"code\"\s*:\s*(-?\d{1,6})")
-_ARCGIS_MESSAGE = re.compile(rb"\"message\"\s*:\s*\"((?:[^\"\\]|\\.)*)\"")
-_ARCGIS_LOGIN = frozenset({401, 403, 498, 499})  # 498 invalid token, 499 token required
+@dataclass(frozen=True)
+class Received:
+    """What came.
 
-
-def is_data(format: str) -> bool:
-    """Whether a declared format of whatever spelling ("CSV", ".csv", "text/csv") promises a file of data."""
-    return _plain_format(format) in DATA_FORMATS
-
-
-def _plain_format(format: str) -> str:
-    word = format.strip().lower().lstrip(".")
-    if "/" in word:
-        word = word.partition(";")[0].strip().rpartition("/")[2].removeprefix("x-")
-        word = {"ld+json": "json", "geo+json": "geojson", "rdf+xml": "rdf", "plain": "txt"}.get(word, word)
-    return word
-
-
-def looks_like_html(first: bytes) -> bool:
-    """Whether data is the beginning of a page, by its own tags (a Content-Type is often a default)."""
-    return _HTML_START.match(first) is not None
-
-
-def failure_of_body(first: bytes, whole: bool, url: str, final_url: str, format: str) -> Failure | None:
-    """The failure that the first bytes of a body show although the status is good; None if they show none.
-
-    :param first: the beginning of the body, decoded
-    :param whole: whether that is the whole body
-    :param url: the link, normalised
-    :param final_url: where its redirects led
-    :param format: as the publisher declared it, may be empty
+    :ivar first: the beginning of the body, decoded
+    :ivar whole: whether that is the whole body
+    :ivar url: the link, normalised
+    :ivar final_url: where its redirects led
     """
-    if whole and not first.strip(b"\0 \t\r\n\xef\xbb\xbf"):
+
+    first: bytes
+    whole: bool
+    url: str
+    final_url: str
+    head: Head
+
+    @property
+    def content_type(self) -> str:
+        return self.head.get("content-type")
+
+
+def failure_of_body(received: Received, promise: Promise) -> Failure | None:
+    """The failure that a body shows although the status is good; None if it shows none."""
+    if received.whole and not received.first.strip(b"\0 \t\r\n\xef\xbb\xbf"):
         return Failure(Cause.SOFT_404, "soft-empty")
-    failure = _service_exception(first) or _arcgis_error(first)
-    if failure or not looks_like_html(first):
-        return failure
+    if _is_beyond_doubt(received):
+        return None
+    text = pages.utf8(received.first)
+    error = service_errors.find(text, received.whole, json_promised=promise.is_json)
+    if error:
+        return service_errors.failure(error)
+    fit = content.judge(promise, received.first, received.whole, received.content_type)
+    if fit is Fit.PAGE or (fit is Fit.CANNOT_SAY and content.is_page(text, received.content_type)):
+        return _failure_of_page(received, promise, text, fit)
+    if fit is Fit.MESSAGE:
+        return Failure(Cause.SOFT_404, "soft-message", message=pages.shown(text.decode("utf-8", "replace")))
+    return None
+
+
+def _is_beyond_doubt(received: Received) -> bool:
+    """Whether a body is no page, no JSON and too long for a message: nearly every file, so this is fast."""
+    if len(received.first) <= content.MAX_MESSAGE or "html" in received.content_type.lower():
+        return False
+    start = received.first[:64].lstrip(b"\xef\xbb\xbf\xff\xfe\0 \t\r\n")[:1]
+    return start not in (b"", b"<", b"{", b"[")
+
+
+def failure_of_error_page(head: Head, first: bytes) -> Failure | None:
+    """The wall that the page of a bad status is, None if it is none."""
+    text = pages.utf8(first)
+    if content.is_page(text, head.get("content-type")) and walls.by_page(head, text):
+        return http_status.challenge(head.status)
+    return None
+
+
+def _failure_of_page(received: Received, promise: Promise, page: bytes, fit: Fit) -> Failure | None:
+    url, final_url = received.url, received.final_url
+    if walls.by_page(received.head, page):
+        return http_status.challenge(received.head.status)
+    if logins.led_to_login(url, final_url) or (fit is Fit.PAGE and logins.is_login_form(page, pages.titles(page))):
+        return Failure(Cause.BLOCKED, "login-wall", host=urlsplit(final_url).hostname or "")
     # High confidence: a browser would show it as a page as well. Not certain, since the page may contain the data.
-    if is_data(format):
-        if _plain_format(format) in _OFFICE_FORMATS and _OFFICE_PAGE.search(first[:4_096]):
-            return None
-        return Failure(Cause.SOFT_404, "soft-html", format=format.strip()[:40])
+    if formats.is_data(promise.declared) and fit is Fit.PAGE:
+        return Failure(Cause.SOFT_404, "soft-html", format=promise.declared.strip()[:40])
     if _led_to_root(url, final_url):
         return Failure(Cause.SOFT_404, "soft-root", host=urlsplit(final_url).hostname or "")
-    return _not_found_page(first)
-
-
-def _service_exception(first: bytes) -> Failure | None:
-    if not _EXCEPTION_ROOT.match(first):
-        return None
-    text = _EXCEPTION_TEXT.search(first)
-    message = _plain(text[1]) if text else ""
-    code = _EXCEPTION_CODE.search(first)
-    message = message or (_shown(code[1].decode("utf-8", "replace")) if code else "") or "no reason given"
-    return Failure(Cause.SOFT_404, "soft-service-exception", message=message)
-
-
-def _arcgis_error(first: bytes) -> Failure | None:
-    if not _ARCGIS_START.match(first):
-        return None
-    found = _ARCGIS_CODE.search(first)
-    text = _ARCGIS_MESSAGE.search(first)
-    if not found or not text:
-        return None
-    code = int(found[1])
-    if code in _ARCGIS_LOGIN:
-        return Failure(Cause.BLOCKED, "arcgis-login", code=code)
-    try:
-        message = str(json.loads(b'"' + text[1] + b'"'))
-    except ValueError:
-        message = text[1].decode("utf-8", "replace")
-    detail = "soft-arcgis-failure" if code >= 500 else "soft-arcgis-error"
-    return Failure(Cause.SOFT_404, detail, code=code, message=_shown(message) or "no reason given")
+    failure = _not_found_page(page)
+    if failure is None and fit is Fit.PAGE:
+        failure = Failure(Cause.SOFT_404, "soft-html", format=promise.formats[0])
+    return failure
 
 
 def _led_to_root(url: str, final_url: str) -> bool:
@@ -176,20 +133,8 @@ def _site(host: str | None) -> str:
     return (host or "").lower().removeprefix("www.")
 
 
-def _not_found_page(first: bytes) -> Failure | None:
-    for _, raw in _TITLE.findall(first):
-        title = _plain(raw)
+def _not_found_page(page: bytes) -> Failure | None:
+    for title in pages.titles(page):
         if _NOT_FOUND.search(title):
             return Failure(Cause.SOFT_404, "soft-not-found-page", title=title)
     return None
-
-
-def _plain(markup: bytes) -> str:
-    """The text of a piece of markup; it is cut first, because the patterns are not linear."""
-    return _shown(html.unescape(_TAG.sub(" ", markup[: 10 * MAX_TEXT].decode("utf-8", "replace"))))
-
-
-def _shown(text: str) -> str:
-    """One line of visible characters, not too long."""
-    line = " ".join("".join(char if char.isprintable() else " " for char in text[: 10 * MAX_TEXT]).split())
-    return line if len(line) <= MAX_TEXT else line[: MAX_TEXT - 1] + "…"

@@ -39,6 +39,13 @@ class Deadline:
         """Seconds since the fetch began."""
         return time.monotonic() - self.started
 
+    def shortened(self, seconds: float) -> Deadline:
+        """The same deadline, but no later than ``seconds`` from now."""
+        shortened = Deadline(self.limits, self.stop)
+        shortened.started = self.started
+        shortened.ends = min(self.ends, time.monotonic() + seconds)
+        return shortened
+
     def remaining(self, at_most: float) -> float:
         """Seconds that the next wait may take: more than 0, no more than ``at_most``.
 

@@ -361,11 +361,17 @@ def join(base: str, location: str) -> str:
     scheme, prefix, path, query = _parts(base)
     match = _SCHEME.match(location)
     if match:
-        if match[1].lower() != scheme or re.match(r"[/\\]{2}", location[match.end() :]):
+        named, rest = match[1].lower(), location[match.end() :]
+        slashes = len(rest) - len(rest.lstrip("/\\"))
+        if named in DEFAULT_PORTS and (slashes > 2 or (slashes < 2 and named != scheme)):
+            # WHATWG: any number of slashes stands before the host, as in "http:///data.example/x".
+            return f"{named}://{rest[slashes:]}"
+        if named != scheme or slashes == 2:
             return location
-        location = location[match.end() :]  # WHATWG: the same scheme without slashes is a relative link
-    if re.match(r"[/\\]{2}", location):
-        return f"{scheme}:{location}"
+        location = rest  # WHATWG: the same scheme without slashes is a relative link
+    slashes = len(location) - len(location.lstrip("/\\"))
+    if slashes >= 2:
+        return f"{scheme}://{location[slashes:]}"
     if location[:1] in ("/", "\\"):
         return prefix + location
     if not location or location[0] == "#":

@@ -14,11 +14,15 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from .failure import server_error, unreachable
+from .failure import Failure, server_error, unreachable
 from .outcome import Limits
 from .stream import Stream
 
 CHUNK_LINE_BYTES = 1_024
+MAX_FRAMING_BYTES = 65_536
+"""Bytes that the framing of chunks may have beyond twice their content."""
+MAX_BLANK_BYTES = 16
+"""Line breaks before a status line that are skipped."""
 
 # -- the head ----------------------------------------------------------------------------------------------
 
@@ -47,6 +51,15 @@ class Head:
         return values[0] if values else ""
 
 
+_RANGE = re.compile(r"bytes[ \t=]*0-([0-9]{1,18})/([0-9]{1,18})", re.IGNORECASE)
+
+
+def is_whole(head: Head) -> bool:
+    """Whether a 206 that was not asked for has the whole file all the same (RFC 9110 §14.4)."""
+    found = _RANGE.fullmatch(head.get("content-range").strip()) if head.status == 206 else None
+    return found is not None and int(found[1]) + 1 == int(found[2])
+
+
 def read_head(stream: Stream) -> tuple[Head, bytes]:
     """The final head (interim responses 1xx are skipped, RFC 9110 §15.2) and the bytes after it.
 
@@ -65,8 +78,13 @@ def read_head(stream: Stream) -> tuple[Head, bytes]:
 
 def _read_until_blank_line(stream: Stream, data: bytes, budget: int) -> tuple[bytes, bytes]:
     buffer = bytearray(data)
-    searched = 0
+    searched = skipped = 0
     while True:
+        # Line breaks that are left from an earlier response or written by a script (RFC 9112 §2.2 forgives requests
+        # so).
+        while buffer.startswith((b"\r", b"\n")) and skipped < MAX_BLANK_BYTES:
+            del buffer[0]
+            skipped += 1
         end = _END_OF_HEAD.search(buffer, max(0, searched - 3))
         if end and end.end() <= budget:
             return bytes(buffer[: end.start()]), bytes(buffer[end.end() :])
@@ -171,10 +189,13 @@ class Body:
     """The bytes of a body as they arrive: without the framing, not yet decoded.
 
     :ivar read: bytes yielded so far
+    :ivar cut_off: the stream ended before the announced length. Where codings are left to decode this is not raised:
+        some servers announce the length of the plain file, and the coding itself shows whether it is complete
     """
 
     def __init__(self, stream: Stream, ahead: bytes, frame: Framing) -> None:
         self.read = 0
+        self.cut_off: Failure | None = None
         self._stream = stream
         self._ahead = ahead
         self._frame = frame
@@ -199,7 +220,10 @@ class Body:
         while left:
             data = self._stream.receive()
             if not data:
-                raise server_error("truncated", received=length - left, expected=length)
+                self.cut_off = server_error("truncated", received=length - left, expected=length)
+                if self._frame.codings:
+                    return
+                raise self.cut_off
             yield data[:left]
             left -= min(left, len(data))
 
@@ -210,7 +234,7 @@ class Body:
             yield data
 
     def _chunks(self) -> Iterator[bytes]:
-        chunks = Dechunker(self._stream.deadline.limits.max_header_bytes)
+        chunks = Dechunker(MAX_FRAMING_BYTES)
         data = self._ahead
         while True:
             content = chunks.feed(data)

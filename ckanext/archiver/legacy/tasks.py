@@ -9,7 +9,6 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 
 import rq
 from ckan import model
@@ -52,7 +51,7 @@ def update_resource_now(resource_id: str, queue: str = "bulk") -> str | None:
             "cache_filepath": archival["cache_filepath"],
             "cache_url": archival["cache_url"],
             "url_redirected_to": archival["url_redirected_to"],
-            "request_type": _request_type(outcome),
+            "request_type": outcome.request_type,
             "headers": dict(outcome.headers),
         }
     )
@@ -74,16 +73,6 @@ def request_resource(resource_id: str, queue: str) -> bool:
 def is_rq_job() -> bool:
     """Whether this code runs in a job of CKAN's own background queue."""
     return rq.get_current_job() is not None
-
-
-def _request_type(outcome: Outcome) -> str:
-    """ "GET", or what a map service was asked, such as "WMS 1.3"."""
-    asked = {name.lower(): value for name, value in parse_qsl(urlsplit(outcome.final_url or outcome.url).query)}
-    if asked.get("request", "").lower() != "getcapabilities" or not asked.get("service"):
-        return "GET"
-    version = asked.get("version", "")
-    version = version.removesuffix(".0") if version.count(".") > 1 else version
-    return f"{asked['service'].upper()} {version}".strip()
 
 
 def update_package_now(package_id: str, queue: str = "bulk") -> None:

@@ -15,12 +15,22 @@ from ckan import model
 
 from ckanext.archiver import compat, monitoring, search
 from ckanext.archiver.logic import schema
+from ckanext.archiver.logic.report_action import (
+    archiver_link_list,
+    archiver_redirect_apply,
+    archiver_snooze,
+    archiver_summary,
+)
 from ckanext.archiver.model import Archival, aggregate_archivals_for_a_dataset
 
 __all__ = [
     "archiver_dataset_show",
+    "archiver_link_list",
+    "archiver_redirect_apply",
     "archiver_resource_show",
+    "archiver_snooze",
     "archiver_status_show",
+    "archiver_summary",
     "package_create",
     "package_update",
 ]
@@ -84,9 +94,10 @@ def archiver_status_show(context: Any, data_dict: dict[str, Any]) -> dict[str, A
 
     :returns: what ``ckan archiver status --json`` prints: ``queues`` (``waiting``, ``running``, ``in_broker`` and
         ``oldest_wait_seconds`` of each), ``rate_per_second``, ``round`` (``started_at``, ``eta_seconds``, ``last``),
-        ``hosts_paused``, ``broker`` (``answers``, ``error``), ``workers``, ``queues_without_worker``, ``held``,
-        ``set_aside``, ``links`` (by verdict), ``disk``, ``notices_waiting``, ``subscriber_failures``,
-        ``datasets_to_index`` and ``time``. Times are ISO 8601 with an offset
+        ``hosts_paused``, ``broker`` (``answers``, ``error``, ``workers_polling``), ``workers``,
+        ``queues_without_worker``, ``held``, ``set_aside``, ``links`` (by verdict), ``disk``, ``notices_waiting``,
+        ``subscriber_failures``, ``datasets_to_index``, ``database`` (``dead_rows``,
+        ``oldest_transaction_seconds``) and ``time``. Times are ISO 8601 with an offset
     :rtype: dictionary
     """
     tk.check_access("archiver_status_show", context, data_dict)

@@ -6,7 +6,22 @@ from typing import Any
 
 import ckan.plugins.toolkit as tk
 
-__all__ = ["archiver_dataset_show", "archiver_resource_show", "archiver_status_show"]
+from ckanext.archiver.logic.report_auth import (
+    archiver_link_list,
+    archiver_redirect_apply,
+    archiver_snooze,
+    archiver_summary,
+)
+
+__all__ = [
+    "archiver_dataset_show",
+    "archiver_link_list",
+    "archiver_redirect_apply",
+    "archiver_resource_show",
+    "archiver_snooze",
+    "archiver_status_show",
+    "archiver_summary",
+]
 
 
 @tk.auth_allow_anonymous_access

@@ -51,7 +51,8 @@ def test_retry_after_of_any_text(value: str) -> None:
 @pytest.mark.parametrize("status", range(100, 1000))
 def test_every_status_has_one_meaning(status: int) -> None:
     """The table of statuses, as the specification has it."""
-    blocked = {401, 402, 403, 406, 407, 418, 423, 429, 451, 999}
+    blocked = {401, 402, 403, 406, 407, 418, 420, 423, 428, 429, 440, 449, 451, 498, 509, 511, 999}
+    firewalls = {468, 493}
     failure = http_status.failure_of_status(Head(status))
     if status in (200, 201, 203):
         assert failure is None
@@ -59,9 +60,9 @@ def test_every_status_has_one_meaning(status: int) -> None:
     assert failure is not None
     if status in (404, 410):
         cause = Cause.GONE
-    elif status in blocked:
+    elif status in blocked | firewalls:
         cause = Cause.BLOCKED
-    elif status in (204, 205):
+    elif status in (202, 204, 205):
         cause = Cause.SOFT_404
     else:
         cause = Cause.SERVER_ERROR

@@ -40,7 +40,8 @@ from ckanext.archiver.engine import ogc
     ],
 )
 def test_how_a_service_is_asked(url: str, format: str, asked: str | None) -> None:
-    assert ogc.complete(url, format) == asked
+    quirk = ogc.quirk_of(url, format)
+    assert (ogc.complete(url, quirk) if quirk else None) == asked
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 from ckanext.archiver.engine import addresses, fetch, reasons
 from ckanext.archiver.engine.outcome import FetchRequest, Limits, Outcome, Policy
 from ckanext.archiver.verdict import History, Rules, judge
+from origin import not_the_file as not_the_file  # adds rows to the table
 from origin.behaviours import LIMIT, ROOT, ROWS, Case
 from origin.certificates import HOST, Authority
 from origin.server import HostileOrigin
