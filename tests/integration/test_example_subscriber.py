@@ -23,7 +23,7 @@ EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
 @pytest.fixture(autouse=True)
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plugins: Plugins) -> Iterator[None]:
-    """Before CKAN loads its plugins, so for all tests of this module; until it has unloaded them."""
+    """Before CKAN loads its plugins, so for all tests of this module; no test behind them could unload the plugin."""
     folder = tmp_path / "row_count-1.dist-info"
     folder.mkdir()
     (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: row-count\nVersion: 1\n")
