@@ -136,7 +136,7 @@ class Portal:
         return {
             "name": link.name,
             "format": link.format,
-            "description": link.description,
+            "description": f"{link.description} {SAMPLE_NOTE}",
             "url": link.url(self.origin_port),
         }
 

@@ -39,8 +39,8 @@ class Past:
 _CHECKS = """
     INSERT INTO archival_check (resource_id, checked_at, verdict, cause, detail, http_status, size, seconds)
     SELECT a.resource_id,
-        timezone('utc', now()) - day * interval '1 day'
-            + (hashtext(a.resource_id || day) %% 3600) * interval '1 second',
+        date_trunc('day', timezone('utc', now())) - day * interval '1 day'
+            + (20000 + abs(hashtext(a.resource_id || day) %% 50000)) * interval '1 second',
         CASE WHEN fails THEN a.verdict WHEN was_bad THEN 'failing' ELSE 'ok' END,
         CASE WHEN fails THEN a.cause WHEN was_bad THEN 'server-error' ELSE 'ok' END,
         CASE WHEN fails THEN a.detail WHEN was_bad THEN 'http-status' ELSE ok.detail END,
@@ -71,8 +71,8 @@ _ARCHIVALS = """
         last_success = CASE WHEN p.never_worked THEN NULL ELSE began - interval '1 day' END,
         cached_at = CASE WHEN a.cached_at IS NULL THEN NULL ELSE began - interval '1 day' END
     FROM json_to_recordset(%(pasts)s) AS p (resource_id text, failing_for int, never_worked bool)
-    CROSS JOIN LATERAL (SELECT date_trunc('milliseconds', timezone('utc', now()))
-        - p.failing_for * interval '1 day' AS began) AS t
+    CROSS JOIN LATERAL (SELECT min(c.checked_at) AS began FROM archival_check c WHERE c.resource_id = p.resource_id
+        AND c.checked_at >= date_trunc('day', timezone('utc', now())) - p.failing_for * interval '1 day') AS t
     WHERE a.resource_id = p.resource_id AND a.resource_id = ANY(%(added)s)
         AND p.failing_for > 0 AND a.verdict IN ('failing', 'broken')
     RETURNING a.cache_filepath, extract(epoch FROM a.cached_at AT TIME ZONE 'UTC')

@@ -45,7 +45,7 @@ ORGANIZATIONS = (
     ),
 )
 
-SAMPLE_NOTE = "The history of its links before today is sample data."
+SAMPLE_NOTE = "The history before today is sample data."
 
 
 @dataclass(frozen=True)

@@ -73,13 +73,14 @@ def what_to_open(pages: dict[str, str], users: dict[str, str]) -> str:
     }
     lines = [f"  {names[name]:<14} {url}" for name, url in pages.items()]
     lines += [f"  {'':<14} user {user}, password {password}" for user, password in users.items()]
-    return "\nOpen:\n" + "\n".join(lines) + "\n"
+    return "\nOpen (the history of the links before today is sample data):\n" + "\n".join(lines) + "\n"
 
 
 def what_to_try(broken: Result) -> str:
     """Commands for a second terminal, as they are typed there."""
     commands = {
         "bin/demo ckan archiver status": "queues, workers, hosts, disk",
+        "bin/demo ckan archiver doctor": "what is wrong with the installation, if anything",
         f"bin/demo ckan archiver view {broken.dataset}": "what is known of a dataset",
         f"bin/demo ckan archiver check {broken.url}": "check one link, without the database",
         "bin/demo ckan archiver update --broken --wait": "archive all broken links again",

@@ -100,9 +100,9 @@ def _resources(dataset: Dataset, shown: Json) -> Iterator[tuple[Link, Json]]:
 
 
 def wait(portal: Portal, since: datetime, progress: Progress, check: Callable[[], None]) -> list[Result]:
-    """Wait until every link was checked since a moment, or until the time is up; returns the last state.
+    """Ask until every link was checked since a moment, or patience ends; the last state of each.
 
-    :param check: called with each look; raises when waiting has no sense
+    :param check: called each time; raises when there is no use in waiting
     """
     deadline = time.monotonic() + PATIENCE
     known: dict[str, Json] = {}

@@ -25,7 +25,9 @@ _SITE = REPOSITORY / "build" / "docs"
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="bin/docs", description="Build the documentation as a site.")
     stack_cli.add_stack_options(parser)
-    parser.add_argument("--write", action="store_true", help="write the options into docs/configuration.rst first")
+    parser.add_argument(
+        "--write", action="store_true", help="write the options and the verdicts into their pages first"
+    )
     options = parser.parse_args(arguments)
     try:
         return _run(Stack.at(options.ckan, options.dir), write=options.write)
@@ -39,7 +41,8 @@ def _run(stack: Stack, *, write: bool) -> int:
         stack_cli.install_packages(stack)
         _install(stack)
     if write:
-        subprocess.run([stack.python, "-m", "_docs.options"], cwd=REPOSITORY / "bin", check=True)
+        for module in ("_docs.options", "_docs.verdicts"):
+            subprocess.run([stack.python, "-m", module], cwd=REPOSITORY / "bin", check=True)
     code = _build(stack)
     say("docs: %s", f"built {_SITE / 'index.html'}" if code == 0 else "failed")
     return code

@@ -9,8 +9,8 @@ import concurrent.futures
 import json
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -76,16 +76,31 @@ def check(
     check_only: bool = False,
     spool: Path | None = None,
     rules: Rules = RULES,
+    retry_delays: Sequence[float] | None = None,
     stop: threading.Event | None = None,
 ) -> dict[str, Any]:
     """Check one link, now and without a history, and describe the result.
 
     :param spool: directory for the downloaded file; without one the file is read and discarded
-    :returns: JSON-able; the keys are those of :func:`described`, and ``id`` if the link has one
+    :param retry_delays: seconds before each retry of a failure that another attempt may mend, as a worker makes them;
+        None for no retries
+    :returns: JSON-able; the keys are those of :func:`described`, ``id`` if the link has one, and ``attempts`` with
+        retries
     """
+    stop = stop or threading.Event()
     request = FetchRequest(url=link.url, format=link.format, check_only=check_only)
     outcome = fetch.fetch(request, limits=limits, policy=policy, spool=spool, stop=stop)
+    attempts = 1
+    for delay in retry_delays or ():
+        if not outcome.transient or stop.wait(delay):
+            break
+        # As a worker does: what was learnt of the host is given with the next request.
+        request = replace(request, hints={**request.hints, **outcome.hints})
+        outcome = fetch.fetch(request, limits=limits, policy=policy, spool=spool, stop=stop)
+        attempts += 1
     result = described(outcome, rules)
+    if retry_delays is not None:
+        result["attempts"] = attempts
     return result if link.id is None else {"id": link.id, **result}
 
 
@@ -143,6 +158,7 @@ def check_many(
     check_only: bool = False,
     spool: Path | None = None,
     rules: Rules = RULES,
+    retry_delays: Sequence[float] | None = None,
     workers: int = MAX_WORKERS,
 ) -> Iterator[dict[str, Any]]:
     """Check links in parallel and yield each result as soon as it is ready, not in order.
@@ -155,7 +171,16 @@ def check_many(
     stop = threading.Event()
 
     def check_one(link: Link) -> dict[str, Any]:
-        return check(link, limits=limits, policy=policy, check_only=check_only, spool=spool, rules=rules, stop=stop)
+        return check(
+            link,
+            limits=limits,
+            policy=policy,
+            check_only=check_only,
+            spool=spool,
+            rules=rules,
+            retry_delays=retry_delays,
+            stop=stop,
+        )
 
     with concurrent.futures.ThreadPoolExecutor(workers, thread_name_prefix="check") as pool:
         feed = _Feed(links, lambda link: pool.submit(check_one, link), 2 * workers, stop)

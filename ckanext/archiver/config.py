@@ -12,7 +12,6 @@ import re
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
-from urllib.parse import quote
 
 import ckan.plugins.toolkit as tk
 
@@ -44,6 +43,17 @@ OVERRIDE_KINDS = ("dataset", "organization", "host", "format")
 
 BROKERS = ("redis", "rediss", "valkey", "valkeys", "unix", "redis+socket", "sentinel", "amqp", "amqps", "pyamqp")
 
+_NUMBER, _SWITCH = ((int, float), "a number"), (bool, "true or false")
+_WORD, _OBJECT = (str, "a text"), (dict, "an object")
+BROKER_OPTIONS: Mapping[str, tuple[Any, str]] = {
+    **dict.fromkeys(("socket_timeout", "socket_connect_timeout", "health_check_interval"), _NUMBER),
+    **dict.fromkeys(("visibility_timeout", "max_connections", "min_other_sentinels"), _NUMBER),
+    **dict.fromkeys(("socket_keepalive", "retry_on_timeout"), _SWITCH),
+    **dict.fromkeys(("master_name", "client_name", "login_method"), _WORD),
+    **dict.fromkeys(("sentinel_kwargs", "socket_keepalive_options", "ssl"), _OBJECT),
+}
+"""What ``broker_transport_options`` may have: those of kombu's options that cannot break the queue."""
+
 # -- the archive -------------------------------------------------------------------------------------------
 
 
@@ -56,7 +66,7 @@ def archive_dir() -> str | None:
         path = os.path.join(storage, "archiver") if storage else ""
     if not path:
         return None
-    if not os.path.isabs(path):
+    if not os.path.isabs(path) or "\0" in path:
         raise ConfigError(f"{PREFIX}archive_dir must be an absolute path, not {path!r}.")
     return path
 
@@ -68,6 +78,32 @@ def cache_url_root() -> str | None:
     if root and scheme(root) not in ("http", "https"):
         raise ConfigError(f"{PREFIX}cache_url_root must start with http:// or https://, not {root!r}.")
     return root or None
+
+
+def web_archive_url() -> str:
+    """The URL of a web archive's listing for a link, with ``{url}`` for the link; empty when none is configured."""
+    template = text("web_archive_url")
+    if template and (scheme(template) not in ("http", "https") or "{url}" not in template):
+        raise ConfigError(
+            f"{PREFIX}web_archive_url must start with http:// or https:// and contain {{url}}, not {template!r}."
+        )
+    return template
+
+
+def send_files() -> str:
+    """How cached copies are sent: empty for CKAN itself, "x-sendfile", or the path of an internal location of nginx."""
+    way = text("send_files")
+    if way and way != "x-sendfile" and not re.fullmatch(r"/[!-~]*", way):
+        raise ConfigError(
+            f'{PREFIX}send_files must be x-sendfile or the path of an internal location, such as "/archiver-copies/", '
+            f"not {way!r}."
+        )
+    return way
+
+
+def report_link() -> bool:
+    """Whether every page's footer links to the Broken Links report."""
+    return boolean("report_link")
 
 
 @option
@@ -174,7 +210,7 @@ def _ca_bundle() -> str | None:
         return None
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
-    except OSError as e:
+    except (OSError, ValueError) as e:  # ValueError: a NUL in the path
         raise ConfigError(f"{PREFIX}ca_bundle must be a file of PEM certificates, not {path!r}: {e}.") from e
     return path
 
@@ -349,17 +385,22 @@ def broker_url() -> str:
 
 @option
 def broker_transport_options() -> dict[str, Any]:
-    """kombu's transport options beside those in the broker's URL."""
-    value = text("broker_transport_options")
+    """kombu's options for the broker, beside those in its URL. A bad value is not shown: it may hold a password."""
+    name = f"{PREFIX}broker_transport_options"
+    example = '{"master_name": "mymaster"}'
     try:
-        parsed = json.loads(value) if value else {}
-    except ValueError:
-        parsed = None
-    if not isinstance(parsed, dict):
-        raise ConfigError(
-            f'{PREFIX}broker_transport_options must be a JSON object like {{"master_name": "mymaster"}}, not {value!r}.'
-        )
-    return parsed
+        found = json.loads(text("broker_transport_options") or "{}")
+    except ValueError as e:
+        raise ConfigError(f"{name} must be a JSON object like {example}: {e}.") from e
+    if not isinstance(found, dict):
+        raise ConfigError(f"{name} must be a JSON object like {example}.")
+    for key, value in found.items():
+        if key not in BROKER_OPTIONS:
+            raise ConfigError(f"{name} may have {', '.join(sorted(BROKER_OPTIONS))}, not {key!r}.")
+        types, what = BROKER_OPTIONS[key]
+        if not isinstance(value, types) or (what == "a number" and (isinstance(value, bool) or value < 0)):
+            raise ConfigError(f"{name}: {key} must be {what}.")
+    return found
 
 
 def site_id() -> str:
@@ -370,29 +411,17 @@ def site_id() -> str:
 def _brokers() -> Iterator[tuple[str, str]]:
     """(where it is set, URL) of every possible setting, best first; the URL is empty where it is not set."""
     yield f"{PREFIX}broker_url", text("broker_url")
-    section = ini_file.celery_section()
-    for name in ("broker_url", "celery_broker_url"):
-        yield f"{name.upper()} in [app:celery]", section.get(name, "").strip()
-    yield "BROKER_HOST in [app:celery]", _broker_of_parts(section)
+    yield from ini_file.celery_brokers()
     yield "ckan.redis.url", text("ckan.redis.url")
-
-
-def _broker_of_parts(section: Mapping[str, str]) -> str:
-    """``BROKER_HOST`` holds a whole URL (``redis://localhost/1``), or a host name beside other options."""
-    host = section.get("broker_host", "").strip()
-    if not host or "://" in host:
-        return host
-    transport = section.get("broker_transport") or section.get("broker_backend") or "redis"
-    user, password = (quote(section.get(f"broker_{name}", ""), safe="") for name in ("user", "password"))
-    login = f"{user}:{password}@" if user or password else ""
-    port = f":{section['broker_port']}" if section.get("broker_port") else ""
-    return f"{transport}://{login}{host}{port}/{section.get('broker_vhost', '')}"
 
 
 CHECKS: tuple[Callable[[], Any], ...] = (
     archive_dir,
     cache_url_root,
     site_url_internally,
+    web_archive_url,
+    report_link,
+    send_files,
     min_free_bytes,
     mode,
     mode_overrides,
@@ -418,6 +447,7 @@ CHECKS: tuple[Callable[[], Any], ...] = (
     poison_deaths,
     broker_url,
     broker_transport_options,
+    report_link,
 )
 
 

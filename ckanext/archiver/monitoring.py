@@ -38,6 +38,7 @@ def collect() -> Status:
     """
     # Asked before the transaction begins: a broker that hangs must not hold it.
     broker_ = _broker()
+    dead = {"dead": config.worker_dead_seconds()}
     at_broker = names.all_at_broker()
     queues = {queue: {**numbers, "broker_queue": at_broker[queue]} for queue, numbers in _queues().items()}
     rate = _rate()
@@ -48,7 +49,7 @@ def collect() -> Status:
         "rate_per_second": rate,
         "round": {**rounds.bookkeeping(), "eta_seconds": _eta(queues[Queue.BULK], rate)},
         "hosts_paused": _paused(),
-        "broker": broker_,
+        "broker": {**broker_, "workers_polling": _number("SELECT count(*) " + _POLLING, **dead)},
         "workers": _workers(),
         "held": _held(),
         "links": links["verdicts"],
@@ -61,6 +62,7 @@ def collect() -> Status:
         "datasets_to_index": _number(
             "SELECT count(*) FROM archiver_dataset WHERE facet IS DISTINCT FROM indexed_facet"
         ),
+        "database": _database(),
     }
     status["queues_without_worker"] = [
         queue for queue in Queue if not any(queue in worker["queues"] for worker in status["workers"])
@@ -163,6 +165,22 @@ def _paused() -> Status:
             for row in shown
         ],
     }
+
+
+_POLLING = f"FROM archiver_worker w WHERE polls_since IS NOT NULL AND {sql.WORKER_IS_ALIVE}"
+
+
+def _database() -> Status:
+    """How much the queue's tables hold that is dead, and who keeps it: no row that died while a transaction was open
+    can be removed before that ends."""
+    dead = """
+        SELECT sum(n_dead_tup) FROM pg_stat_user_tables WHERE relname IN ('archiver_request', 'archiver_host')
+    """
+    oldest = """
+        SELECT extract(epoch FROM max(now() - xact_start)) FROM pg_stat_activity
+        WHERE datname = current_database() AND backend_type = 'client backend'
+    """
+    return {"dead_rows": _number(dead), "oldest_transaction_seconds": _number(oldest)}
 
 
 def _workers() -> list[Status]:
@@ -286,7 +304,9 @@ def alarms(status: Status) -> Iterator[str]:
         waiting = status["queues"][queue]["waiting"]
         yield f"NO WORKER reads queue {queue} ({waiting:,} wait). Start one: ckan archiver worker --queue {queue}"
     if not status["broker"]["answers"]:
-        yield f"NO BROKER: {status['broker']['error']}"
+        polling = status["broker"]["workers_polling"]
+        slower = f". {polling} workers take requests from the table meanwhile, slower" if polling else ""
+        yield f"NO BROKER: {status['broker']['error']}{slower}"
     held = status["held"]
     if held["outage_suspected"]:
         yield (
@@ -310,7 +330,11 @@ def lines(status: Status) -> Iterator[str]:
         )
     yield f"{'rate':9} {status['rate_per_second']:,} links/s in the last {RATE_MINUTES} minutes"
     yield f"{'round':9} {_round(status['round'])}"
-    yield f"{'broker':9} {'answers' if status['broker']['answers'] else 'does not answer'}"
+    polling = status["broker"]["workers_polling"]
+    yield (
+        f"{'broker':9} {'answers' if status['broker']['answers'] else 'does not answer'}"
+        f"{f'; {polling} workers take requests from the table' if polling else ''}"
+    )
     yield f"{'workers':9} {_names(status['workers'])}"
     paused = status["hosts_paused"]
     yield f"{'hosts':9} {paused['count']:,} paused"
@@ -326,6 +350,9 @@ def lines(status: Status) -> Iterator[str]:
         yield f"{'plugins':9} failed {times:,} times on notices; the workers' logs say which"
     links = ", ".join(f"{verdict} {number:,}" for verdict, number in sorted(status["links"].items()))
     yield f"{'links':9} {links or 'none checked yet'}"
+    database = status["database"]
+    oldest = duration(database["oldest_transaction_seconds"])
+    yield f"{'database':9} {database['dead_rows']:,} dead rows; the oldest transaction is open for {oldest}"
     disk = status["disk"]
     yield f"{'disk':9} {_size(disk['used_bytes'])} in {disk['copies']:,} copies, {_size(disk['free_bytes'])} free"
 
@@ -352,6 +379,7 @@ _HELP = {
     "archiver_running": "Requests that a worker holds, by queue.",
     "archiver_oldest_wait_seconds": "Age of the oldest waiting request, by queue.",
     "archiver_broker_up": "1 when the broker answers.",
+    "archiver_workers_polling": "Workers that take requests from the table, because their broker is away.",
     "archiver_workers": "Workers that are alive, by queue.",
     "archiver_rate_per_second": f"Links checked per second, over {RATE_MINUTES} minutes.",
     "archiver_round_eta_seconds": "Seconds until the round is done; NaN when that cannot be estimated.",
@@ -365,6 +393,8 @@ _HELP = {
     "archiver_disk_free_bytes": "Free space on the archive's disk.",
     "archiver_notices_waiting": "Notices to other plugins that are not delivered yet.",
     "archiver_subscriber_failures": "How often another plugin failed on a notice.",
+    "archiver_dead_rows": "Dead rows of the queue's tables that are not vacuumed yet.",
+    "archiver_oldest_transaction_seconds": "Age of the oldest transaction in the database.",
     "archiver_datasets_to_index": "Datasets whose facet value is newer than the search index.",
 }
 
@@ -380,6 +410,7 @@ def prometheus(status: Status) -> str:
             ({"queue": queue}, numbers["oldest_wait_seconds"]) for queue, numbers in queues.items()
         ],
         "archiver_broker_up": [({}, int(status["broker"]["answers"]))],
+        "archiver_workers_polling": [({}, status["broker"]["workers_polling"])],
         "archiver_workers": [
             ({"queue": queue}, sum(queue in worker["queues"] for worker in status["workers"])) for queue in queues
         ],
@@ -395,6 +426,8 @@ def prometheus(status: Status) -> str:
         "archiver_disk_free_bytes": [({}, _or_nan(status["disk"]["free_bytes"]))],
         "archiver_subscriber_failures": [({}, status["subscriber_failures"])],
         "archiver_notices_waiting": [({}, status["notices_waiting"])],
+        "archiver_dead_rows": [({}, status["database"]["dead_rows"])],
+        "archiver_oldest_transaction_seconds": [({}, status["database"]["oldest_transaction_seconds"])],
         "archiver_datasets_to_index": [({}, status["datasets_to_index"])],
     }
     text = []

@@ -1,6 +1,6 @@
-"""The tables of the queue. They are ours alone; their times carry a time zone.
+"""The tables of the queue. Their times are aware: ``timestamptz``, the database's.
 
-Other code imports the classes from :mod:`ckanext.archiver.model`, beside the table ``archival``.
+Other extensions read the tables of :mod:`ckanext.archiver.model`; these are this extension's own.
 """
 
 from __future__ import annotations
@@ -148,6 +148,8 @@ class ArchiverWorker(tk.BaseModel):
     queues = sa.Column(sa.UnicodeText, nullable=False)
     started_at = _moment(nullable=False, server_default=sa.func.now())
     seen_at = _moment(nullable=False, server_default=sa.func.now())
+    polls_since = _moment()
+    """Since when the worker takes requests from the table, because its broker is away."""
 
 
 class ArchiverState(tk.BaseModel):

@@ -1,139 +1,19 @@
-"""The Broken Links report.
+"""The Broken Links report as earlier releases gave it: the keys that other code reads, and ckanext-report's contract.
 
-It counts and lists active resources of active, public datasets only, for every reader: private datasets are not
-revealed, and one report for all readers can be cached. A link counts as broken when that is confirmed
-(``archival.is_broken``).
-
-The keys are those of earlier releases, which other code reads. The same report serves our own page and
-ckanext-report, where that is installed.
+It counts and lists active resources of active, public datasets, the same for every reader: one report for all can be
+cached. A link counts as broken when that is confirmed (``archival.is_broken``).
 """
 
 from __future__ import annotations
 
-import csv
-import datetime
-import io
-import json
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import ckan.plugins.toolkit as tk
-import sqlalchemy as sa
 from ckan import model
 
-from ckanext.archiver import links
-from ckanext.archiver.engine import urls
-from ckanext.archiver.model import Status
-
-# The datasets of the report. A dataset of type "harvest" describes a harvest source.
-_IS_COUNTED = "p.state = 'active' AND NOT p.private AND p.type <> 'harvest'"
-
-# Each organization (``top``) with itself and, optionally, all organizations below it. UNION ends a circle of parents.
-_TREE = """
-    WITH RECURSIVE tree (top, id) AS (
-        SELECT id, id FROM "group"
-        WHERE is_organization AND state = 'active' AND (CAST(:top AS text) IS NULL OR id = :top)
-        UNION
-        SELECT tree.top, child.id
-        FROM tree
-        JOIN member m ON m.table_id = tree.id AND m.table_name = 'group' AND m.state = 'active'
-        JOIN "group" child ON child.id = m.group_id AND child.is_organization AND child.state = 'active'
-        WHERE :include_sub_organizations
-    )
-"""
-
-# A dataset has one owner, so these counts may be summed over organizations.
-_COUNTS = f"""
-    SELECT p.owner_org AS id,
-        count(DISTINCT p.id) AS package_count,
-        count(r.id) AS resource_count,
-        count(DISTINCT p.id) FILTER (WHERE a.is_broken) AS broken_package_count,
-        count(r.id) FILTER (WHERE a.is_broken) AS broken_resource_count
-    FROM package p
-    LEFT JOIN resource r ON r.package_id = p.id AND r.state = 'active'
-    LEFT JOIN archival a ON a.resource_id = r.id AND {links.HAS_LINK_SQL}
-    WHERE {_IS_COUNTED}
-    GROUP BY p.owner_org
-"""  # noqa: S608 - constants only
-
-_BY_ORGANIZATION = sa.text(f"""
-    {_TREE}, counts AS ({_COUNTS}), owned AS (
-        SELECT tree.top AS id, counts.package_count, counts.resource_count, counts.broken_package_count,
-            counts.broken_resource_count
-        FROM tree JOIN counts USING (id)
-        UNION ALL
-        SELECT NULL, package_count, resource_count, broken_package_count, broken_resource_count
-        FROM counts
-        WHERE CAST(:top AS text) IS NULL
-            AND NOT EXISTS (SELECT FROM "group" WHERE id = counts.id AND is_organization AND state = 'active')
-    )
-    SELECT coalesce(g.name, '') AS organization_name,
-        coalesce(nullif(g.title, ''), g.name, '') AS organization_title,
-        CAST(sum(package_count) AS bigint) AS package_count,
-        CAST(sum(resource_count) AS bigint) AS resource_count,
-        CAST(sum(broken_package_count) AS bigint) AS broken_package_count,
-        CAST(sum(broken_resource_count) AS bigint) AS broken_resource_count
-    FROM owned LEFT JOIN "group" g USING (id)
-    GROUP BY g.name, g.title
-    ORDER BY broken_package_count DESC, broken_resource_count DESC, organization_title
-""")  # noqa: S608 - constants only
-
-_TOTAL = sa.text(f"""
-    SELECT CAST(coalesce(sum(package_count), 0) AS bigint) AS package_count,
-        CAST(coalesce(sum(resource_count), 0) AS bigint) AS resource_count,
-        CAST(coalesce(sum(broken_package_count), 0) AS bigint) AS broken_package_count,
-        CAST(coalesce(sum(broken_resource_count), 0) AS bigint) AS broken_resource_count
-    FROM ({_COUNTS}) counts
-""")  # noqa: S608 - constants only
-
-_BROKEN_LINKS = sa.text(f"""
-    {_TREE}
-    SELECT p.name AS package_name, p.title AS package_title, g.name AS organization_name,
-        coalesce(nullif(g.title, ''), g.name) AS organization_title,
-        r.id AS resource_id, r.name AS resource_name, r.position AS resource_position, {links.URL_SQL} AS resource_url,
-        a.source_url, a.verdict, a.cause, a.detail, a.facts, a.reason, a.status_id, a.failure_count,
-        a.first_failure, a.broken_since, a.last_success, coalesce(a.checked_at, a.updated) AS last_updated,
-        a.url_redirected_to
-    FROM tree
-    JOIN package p ON p.owner_org = tree.id
-    JOIN "group" g ON g.id = p.owner_org
-    JOIN resource r ON r.package_id = p.id AND r.state = 'active'
-    JOIN archival a ON a.resource_id = r.id AND a.is_broken AND {links.HAS_LINK_SQL}
-    WHERE {_IS_COUNTED}
-    ORDER BY organization_title, p.title, p.name, r.position
-""")  # noqa: S608 - constants only
-
-INDEX_COLUMNS = (
-    "organization_title",
-    "organization_name",
-    "package_count",
-    "resource_count",
-    "broken_package_count",
-    "broken_package_percent",
-    "broken_resource_count",
-    "broken_resource_percent",
-)
-
-LINK_COLUMNS = (
-    "organization_title",
-    "organization_name",
-    "package_title",
-    "package_name",
-    "resource_name",
-    "resource_id",
-    "resource_position",
-    "resource_url",
-    "url_up_to_date",
-    "via",
-    "status",
-    "reason",
-    "failure_count",
-    "first_failure",
-    "last_success",
-    "last_updated",
-    "url_redirected_to",
-)
+from ckanext.archiver.report import counts, exports, listing, organizations, reader
+from ckanext.archiver.report.filters import LinkFilter
 
 
 def broken_links(*, organization: str | None = None, include_sub_organizations: bool = False) -> dict[str, Any]:
@@ -144,41 +24,54 @@ def broken_links(*, organization: str | None = None, include_sub_organizations: 
     :param include_sub_organizations: count the organizations below an organization with it
     :raises ObjectNotFound: if there is no such organization
     """
-    if organization:
-        return _of_organization(_organization(organization), include_sub_organizations)
-    return _index(include_sub_organizations)
+    if not organization:
+        return index(reader.EVERYBODY, include_sub_organizations)
+    head = of_organization(reader.EVERYBODY, organization, include_sub_organizations)
+    wanted = LinkFilter(organization=organization, include_sub_organizations=include_sub_organizations)
+    table = sorted(map(link, listing.stream(wanted, reader.EVERYBODY)), key=_place)
+    return {**head, "table": table}
 
 
-def _organization(name_or_id: str) -> model.Group:
-    group = model.Group.get(name_or_id)
-    if group is None or not group.is_organization or group.state != model.State.ACTIVE:
-        raise tk.ObjectNotFound(f"There is no organization {name_or_id!r}.")
-    return group
+def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return row["organization_title"], row["package_title"] or "", row["package_name"], row["resource_position"]
 
 
-def _index(include_sub_organizations: bool) -> dict[str, Any]:
-    parameters = {"top": None, "include_sub_organizations": include_sub_organizations}
-    rows = model.Session.execute(_BY_ORGANIZATION, parameters).mappings()
-    total = model.Session.execute(_TOTAL).mappings().one()
+def index(who: reader.Reader, include_sub_organizations: bool) -> dict[str, Any]:
+    """One row per organization, and the totals.
+
+    :param who: whose view it is
+    """
+    source = counts.source(who)
+    rows = counts.by_organization(source, include_sub_organizations=include_sub_organizations)
+    known = counts.summary(source)
     # Not the sum of the rows: with sub-organizations a dataset counts in several rows.
-    return {"table": [_with_percents(row) for row in rows], **_totals(total)}
+    total = {
+        "package_count": known.all_datasets,
+        "resource_count": known.all_resources,
+        "broken_package_count": known.datasets.get("broken", 0),
+        "broken_resource_count": known.count("broken"),
+    }
+    return {"table": [with_percents(row) for row in rows], **_totals(total)}
 
 
-def _of_organization(group: model.Group, include_sub_organizations: bool) -> dict[str, Any]:
-    parameters = {"top": group.id, "include_sub_organizations": include_sub_organizations}
-    total = model.Session.execute(_BY_ORGANIZATION, parameters).mappings().first()
-    rows = model.Session.execute(_BROKEN_LINKS, parameters).mappings()
+def of_organization(who: reader.Reader, name_or_id: str, include_sub_organizations: bool) -> dict[str, Any]:
+    """The names and totals of one organization.
+
+    :raises ObjectNotFound: if there is no such organization
+    """
+    group = organizations.get(name_or_id)
+    rows = counts.by_organization(counts.source(who), include_sub_organizations=include_sub_organizations, top=group.id)
     return {
         "organization_name": group.name,
-        "organization_title": group.title or group.name,
-        "table": [_link(row) for row in rows],
-        **_totals(total or {}),
+        "organization_title": group.title,
+        **_totals(rows[0] if rows else {}),
     }
 
 
-def _with_percents(row: Mapping[str, Any]) -> dict[str, Any]:
+def with_percents(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the index with its shares."""
     return {
-        **row,
+        **{key: value for key, value in row.items() if key != "failing_resource_count"},
         "broken_package_percent": percent(row["broken_package_count"], row["package_count"]),
         "broken_resource_percent": percent(row["broken_resource_count"], row["resource_count"]),
     }
@@ -186,10 +79,7 @@ def _with_percents(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _totals(row: Mapping[str, Any]) -> dict[str, Any]:
     packages, resources = row.get("package_count", 0), row.get("resource_count", 0)
-    broken_packages, broken_resources = (
-        row.get("broken_package_count", 0),
-        row.get("broken_resource_count", 0),
-    )
+    broken_packages, broken_resources = row.get("broken_package_count", 0), row.get("broken_resource_count", 0)
     return {
         "num_packages": packages,
         "num_resources": resources,
@@ -200,22 +90,9 @@ def _totals(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _link(row: Mapping[str, Any]) -> dict[str, Any]:
-    link = {
-        key: value.isoformat() if isinstance(value, datetime.datetime) else value
-        for key, value in row.items()
-        if key not in ("source_url", "status_id")
-    }
-    return {
-        **link,
-        "resource_url": urls.redact(row["resource_url"] or ""),
-        # The names of earlier releases.
-        "dataset_name": row["package_name"],
-        "dataset_title": row["package_title"],
-        "status": None if row["status_id"] is None else Status._by_id.get(row["status_id"]),
-        "url_up_to_date": row["source_url"] in (None, row["resource_url"]),
-        "via": "",
-    }
+def link(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A link with the names of earlier releases beside those of now."""
+    return {**row, "dataset_name": row["package_name"], "dataset_title": row["package_title"], "via": ""}
 
 
 def percent(part: int, whole: int) -> float:
@@ -223,29 +100,10 @@ def percent(part: int, whole: int) -> float:
     return round(100 * part / whole, 1) if whole else 0.0
 
 
-# -- files -------------------------------------------------------------------------------------------------
-
-
-def as_json(data: Mapping[str, Any]) -> str:
-    """The report as JSON."""
-    return json.dumps(data)
-
-
 def as_csv(data: Mapping[str, Any]) -> str:
     """The report's table as CSV (RFC 4180)."""
-    columns: Sequence[str] = LINK_COLUMNS if "organization_name" in data else INDEX_COLUMNS
-    out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow(columns)
-    writer.writerows([_cell(row[column]) for column in columns] for row in data["table"])
-    return out.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    # A spreadsheet runs text that starts with one of these as a formula (CWE-1236).
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")):
-        return "'" + value
-    return value
+    columns = exports.LINK_COLUMNS if "organization_name" in data else exports.INDEX_COLUMNS
+    return "".join(exports.as_csv(columns, data["table"]))
 
 
 # -- ckanext-report ----------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import click
 import docutils.core
 import pytest
 import yaml
-from _docs import options
+from _docs import options, verdicts
 
 import ckanext.archiver
 from _demo import showing
@@ -18,6 +18,7 @@ from _demo.portal import Link
 from _demo.watching import Result
 from ckanext.archiver import interfaces, monitoring
 from ckanext.archiver.cli import main
+from ckanext.archiver.engine.reasons import REASONS
 from ckanext.archiver.logic import action
 from origin_server import Answer
 
@@ -71,6 +72,13 @@ def test_the_options_are_written_from_the_declaration():
     assert old.split() == new.split(), "run bin/docs --write"
 
 
+def test_the_verdicts_are_written_from_the_rules():
+    """Each detail has its place, and the page is what the rules say now."""
+    placed = [detail for section in verdicts.SECTIONS for detail in section.details]
+    assert sorted(placed) == sorted(REASONS)
+    assert _text(DOCS / "verdicts.rst").split() == verdicts.page().split(), "run bin/docs --write"
+
+
 def test_no_option_is_documented_that_does_not_exist():
     text = _text(DOCS / "configuration.rst")
     ours = {key for key in OPTIONS if key.startswith("ckanext-archiver.")}
@@ -93,7 +101,7 @@ def test_a_command_is_documented_with_its_options(path):
     text = _text(DOCS / "operations.rst")
     assert f"``{path}" in text
     for param in COMMANDS[path].params:
-        if isinstance(param, click.Option):
+        if isinstance(param, click.Option) and not param.hidden:
             assert any(f"``{name}" in text or f" {name}" in text for name in param.opts), f"{path} {param.opts}"
 
 

@@ -2,63 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import pwd
-import shutil
-import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import ckan.plugins.toolkit as tk
 import pytest
-import sqlalchemy as sa
 
-from _stack.layout import free_port
+import engines
 from world import World, check_invariants
-
-PROGRAM = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
 
 
 @pytest.fixture
 def bouncer_url(tmp_path: Path) -> Iterator[str]:
     """The URL of the tests' database behind a PgBouncer with five sessions for everybody."""
-    if PROGRAM is None:
-        pytest.skip("pgbouncer is not installed")
-    url = sa.engine.make_url(tk.config["sqlalchemy.url"])
-    port = free_port()
-    folder = tmp_path / "pgbouncer"
-    folder.mkdir()
-    (folder / "users.txt").write_text(f'"{url.username}" "{url.password or ""}"\n')
-    (folder / "pgbouncer.ini").write_text(
-        f"[databases]\n{url.database} = host={url.host} port={url.port} dbname={url.database} pool_size=5\n"
-        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\npool_mode = transaction\n"
-        f"auth_type = trust\nauth_file = {folder}/users.txt\nmax_client_conn = 200\n"
-        "ignore_startup_parameters = extra_float_digits\n"
-    )
-    command = [PROGRAM, str(folder / "pgbouncer.ini")]
-    user = None
-    if os.geteuid() == 0:
-        # It does not run as root.
-        user = "nobody"
-        for path in (*folder.parents, folder):
-            if path.owner() == pwd.getpwuid(0).pw_name and path.is_relative_to("/tmp/pytest-of-root"):  # noqa: S108 - pytest's own
-                path.chmod(0o755)
-    process = subprocess.Popen(command, user=user, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            break
-        except OSError:
-            assert process.poll() is None, "pgbouncer does not start"
-            assert time.monotonic() < deadline, "pgbouncer does not answer"
-            time.sleep(0.05)
-    yield url.set(host="127.0.0.1", port=port).render_as_string(hide_password=False)
-    process.terminate()
-    process.wait(10)
+    server = engines.PgBouncer(tmp_path, tk.config["sqlalchemy.url"], sessions=5)
+    with engines.running(server):
+        yield server.url
 
 
 @pytest.mark.timeout(180)

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "docs" / "examples"
 UNIT = EXAMPLES / "systemd" / "ckanext-archiver@.service"
 RULES = EXAMPLES / "prometheus" / "rules.yml"
+NO_COMMANDS = (".json", ".py", ".pyc")
 DASHBOARD = EXAMPLES / "prometheus" / "dashboard.json"
 
 
@@ -45,9 +46,9 @@ def run(*command: str | Path, cwd: Path = ROOT) -> str:
 def _lines() -> list[str]:
     """The arguments of each ``ckan archiver`` in the examples."""
     found = []
-    for path in sorted(path for path in EXAMPLES.rglob("*") if path.is_file() and path.suffix != ".json"):
+    for path in sorted(path for path in EXAMPLES.rglob("*") if path.is_file() and path.suffix not in NO_COMMANDS):
         text = path.read_text(encoding="utf-8")
-        if path.suffix == ".yml":  # a list of words
+        if path.suffix in (".yml", ".yaml"):  # a list of words
             text = re.sub(r'[",]', " ", text)
         found += re.findall(r"(?<!-)\barchiver +((?:worker|status|delete-orphans|update)\b[^>|&'\]\n]*)", text)
     return found
@@ -85,9 +86,9 @@ def test_nginx_accepts_the_location(tmp_path: Path) -> None:
     nginx = tool("nginx")
     configuration = tmp_path / "nginx.conf"
     configuration.write_text(
-        f"pid {tmp_path}/pid; error_log {tmp_path}/error.log; events {{}}\n"
+        f'pid "{tmp_path}/pid"; error_log "{tmp_path}/error.log"; events {{}}\n'
         f"http {{ access_log off; server {{ listen 127.0.0.1:8099; "
-        f"include {EXAMPLES}/nginx/ckanext-archiver.conf; }} }}\n"
+        f'include "{EXAMPLES}/nginx/ckanext-archiver.conf"; }} }}\n'
     )
 
     assert "test is successful" in run(nginx, "-t", "-p", tmp_path, "-c", configuration)
@@ -143,6 +144,40 @@ def test_the_overlay_has_a_worker_for_each_queue_on_the_portals_volume() -> None
 
     assert sorted(service["command"][-1] for service in services.values()) == ["bulk", "priority"]
     assert all(service["volumes"] == ["ckan_storage:/var/lib/ckan"] for service in services.values())
+
+
+# -- Helm --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_values_have_a_worker_for_each_queue() -> None:
+    values = yaml.safe_load((EXAMPLES / "helm" / "values.yaml").read_text())["ckan"]
+
+    assert "archiver" in values["ckanPlugins"].split()
+    assert sorted(worker["command"][-1] for worker in values["workers"]) == ["bulk", "priority"]
+
+
+# The part of the chart that makes a worker.
+CHART = """\
+{{- range .Values.ckan.workers }}
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: {{ .name }}}
+spec: {replicas: {{ .replicas }}, template: {spec: {containers: [{name: worker, command: {{ toJson .command }}}]}}}
+---
+{{- end }}
+"""
+
+
+def test_helm_makes_the_workers_of_the_values(tmp_path: Path) -> None:
+    helm = tool("helm")
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "Chart.yaml").write_text("apiVersion: v2\nname: ckan\nversion: 1.0.0\n")
+    (tmp_path / "templates" / "workers.yaml").write_text(CHART)
+
+    said = run(helm, "template", "ckan", tmp_path, "-f", EXAMPLES / "helm" / "values.yaml")
+
+    made = [one for one in yaml.safe_load_all(said) if one]
+    assert [one["metadata"]["name"] for one in made] == ["archiver-priority", "archiver-bulk"]
 
 
 # -- Prometheus --------------------------------------------------------------------------------------------------------

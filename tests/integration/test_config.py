@@ -14,6 +14,10 @@ from ckanext.archiver.errors import ConfigError
 
 BAD_VALUES = [
     ("archive_dir", "relative/folder"),
+    ("archive_dir", "/srv/\0archive"),
+    ("ca_bundle", "/srv/\0.pem"),
+    ("max_content_length", "9" * 400),
+    ("connect_timeout", "9" * 400),
     ("cache_url_root", "ftp://example.org/cache"),
     ("max_content_length", "50MB"),
     ("max_content_length", "0"),
@@ -39,10 +43,18 @@ BAD_VALUES = [
     ("recheck", "sometimes"),
     ("broker_url", "localhost:6379"),
     ("broker_url", "http://localhost"),
+    ("broker_transport_options", "{"),
+    ("broker_transport_options", '{"master": "mymaster"}'),
     ("dispatch_window", "0"),
     ("host_interval", "often"),
     ("host_interval", "inf"),
     ("host_concurrency", "-1"),
+    ("address_concurrency", "-1"),
+    ("slow_transfers", "many"),
+    ("gone_hours", "-1"),
+    ("gone_recheck_hours", "soon"),
+    ("doubt_runs", "0"),
+    ("doubt_hours", "-1"),
     ("lease_seconds", "900"),
     ("cache_url_root", "https://[data.example.org"),
     ("verify_https", "ture"),
@@ -75,6 +87,17 @@ BAD_VALUES = [
     ("hold_seconds", "10000000"),
     ("breaker_failures", "0"),
     ("poison_deaths", "0"),
+    ("gone_recheck_hours", "-1"),
+    ("gone_hours", "10000000"),
+    ("doubt_runs", "0"),
+    ("doubt_hours", "-1"),
+    ("address_concurrency", "-1"),
+    ("slow_transfers", "-1"),
+    ("broker_transport_options", "[1]"),
+    ("report_link", "perhaps"),
+    ("send_files", "copies"),
+    ("web_archive_url", "https://archive.example/"),
+    ("web_archive_url", "javascript:{url}"),
     *((name, "") for name in ("mode", "recheck", "verify_https", "max_content_length", "host_interval")),
 ]
 
@@ -228,7 +251,9 @@ def test_a_bad_broker_is_told_where_it_is_named(ckan_config, monkeypatch, tmp_pa
     ini.write_text("[app:celery]\nBROKER_BACKEND = sqlalchemy\nBROKER_HOST = localhost\n")
     monkeypatch.setitem(ckan_config, "__file__", str(ini))
     monkeypatch.setitem(ckan_config, "ckanext-archiver.broker_url", "")
-    with pytest.raises(ConfigError, match=r"^BROKER_HOST in \[app:celery\] must be a redis:// or amqp:// URL"):
+    with pytest.raises(
+        ConfigError, match=r"^BROKER_HOST in \[app:celery\] must be a redis://, valkey://, unix:// or amqp:// URL"
+    ):
         config.check()
 
 

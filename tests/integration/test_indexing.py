@@ -10,7 +10,7 @@ from ckan.lib import search as ckan_search
 from ckan.tests import factories
 
 from ckanext.archiver import archiving, indexing
-from ckanext.archiver.model import ArchiverDataset
+from ckanext.archiver.queue_tables import ArchiverDataset
 from origin_server import Origin
 from rows import requested
 

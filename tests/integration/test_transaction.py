@@ -19,7 +19,7 @@ from ckanext.archiver.archiving import run as one_run
 from ckanext.archiver.archiving import transaction
 from ckanext.archiver.archiving.types import ClaimedRequest, Link, Step, StepResult
 from ckanext.archiver.engine.outcome import Cause, Outcome
-from ckanext.archiver.queue import claims, hosts, leases, recovery
+from ckanext.archiver.queue import address_gate, claims, hosts, leases, recovery
 from ckanext.archiver.queue.group_commit import Contended
 from ckanext.archiver.queue.sql import transaction as in_transaction
 from ckanext.archiver.queue.types import Queue, Reason
@@ -47,6 +47,12 @@ pytestmark = [
     pytest.mark.ckan_config("ckanext-archiver.host_concurrency", 0),
     pytest.mark.ckan_config("ckanext-archiver.archive_on_change", "false"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def no_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hosts of these tests have no address."""
+    monkeypatch.setattr(address_gate, "look_up", lambda url: None)
 
 
 @pytest.fixture
@@ -323,7 +329,7 @@ def test_the_end_of_a_request_waits_for_an_edit(is_poisoned: bool, monkeypatch: 
     monkeypatch.setattr(claims, "_OURS_WAITING", sa.text(claims._STILL_OURS % (0.1, "")))
     tries: list[Any] = []
     real = claims.still_ours
-    monkeypatch.setattr(claims, "still_ours", lambda *args: (tries.append(args), real(*args))[1])
+    monkeypatch.setattr(claims, "still_ours", lambda *args, **how: (tries.append(args), real(*args, **how))[1])
     with other_transaction() as do:
         do(LOCK_REQUEST, id=only)
         ends = in_thread(lambda: archiving.start(claimed))

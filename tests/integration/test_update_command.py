@@ -270,4 +270,4 @@ def test_confirm_now_shows_the_first_failure(update: Any, origin: Origin, option
     assert archival.verdict == verdict
     assert archival.last_success == worked
     assert archival.failure_count == 0, "the retries decide what counts"
-    assert requested("priority") == {resource["id"]}, "to be tried again"
+    assert requested("bulk") == {resource["id"]}, "to be tried again, behind the edits of others"

@@ -66,12 +66,12 @@ class World:
         with self.engine.begin() as connection:
             for start in range(0, len(urls), per_dataset):
                 package_id = str(uuid.uuid4())
-                connection.execute(sa.text(_PACKAGE), {"id": package_id, "name": f"d-{package_id}"})
+                connection.execute(sa.text(PACKAGE_SQL), {"id": package_id, "name": f"d-{package_id}"})
                 self.datasets[package_id] = []
                 for position, url in enumerate(urls[start : start + per_dataset]):
                     resource_id = str(uuid.uuid4())
                     params = {"id": resource_id, "package_id": package_id, "url": url, "position": position}
-                    connection.execute(sa.text(_RESOURCE), params)
+                    connection.execute(sa.text(RESOURCE_SQL), params)
                     self.datasets[package_id].append(resource_id)
                     self.verdicts[resource_id] = OK if url in self.bodies else BROKEN
                     resources.append(resource_id)
@@ -225,11 +225,11 @@ def _check_index(world: World) -> None:
     assert wrong == {}, f"(found, expected): {wrong}"
 
 
-_PACKAGE = """
+PACKAGE_SQL = """
     INSERT INTO package (id, name, title, type, state, private, metadata_created, metadata_modified)
     VALUES (:id, :name, :name, 'dataset', 'active', false, timezone('utc', now()), timezone('utc', now()))
 """
-_RESOURCE = """
+RESOURCE_SQL = """
     INSERT INTO resource (id, package_id, url, format, name, description, hash, position, state, extras, url_type,
                           created, metadata_modified)
     VALUES (:id, :package_id, :url, 'CSV', '', '', '', :position, 'active', '{}', '', timezone('utc', now()),

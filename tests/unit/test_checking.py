@@ -151,6 +151,38 @@ def test_any_url_can_be_printed(url: str, settings: dict[str, Any]) -> None:
     assert "secret" not in text
 
 
+def _recovering(times: int) -> Callable[[Conversation], Any]:
+    """A server error so many times, then the file."""
+    failures = itertools.count()
+
+    async def serve(talk: Conversation) -> None:
+        await talk.send(answer("503 x") if next(failures) < times else ok())
+
+    return serve
+
+
+def test_retries_are_those_of_a_worker(origin: HostileOrigin, base: str, settings: dict[str, Any]) -> None:
+    begun = time.monotonic()
+    for times, verdict, attempts in ((0, "ok", 1), (2, "ok", 3), (9, "failing", 3)):
+        origin.cases["recovering"] = _recovering(times)  # type: ignore[index]
+        found = checking.check(Link(f"{base}/recovering/x"), retry_delays=(0.1, 0.2), **settings)
+        assert (found["verdict"], found["attempts"]) == (verdict, attempts)
+    assert time.monotonic() - begun >= 0.6
+    # What another attempt cannot mend is not retried.
+    found = checking.check(Link(f"{base}/missing/x"), retry_delays=(30,), **settings)
+    assert (found["verdict"], found["attempts"]) == ("broken", 1)
+    assert "attempts" not in checking.check(Link(f"{base}/plain/x"), **settings)
+
+
+def test_a_stop_ends_the_pause_before_a_retry(origin: HostileOrigin, base: str, settings: dict[str, Any]) -> None:
+    stop = threading.Event()
+    threading.Timer(0.2, stop.set).start()
+    begun = time.monotonic()
+    found = checking.check(Link(f"{base}/ill/x"), retry_delays=(60,), stop=stop, **settings)
+    assert found["attempts"] == 1
+    assert time.monotonic() - begun < 5
+
+
 def test_id_comes_first_and_back(base: str, settings: dict[str, Any]) -> None:
     found = checking.check(Link(f"{base}/plain/x", id={"a": 1}), **settings)
     assert list(found) == ["id", *KEYS]

@@ -274,6 +274,53 @@ def test_verdicts_are_those_of_the_older_contract_too() -> None:
     assert values["reason"] == "The server says the file is gone (404 Not Found)."
 
 
+# -- what the report sorts out by -------------------------------------------------------------------------------
+
+MOVED = replace(OK, permanent_url="https://data.example/stops.csv")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "known", "seen"),
+    [
+        (MOVED, None, 1),
+        (MOVED, archival(permanent_url=MOVED.permanent_url), 1),
+        (MOVED, archival(permanent_url=MOVED.permanent_url, permanent_seen=2), 3),
+        (MOVED, archival(permanent_url="https://elsewhere.example/", permanent_seen=2), 1),
+        (OK, archival(permanent_url=MOVED.permanent_url, permanent_seen=2), 0),
+        (MOVED, archival(permanent_url=MOVED.permanent_url, permanent_seen=2, source_url="http://old.example/"), 1),
+    ],
+)
+def test_a_permanent_redirect_is_counted_while_it_stays(
+    outcome: Outcome, known: dict[str, Any] | None, seen: int
+) -> None:
+    values = decide(a_run(outcome, known), current(), None, OPTIONS).values
+    assert values is not None
+    assert values["permanent_seen"] == seen
+
+
+NAIVE_NOW = NOW.replace(tzinfo=None)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "known", "repaired"),
+    [
+        (OK, None, None),
+        (OK, archival("ok"), None),
+        (OK, archival("failing"), None),
+        (OK, archival("broken"), NAIVE_NOW),
+        (OK, archival("ok", repaired_at=EARLIER), EARLIER),
+        (GONE, archival("broken", repaired_at=None), None),
+        (GONE, archival("failing", repaired_at=EARLIER, failure_count=9, first_failure=EARLIER), None),
+    ],
+)
+def test_a_broken_link_that_works_again_was_repaired(
+    outcome: Outcome, known: dict[str, Any] | None, repaired: datetime | None
+) -> None:
+    values = decide(a_run(outcome, known), current(), None, OPTIONS).values
+    assert values is not None
+    assert values["repaired_at"] == repaired
+
+
 # -- doubtful files ------------------------------------------------------------------------------------------------
 
 PAGE = Outcome(
@@ -319,6 +366,19 @@ def test_a_doubtful_file_replaces_a_copy_after_three_checks_over_36_hours(hours:
     assert transitions.count("doubt-replaced") == (1 if True in kept else 0), "the history says so once"
     if True in kept:
         assert transitions.index("doubt-replaced") == kept.index(True)
+
+
+def test_a_file_that_is_being_prepared_is_not_sure_and_checked_again_in_an_hour() -> None:
+    preparing = Outcome(Cause.SOFT_404, "soft-not-ready", {"status": 202, "phrase": "Accepted"}, requests=1)
+    now = NOW
+    known = archival(**COPY, last_success=EARLIER)
+    for _ in range(50):
+        decision = decide(a_run(preparing, known), current(now=now), None, OPTIONS)
+        assert decision.values is not None
+        known = {**known, **decision.values}
+        assert (known["verdict"], known["cache_filepath"]) == ("not-sure", COPY["cache_filepath"])
+        assert known["next_check_at"] == (now + timedelta(hours=1)).replace(tzinfo=None)
+        now += timedelta(hours=1)
 
 
 def test_what_is_planned_while_a_file_is_in_doubt_confirms_it_in_time() -> None:

@@ -1,4 +1,4 @@
-"""Which claimed requests may start now, and which have to wait: for their host, its address, a suspect, their share."""
+"""Which of the requests that a transaction has claimed may start now: the others are deferred."""
 
 from __future__ import annotations
 

@@ -27,6 +27,9 @@ from ckanext.archiver.queue import claims, hosts
 from ckanext.archiver.queue.types import Reason
 from ckanext.archiver.verdict import History, Judgement, Rule, judge, rule_for, status_text
 
+NOT_READY = timedelta(hours=1)
+"""When a file that its server is still preparing (202) is checked again."""
+
 MAX_HOLDS_WITHOUT_OUTAGE = 3
 """Holds after which a failure counts although many hosts fail, as long as some answer."""
 
@@ -243,6 +246,7 @@ def archival_values(
         "updated": moment,
         "checked_at": moment,
         **_outcome_values(outcome),
+        **_report_values(known, verdict, outcome, moment),
         **_doubt_values(run, moment),
         **_copy_values(run, now, options, not_changed=not_changed),
     }
@@ -273,6 +277,32 @@ def _outcome_values(outcome: Outcome) -> dict[str, Any]:
     }
 
 
+def _report_values(
+    known: Mapping[str, Any], verdict: Verdict, outcome: Outcome, now: datetime | None
+) -> dict[str, Any]:
+    """The columns by which the report finds repairs and links that have moved for good."""
+    return {
+        "permanent_seen": _permanent_seen(known, outcome),
+        "repaired_at": _repaired_at(known, verdict, now),
+    }
+
+
+def _permanent_seen(known: Mapping[str, Any], outcome: Outcome) -> int:
+    """How many checks in a row the permanent redirects led to the same URL."""
+    if not outcome.permanent_url:
+        return 0
+    return 1 + ((known.get("permanent_seen") or 0) if known.get("permanent_url") == outcome.permanent_url else 0)
+
+
+def _repaired_at(known: Mapping[str, Any], verdict: Verdict, now: datetime | None) -> datetime | None:
+    """When the link last worked again after it had been broken."""
+    if verdict is Verdict.BROKEN:
+        return None
+    if verdict is Verdict.OK and known.get("verdict") == Verdict.BROKEN:
+        return now
+    return known.get("repaired_at")
+
+
 def _confirm_at(
     run: Run, judgement: Judgement, values: Mapping[str, Any], now: datetime, options: Options
 ) -> datetime | None:
@@ -281,6 +311,8 @@ def _confirm_at(
         again = now + timedelta(hours=options.gone_recheck_hours)
         first = judgement.first_failure or now
         return again if judgement.failure_count <= 1 else max(again, first + timedelta(hours=options.rules.gone_hours))
+    if run.outcome.detail == "soft-not-ready":
+        return now + NOT_READY
     checks, hours = options.doubt
     if run.outcome.doubtful and values["doubt_count"] < checks:
         since = clock.aware(values["doubt_since"]) or now

@@ -17,8 +17,9 @@ import sqlalchemy as sa
 from ckan import model
 
 from ckanext.archiver import config, indexing
-from ckanext.archiver.archiving import admission, parked, record
+from ckanext.archiver.archiving import parked, record
 from ckanext.archiver.archiving import run as one_run
+from ckanext.archiver.archiving.admission import admit
 from ckanext.archiver.archiving.conclude import after_commit, log_results
 from ckanext.archiver.archiving.decide import (
     decide,
@@ -37,7 +38,6 @@ from ckanext.archiver.queue.types import Reason
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
 
 # -- one step ----------------------------------------------------------------------------------------------
 
@@ -188,7 +188,7 @@ def write_and_claim_batch(steps: Sequence[Step], *, wait: bool = False) -> list[
         claimed = _claim(steps, contended, wait=wait)
         if not wait:
             _note_messages(steps)
-        admitted = _write_and_admit(
+        admitted = _write_andadmit(
             [run for run in runs if run.claim.token in current],
             current,
             [(claim, steps[number].delivery) for number, claim in claimed.items() if isinstance(claim, claims.Claim)],
@@ -242,7 +242,7 @@ def _note_messages(steps: Sequence[Step]) -> None:
         claims.take_in_hand(others)
 
 
-def _write_and_admit(
+def _write_andadmit(
     runs: Sequence[Run],
     current: Mapping[str, claims.CurrentResource],
     claimed: Sequence[tuple[claims.Claim, Delivery | None]],
@@ -258,7 +258,7 @@ def _write_and_admit(
     observations = [run.decision.observation for run in runs if run.decision.observation is not None]
     hosts.lock([observation.host for observation in observations], [claim.host for claim in new_claims])
     hosts.leave(observations)
-    admitted = admission.admit(claimed, [run.claim.token for run in runs])
+    admitted = admit(claimed, [run.claim.token for run in runs])
     _write(runs)
     return admitted
 

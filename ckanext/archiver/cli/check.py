@@ -47,8 +47,17 @@ class _CheckCommand(click.Command):
 )
 @click.option("--allow", multiple=True, metavar="NETWORK-OR-HOST", help="Allow this address although it is not public.")
 @click.option("--ca-bundle", type=click.Path(exists=True, dir_okay=False), help="PEM file of certificates to trust.")
+@click.option(
+    "--retry", is_flag=True, help="Retry as a worker does, after the pauses of ckanext-archiver.retry_delays."
+)
 def check(
-    urls: tuple[str, ...], format_: str, as_json: bool, mode: str | None, allow: tuple[str, ...], ca_bundle: str | None
+    urls: tuple[str, ...],
+    format_: str,
+    as_json: bool,
+    mode: str | None,
+    allow: tuple[str, ...],
+    ca_bundle: str | None,
+    retry: bool,
 ) -> None:
     """Check links as a worker does, without touching the database.
 
@@ -70,6 +79,7 @@ def check(
         "policy": policy,
         "rules": config.rules(),
         "check_only": (mode or config.mode()) == "check",
+        "retry_delays": config.retry_delays() if retry else None,
     }
     if "-" in urls:
         if len(urls) > 1:
@@ -135,6 +145,7 @@ def _describe(result: dict[str, Any]) -> str:
         "Certificate": certificate
         and f"{certificate['subject']}, valid to {certificate['not_after'][:10]}"
         + (" (ends soon)" if certificate["expires_soon"] else ""),
+        "Attempts": result.get("attempts"),
         "Requests": f"{result['requests']}, {result['bytes_read']:,} bytes read in {result['seconds']:.1f} s",
     }
     lines = [f"  {label:12}{value}" for label, value in values.items() if value not in (None, "", {})]

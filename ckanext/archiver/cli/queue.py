@@ -46,7 +46,7 @@ _STATES = {
     type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]),
     help="Only resources created or changed since this time (UTC).",
 )
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="At most N links: those checked longest ago.")
+@click.option("--limit", type=click.IntRange(1, 10**9), metavar="N", help="At most N links: those checked longest ago.")
 @click.option("--dry-run", is_flag=True, help="Print how many links are selected, and request nothing.")
 @click.option("--confirm-now", is_flag=True, help="Show a link as failing after its first failed check.")
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")

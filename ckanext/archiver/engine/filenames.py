@@ -24,8 +24,9 @@ MAX_NAME_BYTES = 200
 """UTF-8 bytes of a name. Most file systems allow 255; the rest is for programs that append something."""
 
 _PARAMETER = re.compile(r'(?:^|;)\s*([^=;\s"]+)\s*=\s*("(?:[^"\\]|\\.)*"?|[^;]*)', re.S)
-_EXTENDED = re.compile(r"([A-Za-z0-9-]+)'[^']*'(.+)", re.S)
+_EXTENDED = re.compile(r"([A-Za-z0-9_-]+)'[^']*'(.+)", re.S)
 _ENCODED_WORD = re.compile(r"=\?[^?\s]+\?[bqBQ]\?[^?]*\?=")
+_ENCODED_WORDS = re.compile(rf"{_ENCODED_WORD.pattern}(?:\s*{_ENCODED_WORD.pattern})*")
 # RFC 8187 §3.2.1 demands UTF-8 alone; these are the charsets that browsers decode. No codec of Python that is not one.
 _CHARSETS = re.compile(
     r"utf-?8|utf-16(?:[bl]e)?|us-ascii|(?:iso[-_]?|latin-?)(?:8859[-_]?)?\d{1,2}|windows-?125\d|cp-?125\d|gbk|gb2312|gb18030"
@@ -36,7 +37,15 @@ _FORBIDDEN = re.compile(r'[<>:"|?*]')
 # Windows gives these to devices, with any extension ("Naming Files, Paths, and Namespaces").
 _DEVICES = re.compile(r"(?:CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(?:COM|LPT)[0-9¹²³])\s*(?:\.|$)", re.I)
 # Extensions that say how a response was made, not what it is. A web server that serves the copies might run such files.
-_SCRIPTS = re.compile(r"\.(?:php\d?|phtml|phar|aspx?|ashx|asmx|axd|jspx?|do|action|f?cgi|pl|cfm|shtml?)", re.I)
+_SCRIPT = (
+    r"(?:php\d{0,2}|phps|phtml?|pht|phar|asp|aspx|asa|asax|ascx|ashx|asmx|axd|cer|jsp|jspx|jspf|jsw|do|action|f?cgi|pl|cfm"
+    r"|cfml|shtml?|stm)"
+)
+_SCRIPTS = re.compile(rf"\.{_SCRIPT}", re.I)
+# Apache runs "shell.php.csv" where its last extension has no handler, old IIS "shell.asp;.csv".
+_INNER_SCRIPT = re.compile(rf"\.(?={_SCRIPT}[.;])", re.I)
+# Files by which a web server is configured; those that begin with a dot lose it.
+_SERVER_CONFIGURATION = re.compile(r"(?:web|app|machine)\.config", re.I)
 
 
 def filename(content_disposition: str | None, url: str, mimetype: str | None = None) -> str:
@@ -92,12 +101,19 @@ def _plain_name(value: str) -> str:
         value = re.sub(r'\\(["\\])', r"\1", value[1:-1] if value.endswith('"') and len(value) > 1 else value[1:])
     # Neither encoded words nor percent escapes belong here (RFC 6266 appendix C), but servers send them and browsers
     # decode them: one word, several, or words and plain text.
+    if _ENCODED_WORDS.fullmatch(value):
+        return _decoded_words(value)
     if _ENCODED_WORD.search(value):
-        try:
-            return str(email.header.make_header(email.header.decode_header(value)))
-        except (email.errors.HeaderParseError, LookupError, UnicodeError, ValueError):
-            return value
+        return _ENCODED_WORD.sub(lambda word: _decoded_words(word[0]), value)
     return _unquoted(value)
+
+
+def _decoded_words(words: str) -> str:
+    """RFC 2047 words as text; unchanged where they cannot be decoded."""
+    try:
+        return str(email.header.make_header(email.header.decode_header(words)))
+    except (email.errors.MessageError, LookupError, UnicodeError, ValueError):
+        return words
 
 
 def _url_name(url: str) -> str:
@@ -134,6 +150,9 @@ def safe(name: str) -> str:
     name = re.sub(" +", " ", name)
     name = re.split(r"[/\\]", name.rstrip("/\\ "))[-1]
     name = _FORBIDDEN.sub("_", name).lstrip(".- ~").rstrip(". ")
+    name = _INNER_SCRIPT.sub("_", name)
+    if _SERVER_CONFIGURATION.fullmatch(name):
+        name = name.replace(".", "_")
     if _DEVICES.match(name):
         name = "_" + name
     return _shortened(name)

@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from kombu import Connection
+from kombu.common import maybe_declare
 from kombu.exceptions import KombuError
 
 from ckanext.archiver import config
 from ckanext.archiver.errors import BrokerError
 from ckanext.archiver.queue import broker_settings, names
 from ckanext.archiver.queue.celery_app import app
+from ckanext.archiver.queue.confirms import Confirms
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +39,15 @@ KEPT_TIMEOUT = 5
 RETRY_SECONDS = 1
 """A broker that takes longer than this to fail is not asked a second time."""
 
+CLUSTER = (
+    "The broker is a Redis Cluster, which kombu cannot use: name a Redis without cluster mode, or with Sentinel, in "
+    "ckanext-archiver.broker_url."
+)
+OTHER_QUEUE_TYPE = (
+    "RabbitMQ has a queue of this name that is no quorum queue: delete it with rabbitmqctl delete_queue NAME, nothing "
+    "is lost by that ({error})"
+)
+
 _lock = threading.Lock()
 _connection: Connection | None = None
 _names = ""
@@ -52,7 +63,7 @@ def connect(timeout: float = TIMEOUT) -> Connection:
         options.update(settings.options, global_keyprefix=names.prefix())
         options.update(socket_timeout=timeout, socket_connect_timeout=timeout, retry_on_timeout=False)
     else:
-        options.update(confirm_publish=True, **settings.options)
+        options.update(settings.options)
         options.update(read_timeout=timeout, write_timeout=timeout)
     return Connection(
         settings.url,
@@ -76,14 +87,34 @@ def send(connection: Connection, resource_ids: Sequence[str], queue: str, *, per
     :raises BrokerError: when the broker does not take them
     """
     try:
-        producer = app.amqp.Producer(connection.default_channel, auto_declare=False)
-        with producer, _batch(producer):
+        with _publisher(connection, queue) as (producer, expect):
             for ids in _chunks(resource_ids, per_message):
                 task, first = (TASK, ids[0]) if per_message == 1 else (TASK_FOR_MANY, ids)
+                expect()
                 app.send_task(task, (first, queue), queue=queue, producer=producer, retry=False)
-    except (KombuError, OSError, *connection.connection_errors, *connection.channel_errors) as e:
-        raise BrokerError(f"The broker does not answer: {e}") from e
+    except _errors(connection) as e:
+        raise _failure(e) from e
     return len(resource_ids)
+
+
+@contextlib.contextmanager
+def _publisher(connection: Connection, queue: str) -> Iterator[tuple[Any, Callable[[], None]]]:
+    """A producer whose messages are with the broker at the end, and what to call before each."""
+    if connection.transport.driver_type == "amqp":
+        # An exchange that no worker has declared yet would refuse them.
+        maybe_declare(app.amqp.queues[queue], connection.default_channel)
+        confirms = Confirms(connection)
+        with confirms.channel, app.amqp.Producer(confirms.channel, auto_declare=False) as producer:
+            yield producer, confirms.expect
+            confirms.wait()
+    else:
+        producer = app.amqp.Producer(connection.default_channel, auto_declare=False)
+        with producer, _batch(producer):
+            yield producer, _no_confirm
+
+
+def _no_confirm() -> None:
+    """Redis answers each command itself."""
 
 
 def _chunks(resource_ids: Sequence[str], per_message: int) -> Iterator[Sequence[str]]:
@@ -146,6 +177,37 @@ def _discard() -> None:
         _connection = None
 
 
+# -- what goes wrong ---------------------------------------------------------------------------------------
+
+
+def _errors(connection: Connection) -> tuple[type[Exception], ...]:
+    return (KombuError, OSError, *connection.connection_errors, *connection.channel_errors)
+
+
+def _failure(error: Exception) -> BrokerError:
+    """What went wrong, in one sentence."""
+    text = str(error)
+    if any(word in text for word in ("MOVED ", "CROSSSLOT", "CLUSTERDOWN", "cluster mode")):
+        return BrokerError(CLUSTER)
+    if "x-queue-type" in text:
+        return BrokerError(OTHER_QUEUE_TYPE.format(error=text))
+    return BrokerError(f"The broker does not answer: {text}")
+
+
+def refusal() -> str | None:
+    """Why the broker can never be used, in one sentence. None where it can, and where it does not answer now."""
+    connection = connect(KEPT_TIMEOUT)
+    try:
+        channel = connection.default_channel
+        if connection.transport.driver_type == "redis" and channel.client.info("cluster").get("cluster_enabled"):
+            return CLUSTER
+    except _errors(connection) as e:
+        return CLUSTER if str(_failure(e)) == CLUSTER else None
+    finally:
+        connection.release()
+    return None
+
+
 # -- a connection that lasts, one a thread -----------------------------------------------------------------
 
 _kept = threading.local()
@@ -194,5 +256,5 @@ def queue_length(connection: Connection, queue: str) -> int:
     """
     try:
         return int(app.amqp.queues[queue].bind(connection.default_channel).queue_declare().message_count)
-    except (KombuError, OSError, *connection.connection_errors, *connection.channel_errors) as e:
-        raise BrokerError(f"The broker does not answer: {e}") from e
+    except _errors(connection) as e:
+        raise _failure(e) from e

@@ -39,11 +39,10 @@ _OPTIONS: Mapping[str, Callable[[str], Any]] = {
     "socket_keepalive": _is_true,
     "retry_on_timeout": _is_true,
     "health_check_interval": float,
-    "max_connections": int,
     "client_name": str,
 }
 """redis-py's URL options that kombu takes as transport options. Others (``protocol``, ``decode_responses``) mean
-nothing here, and are left out."""
+nothing here, and are left out, as is ``max_connections``: the number that suits a web process is too small here."""
 
 _CERTIFICATES = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
 
@@ -97,7 +96,7 @@ def _parse(url: str) -> BrokerSettings:
     scheme = SCHEMES.get(parts.scheme, parts.scheme)
     query = dict(parse_qsl(parts.query))
     if scheme not in (*TRANSPORTS, *UNIX):
-        return BrokerSettings(url)
+        return _rabbitmq(url, parts.hostname, _tls(query) if scheme == "amqps" else None)
     options = _options(query)
     if scheme in UNIX:
         return _unix(parts.netloc, parts.path, query, options)
@@ -110,6 +109,15 @@ def _parse(url: str) -> BrokerSettings:
     # kombu decides by the scheme too: with "rediss" it would make up TLS options of its own.
     plain = "redis" if scheme == "rediss" else scheme
     return BrokerSettings(urlunsplit((plain, netloc, path, "", "")), TRANSPORTS[scheme], options, tls)
+
+
+def _rabbitmq(url: str, host: str | None, tls: dict[str, Any] | None) -> BrokerSettings:
+    if tls is not None:
+        # amqp's names for redis-py's options. kombu makes 127.0.0.1 of "localhost", so the name to verify is given.
+        tls = {name.removeprefix("ssl_"): value for name, value in tls.items()}
+        if tls.pop("check_hostname", True):
+            tls["server_hostname"] = host
+    return BrokerSettings(url.partition("?")[0], tls=tls)
 
 
 def _options(query: Mapping[str, str]) -> dict[str, Any]:
@@ -141,6 +149,7 @@ def _tls(query: Mapping[str, str]) -> dict[str, Any]:
     tls["ssl_cert_reqs"] = _CERTIFICATES[wanted]
     if "ssl_check_hostname" in tls:
         tls["ssl_check_hostname"] = _is_true(tls["ssl_check_hostname"])
-    elif tls["ssl_cert_reqs"] == ssl.CERT_NONE:
-        tls["ssl_check_hostname"] = False
+    else:
+        # redis-py before 6 does not by default.
+        tls["ssl_check_hostname"] = tls["ssl_cert_reqs"] != ssl.CERT_NONE
     return tls

@@ -6,7 +6,7 @@ import importlib
 import importlib.metadata
 import logging
 import os
-from typing import Any
+from typing import Any, ClassVar
 
 from celery import Celery
 from celery.loaders.app import AppLoader
@@ -35,6 +35,9 @@ def settings() -> dict[str, Any]:
         "broker_transport_options": _transport_options(broker),
         "include": ["ckanext.archiver.tasks"],
         "task_queues": [_queue(name.value, broker) for name in types.Queue],
+        # RabbitMQ 4 refuses queues that are neither durable nor exclusive, which Celery before 5.7 makes for these.
+        "control_queue_exclusive": True,
+        "event_queue_exclusive": True,
         "task_default_queue": types.Queue.PRIORITY.value,
         "task_default_exchange": types.Queue.PRIORITY.value,
         "task_default_routing_key": types.Queue.PRIORITY.value,
@@ -55,8 +58,7 @@ def settings() -> dict[str, Any]:
 
 def _transport_options(broker: broker_settings.BrokerSettings) -> dict[str, Any]:
     if not broker.is_redis:
-        # A message counts as sent when RabbitMQ has confirmed that it is on its disks.
-        return {"confirm_publish": True, **broker.options}
+        return dict(broker.options)
     return {
         # A message may wait in a busy worker as long as a task may run; a copy that is sent again does nothing.
         "visibility_timeout": 2 * config.lease_seconds(),
@@ -98,6 +100,12 @@ class PatientConsumer(Consumer):
 
     Celery's own consumer ends the worker process then.
     """
+
+    class Blueprint(Consumer.Blueprint):
+        """Celery's, without the 28 queues that it declares beside quorum queues for messages with a delay: ours have
+        none."""
+
+        default_steps: ClassVar = [step for step in Consumer.Blueprint.default_steps if "DelayedDelivery" not in step]
 
     _ticking: Any = None
 

@@ -75,6 +75,20 @@ def tick(*, fill: bool = False) -> int:
     return sent
 
 
+def take_due(queue: str, room: int) -> list[str]:
+    """Take what is due of a queue for a worker whose broker is away, in the caller's transaction, as if it had received
+    messages for it.
+
+    :param room: how many requests at most
+    :returns: the resources; none while another process dispatches
+    """
+    if not _begin(Queue(queue)):
+        return []
+    if queue == Queue.PRIORITY:
+        return _due_priority(room, claims.IN_HAND_SECONDS)
+    return _select_due(min(room, MESSAGES_PER_TICK), fill=False, sent=claims.IN_HAND_SECONDS)
+
+
 def _begin(queue: Queue) -> bool:
     """Begin the transaction of a tick. False when another dispatcher has the lock.
 
@@ -183,19 +197,19 @@ def tick_priority() -> int:
     :raises BrokerError: when the broker does not take them
     """
     with sql.transaction():
-        due = _due_priority() if _begin(Queue.PRIORITY) else []
+        due = _due_priority(_room(Queue.PRIORITY)) if _begin(Queue.PRIORITY) else []
     return _send(due, Queue.PRIORITY)
 
 
-def _due_priority() -> list[str]:
-    room, per_host = _room(Queue.PRIORITY), _per_host()
+def _due_priority(room: int, sent: float = SENT_SECONDS) -> list[str]:
+    per_host = _per_host()
     if room <= 0:
         return []
     due = sql.run(
         _PRIORITY,
         room=room,
         grace=PRIORITY_GRACE,
-        sent=SENT_SECONDS,
+        sent=sent,
         unmetered=UNMETERED_PER_TICK,
         unpaced=per_host is None,
         per_host=per_host or 0,
@@ -295,7 +309,7 @@ def _due_bulk(fill: bool, in_broker: int) -> list[str]:
     return _select_due(min(room, MESSAGES_PER_TICK), fill) if room >= enough else []
 
 
-def _select_due(room: int, fill: bool) -> list[str]:
+def _select_due(room: int, fill: bool, sent: float = SENT_SECONDS) -> list[str]:
     per_host = None if fill else _per_host()
     rows = sql.run(_HOSTS, hosts=room, unpaced=per_host is None).all()
     if not rows:
@@ -317,7 +331,7 @@ def _select_due(room: int, fill: bool) -> list[str]:
         room -= budget
     hosts, limits, next_looks, unpaced_hosts = (list(column) for column in zip(*budgets, strict=True))
     params = {"hosts": hosts, "budgets": limits, "next_looks": next_looks, "free": unpaced_hosts}
-    due = list(sql.run(_BULK, **params, sent=SENT_SECONDS).scalars())
+    due = list(sql.run(_BULK, **params, sent=sent).scalars())
     sql.run(_SET_NEXT_LOOK, **params, busy=BUSY_SECONDS)
     return due
 

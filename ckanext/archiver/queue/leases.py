@@ -22,6 +22,7 @@ class WorkerProcess:
     :ivar messages_received: about: two threads that count at the same moment may count as one
     :ivar parks: a background thread writes what another transaction has locked, so that no other thread waits for it
     :ivar places: how many archivals may be under way at a time; 0 for a process that is not a worker
+    :ivar polls: the broker is away, and requests are taken from the table
     :ivar contended: resources whose message was received while another transaction had their request locked
     """
 
@@ -31,6 +32,7 @@ class WorkerProcess:
         self.messages_received = 0
         self.parks = False
         self.places = 0
+        self.polls = False
         self.contended: set[str] = set()
         self._in_flight: set[str] = set()
 

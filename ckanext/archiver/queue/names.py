@@ -19,6 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 from ckan import model
 from kombu import Connection
+from kombu.exceptions import KombuError
 
 from ckanext.archiver import config
 from ckanext.archiver.queue import broker_settings
@@ -114,7 +115,7 @@ def _state(connection: Any, key: str) -> Any:
 
 
 def _claim(settings: broker_settings.BrokerSettings, portal: str, known: Any) -> str | None:
-    """The first prefix that is this portal's or free, best the one that it has; None without an answer."""
+    """The first prefix that this portal owns or no portal does, best the one that it has; None without an answer."""
     site_id = config.site_id()
     candidates = ["", f"{site_id}.", f"{site_id}-{portal[:8]}."]
     if known is not None:
@@ -137,7 +138,7 @@ def _claim(settings: broker_settings.BrokerSettings, portal: str, known: Any) ->
             key = KEY + candidate
             if client.set(key, portal, nx=True) or _text(client.get(key)) == portal:
                 return candidate
-    except (OSError, *connection.connection_errors, *connection.channel_errors) as e:
+    except (KombuError, OSError, *connection.connection_errors, *connection.channel_errors) as e:
         log.debug("The names of the queues cannot be claimed: %s", e)
     finally:
         connection.release()

@@ -6,12 +6,13 @@ import logging
 import os
 import socket
 import time
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 
 from ckanext.archiver import config
 from ckanext.archiver.engine import store
-from ckanext.archiver.queue import broker, dispatch, leases, sql
+from ckanext.archiver.queue import broker, claims, dispatch, leases, sql
 from ckanext.archiver.queue.types import DIRECT, Queue
 
 log = logging.getLogger(__name__)
@@ -25,8 +26,10 @@ _steady_since: float | None = None
 _last_heartbeat = float("-inf")
 
 _HEARTBEAT = """
-    INSERT INTO archiver_worker (worker_id, hostname, pid, queues) VALUES (:id, :hostname, :pid, :queues)
-    ON CONFLICT (worker_id) DO UPDATE SET seen_at = now()
+    INSERT INTO archiver_worker AS w (worker_id, hostname, pid, queues, polls_since)
+    VALUES (:id, :hostname, :pid, :queues, CASE WHEN :polls THEN now() END)
+    ON CONFLICT (worker_id) DO UPDATE SET seen_at = now(),
+        polls_since = CASE WHEN :polls THEN coalesce(w.polls_since, now()) END
 """
 
 
@@ -34,7 +37,14 @@ def record_heartbeat(worker_id: str, queues: list[str]) -> None:
     """Record that a worker is alive, in the caller's transaction."""
     global _steady_since, _last_heartbeat
     try:
-        sql.run(_HEARTBEAT, id=worker_id, hostname=socket.gethostname(), pid=os.getpid(), queues=",".join(queues))
+        sql.run(
+            _HEARTBEAT,
+            id=worker_id,
+            hostname=socket.gethostname(),
+            pid=os.getpid(),
+            queues=",".join(queues),
+            polls=leases.current().polls,
+        )
     except sa.exc.SQLAlchemyError:
         _steady_since = None
         raise
@@ -171,6 +181,17 @@ def forget_lost_messages() -> int:
     if lost:
         log.info("%s messages were lost by the broker and are sent again", lost)
     return int(lost)
+
+
+_FORGET_MESSAGES = sql.update_unlocked(
+    "sent_until = NULL",
+    "queue = ANY(:queues) AND lease_token IS NULL AND sent_until > now() + :in_hand * interval '1 second'",
+)
+
+
+def forget_messages(queues: Sequence[str]) -> None:
+    """Count all messages of these queues as lost, in the caller's transaction: the broker that holds them is away."""
+    sql.run(_FORGET_MESSAGES, queues=list(queues), in_hand=claims.IN_HAND_SECONDS)
 
 
 def delete_old_checks() -> None:

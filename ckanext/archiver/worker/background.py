@@ -19,12 +19,13 @@ from typing import Any
 import sqlalchemy as sa
 from ckan import model
 
-from ckanext.archiver import cache_urls, config, indexing
+from ckanext.archiver import cache_urls, config, indexing, rollup
 from ckanext.archiver.archiving import parked
 from ckanext.archiver.archiving.writer import write_parked
 from ckanext.archiver.errors import BrokerError
 from ckanext.archiver.queue import broker, claims, dispatch, leases, names, notices, recovery, rounds, sql
 from ckanext.archiver.worker import database
+from ckanext.archiver.worker.polling import BrokerWatch, Poller
 
 log = logging.getLogger(__name__)
 
@@ -229,16 +230,20 @@ class BackgroundThreads:
 
     :param queues: the queues that this worker reads
     :param restart: replaces a worker that receives no messages; None for one that cannot tell
+    :param poller: takes requests while the broker is away; None for a worker that archives nothing itself
     """
 
-    def __init__(self, queues: list[str], restart: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, queues: list[str], watch: BrokerWatch, restart: Callable[[], None] | None, poller: Poller | None
+    ) -> None:
         config.remember()
-        self.threads = [heartbeat(queues), writer(), _dispatcher(restart), _housekeeper()]
+        self.threads = [heartbeat(queues), writer(), _dispatcher(watch, restart), _housekeeper(), _counter()]
+        self.threads.append(broker_watch(watch))
+        if poller is not None:
+            self.threads.append(polling(poller))
         if restart is not None:
-            watch = StallWatch(queues, restart)
-            self.threads.append(
-                BackgroundThread("watch", 1, [Chore("Stall watch", 5, watch.check, own_transactions=True, max_pause=5)])
-            )
+            stalls = Chore("Stall watch", 5, StallWatch(queues, restart).check, own_transactions=True, max_pause=5)
+            self.threads.append(BackgroundThread("stalls", 1, [stalls]))
 
     def start(self) -> None:
         for thread in self.threads:
@@ -249,12 +254,22 @@ class BackgroundThreads:
         stop(self.threads)
 
 
-def _dispatcher(restart: Callable[[], None] | None) -> BackgroundThread:
+def broker_watch(watch: BrokerWatch) -> BackgroundThread:
+    """Asks the broker in a thread of its own: one that hangs takes its time."""
+    return BackgroundThread("broker", 1, [Chore("Broker watch", 1, watch.ask, own_transactions=True)])
+
+
+def polling(poller: Poller) -> BackgroundThread:
+    """What takes requests while the broker is away."""
+    return BackgroundThread("poller", 0.2, [Chore("Polling", 0.2, poller.poll, own_transactions=True, max_pause=4)])
+
+
+def _dispatcher(watch: BrokerWatch, restart: Callable[[], None] | None) -> BackgroundThread:
     return BackgroundThread(
         "dispatcher",
         TICK_SECONDS,
         [
-            Chore("Dispatching", TICK_SECONDS, dispatch.tick, own_transactions=True, max_pause=4),
+            Chore("Dispatching", TICK_SECONDS, watch.dispatch, own_transactions=True, max_pause=4),
             Chore("Keeping the queues' names", 60, lambda: _keep_names(restart), own_transactions=True),
             Chore("Waking forgotten hosts", 60, dispatch.wake_forgotten_hosts),
             Chore("Finding lost messages", 10, recovery.forget_lost_messages, own_transactions=True),
@@ -278,6 +293,18 @@ def _housekeeper() -> BackgroundThread:
             Chore("Following the options of copies' URLs", 60, cache_urls.follow_options, own_transactions=True),
             Chore("Deleting old checks", 600, recovery.delete_old_checks),
             Chore("Deleting old selections", 3600, rounds.delete_old_selections),
+        ],
+    )
+
+
+def _counter() -> BackgroundThread:
+    # A thread of its own: at a million links a count takes seconds, which leases and notices must not wait for.
+    return BackgroundThread(
+        "counter",
+        5,
+        [
+            Chore("Counting links for the report", 60, rollup.refresh, own_transactions=True),
+            Chore("Counting links of earlier days", 20, rollup.fill_back),
         ],
     )
 

@@ -20,11 +20,12 @@ from celery.concurrency.prefork import TaskPool as PreforkPool
 from ckan import model
 
 from ckanext.archiver import archiving, config, installation
-from ckanext.archiver.queue import leases
+from ckanext.archiver.queue import broker, leases
 from ckanext.archiver.queue.celery_app import app
 from ckanext.archiver.queue.types import Queue
 from ckanext.archiver.worker import background, consumer, database, systemd
 from ckanext.archiver.worker.handover import Handover
+from ckanext.archiver.worker.polling import BrokerWatch, Poller
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ QUIET_LOGGERS = ("celery.worker.strategy", "celery.app.trace")
 """They log every message received and every task done; our own line per resource says more."""
 
 _background: background.BackgroundThreads | None = None
+_poller: Poller | None = None
 _stop_requested = threading.Event()
 _stop_at = 0.0
 """When (``time.monotonic``) the transfers of a worker that is to stop are ended."""
@@ -57,6 +59,7 @@ stops them, or when the parent is dead."""
 @signals.worker_init.connect
 def _prepare(sender: Any = None, **kwargs: Any) -> None:
     global _lifeline
+    _refuse_unusable_broker()
     for name in QUIET_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
     log.info("%s", installation.description())
@@ -73,22 +76,43 @@ def _prepare(sender: Any = None, **kwargs: Any) -> None:
     gc.freeze()
 
 
+def _refuse_unusable_broker() -> None:
+    """End the process where the broker can never be used: the worker would try for ever."""
+    if why := broker.refusal():
+        raise SystemExit(why)
+
+
+class Background(bootsteps.StartStopStep):
+    """Starts the background threads before the worker connects to its broker, which may be away for long."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def start(self, worker: Any) -> None:
+        global _background, _poller
+        queues = sorted(worker.app.amqp.queues.consume_from)
+        watch = BrokerWatch()
+        # In a prefork pool the parent does not know what its children have in flight.
+        is_prefork = isinstance(worker.pool, PreforkPool)
+        if not is_prefork:
+            _poller = Poller(watch, queues, consumer.archive_resource, places=worker.concurrency)
+            consumer.handover = Handover(config.slow_transfers())
+            leases.current().places += config.slow_transfers()
+        _background = background.BackgroundThreads(queues, watch, None if is_prefork else _restart, _poller)
+        if is_prefork:
+            background.fork_between_chores(list(_background.threads))
+        leases.current().parks = not is_prefork
+        _background.start()
+
+    def stop(self, worker: Any) -> None:
+        """``_stop`` does."""
+
+    terminate = stop
+
+
 @signals.worker_ready.connect
-def _start(sender: Any = None, **kwargs: Any) -> None:
-    global _background
-    queues = sorted(sender.app.amqp.queues.consume_from)
-    # In a prefork pool the parent does not know what its children have in flight.
-    is_prefork = isinstance(sender.pool, PreforkPool)
-    if not is_prefork:
-        consumer.handover = Handover(config.slow_transfers())
-        leases.current().places += config.slow_transfers()
-    _background = background.BackgroundThreads(queues, None if is_prefork else _restart)
-    if is_prefork:
-        background.fork_between_chores(list(_background.threads))
-    leases.current().parks = not is_prefork
-    _background.start()
+def _say_ready(sender: Any = None, **kwargs: Any) -> None:
     systemd.ready()
-    log.info("Worker ready for %s", ", ".join(queues))
+    log.info("Worker ready for %s", ", ".join(sorted(sender.app.amqp.queues.consume_from)))
 
 
 class OneStop(bootsteps.StartStopStep):
@@ -118,7 +142,7 @@ class OneStop(bootsteps.StartStopStep):
     terminate = stop
 
 
-app.steps["worker"].add(OneStop)
+app.steps["worker"].update((Background, OneStop))
 
 
 @signals.worker_shutting_down.connect
@@ -142,6 +166,8 @@ def _stop_transfers() -> None:
 
 @signals.worker_shutdown.connect
 def _stop(**kwargs: Any) -> None:
+    if _poller is not None:
+        _poller.wait(max(_stop_at - time.monotonic(), 0))
     if not consumer.handover.wait(max(_stop_at - time.monotonic(), 0)):
         archiving.stop()
         # Transfers see the stop within a second; their requests go back to the table then.
@@ -164,7 +190,14 @@ def _forked(**kwargs: Any) -> None:
     _background = None
     signal.signal(signal.SIGTERM, _stop_pool_process)
     leases.current().parks = True
-    threads = [background.heartbeat(sorted(app.amqp.queues.consume_from)), background.writer()]
+    queues, watch = sorted(app.amqp.queues.consume_from), BrokerWatch()
+    poller = Poller(watch, queues, consumer.archive_resource, places=1)
+    threads = [
+        background.heartbeat(queues),
+        background.writer(),
+        background.broker_watch(watch),
+        background.polling(poller),
+    ]
     for thread in threads:
         thread.start()
     signals.worker_process_shutdown.connect(lambda **kwargs: background.stop(threads), weak=False)
@@ -207,6 +240,7 @@ def run(queue: str, concurrency: int | None, pool: str) -> int:
         return run_all(concurrency, pool)
     if queue == Queue.BULK:
         _yield_processor()
+    _refuse_unusable_broker()
     number = concurrency or DEFAULT_CONCURRENCY[pool]
     arguments = [
         "worker",

@@ -1,4 +1,6 @@
-"""Whether what came is what was promised: the promise itself, and files of real publishers, none of which is doubted."""
+"""Whether what came is what was promised: the promise itself, and files of real publishers, none of which is
+doubted.
+"""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ DISPOSITIONS = [
     ("attachment; filename=\"EURO.csv\"; filename*=UTF-8''%e2%82%ac.csv", "€.csv"),
     ("attachment; filename*=UTF-8''%e2%82%ac.csv; filename=\"EURO.csv\"", "€.csv"),  # whichever comes last
     ("attachment; filename*=UTF-8''%FF.csv; filename=a.csv", "a.csv"),  # not UTF-8
-    ("attachment; filename*=Shift_JIS''a.csv; filename=b.csv", "b.csv"),  # not one of the two that must be known
+    ("attachment; filename*=Shift_JIS''a.csv; filename=b.csv", "a.csv"),  # as browsers do
     ("attachment; filename*=a.csv; filename=b.csv", "b.csv"),
     ("attachment; filename*=UTF-8''; filename=b.csv", "b.csv"),
     ("attachment; filename*=\"UTF-8''a%20b.csv\"", "a b.csv"),  # quoted, which is wrong and common
@@ -75,6 +75,13 @@ DISPOSITIONS = [
     ('attachment; filename="."', "fallback.dat"),
     ('attachment; filename="a\x00b.csv"', "ab.csv"),
     ('attachment; filename="a.csv"\r\nX: y', "a.csv"),
+    ('attachment; filename="shell.php.csv"', "shell_php.csv"),
+    ('attachment; filename=".htaccess"', "htaccess"),
+    ("attachment; filename*=Shift_JIS''%83f%81%5B%83%5E.csv", "データ.csv"),
+    ("attachment; filename*=unicode_escape''a.csv; filename=b.csv", "b.csv"),
+    ("attachment; filename*=utf8''%e2%82%ac.csv", "€.csv"),
+    ('attachment; filename="=?UTF-8?Q?a?= =?UTF-8?Q?b.csv?="', "ab.csv"),
+    ('attachment; filename="=?UTF-8?Q?a?=.csv"', "a.csv"),
 ]
 
 URLS = [
@@ -102,6 +109,19 @@ URLS = [
     ("http://data.example/export.php", None, "export.bin"),
     ("http://data.example/Data.ASPX", "application/json", "Data.json"),
     ("http://data.example/index.jsp", "text/html", "index.html"),
+    ("http://data.example/shell.php.csv", "text/csv", "shell_php.csv"),
+    ("http://data.example/shell.PhP5.xyz", None, "shell_PhP5.xyz"),
+    ("http://data.example/shell.asp;.csv", "text/csv", "shell_asp;.csv"),
+    ("http://data.example/a.phtml.jsp.zip", "application/zip", "a_phtml_jsp.zip"),
+    ("http://data.example/a.php.php", None, "a_php.bin"),
+    ("http://data.example/a.php.", "text/csv", "a.csv"),
+    ("http://data.example/a.php.5", "text/csv", "a_php.5.csv"),
+    ("http://data.example/a.pht", "text/csv", "a.csv"),
+    ("http://data.example/web.config", "text/xml", "web_config.xml"),
+    ("http://data.example/Web.Config", None, "Web_Config"),
+    ("http://data.example/my.web.config", "text/xml", "my.web.config"),
+    ("http://data.example/phps.csv", None, "phps.csv"),
+    ("http://data.example/data.dot.csv", None, "data.dot.csv"),
     ("http://data.example/report.v2", "text/csv", "report.v2"),
     ("http://data.example/stock-1.2", "text/csv", "stock-1.2.csv"),
     ("http://data.example/data.2024", "text/csv", "data.2024.csv"),
@@ -162,7 +182,8 @@ def is_safe(name: str) -> None:
     assert name[-1] not in ". "
     assert all(unicodedata.category(char) not in ("Cc", "Cf", "Cs") for char in name)
     assert not re.match(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\.|$)", name)
-    assert not re.search(r"(?i)\.(php\d?|phtml|cgi|aspx?|jspx?)$", name)
+    assert not re.search(r"(?i)\.(php\d?|phtml|pht|cgi|aspx?|jspx?)(?:$|[.;])", name)
+    assert name.lower() not in (".htaccess", "web.config")
 
 
 strings = st.text(st.characters(codec=None, categories=None), max_size=80)

@@ -1,0 +1,41 @@
+"""What people do to links from the report: check them again, leave them alone for a while, take over new addresses.
+
+Everything here is set-based but the edits, which go through ``resource_patch`` one by one, with their activity; is
+limited to what the user may edit; and is recorded in ``archiver_action`` with who, when and what.
+"""
+
+from ckanext.archiver.link_actions.addresses import (
+    MAX_CHECKED,
+    Applied,
+    Move,
+    moves,
+    replace_beginning,
+    replacements,
+    take_over,
+    undo,
+)
+from ckanext.archiver.link_actions.checks import URGENT, Progress, check_again, progress
+from ckanext.archiver.link_actions.selection import UNDO_DAYS, Selection, editable, history, may_edit_anything
+from ckanext.archiver.link_actions.snoozes import snooze, wake
+
+__all__ = [
+    "MAX_CHECKED",
+    "UNDO_DAYS",
+    "URGENT",
+    "Applied",
+    "Move",
+    "Progress",
+    "Selection",
+    "check_again",
+    "editable",
+    "history",
+    "may_edit_anything",
+    "moves",
+    "progress",
+    "replace_beginning",
+    "replacements",
+    "snooze",
+    "take_over",
+    "undo",
+    "wake",
+]

@@ -1,0 +1,302 @@
+"""New addresses for links: those that permanent redirects lead to, and those on a server's new name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import urlsplit
+
+import ckan.plugins.toolkit as tk
+import sqlalchemy as sa
+from ckan import model
+
+from ckanext.archiver import checking, config, links
+from ckanext.archiver.engine import urls
+from ckanext.archiver.engine.outcome import Verdict
+from ckanext.archiver.link_actions.selection import UNDO_DAYS, Selection, must_edit, record
+from ckanext.archiver.queue import sql
+from ckanext.archiver.report import reader
+
+MAX_EDITS = 200
+"""Links that one action edits: each is a ``resource_patch``."""
+
+SEEN = 3
+"""Checks in a row that must have found the same permanent redirect."""
+
+MAX_CHECKED = 20
+"""New addresses that are checked while a person waits."""
+
+CHECKED_AT_ONCE = 4
+
+CHECK_SECONDS = 8.0
+"""Time for one of them."""
+
+
+@dataclass(frozen=True)
+class Move:
+    """A link and the address that its permanent redirects lead to.
+
+    :ivar obstacle: why it is not taken over, as a sentence; empty where it can be
+    """
+
+    resource_id: str
+    resource_name: str
+    package_id: str
+    package_name: str
+    package_title: str
+    old_url: str
+    new_url: str
+    obstacle: str
+
+
+def moves(who: reader.Reader, selection: Selection) -> list[Move]:
+    """The selected links that have moved for good, at most ``MAX_EDITS``, and whether each can be taken over.
+
+    :raises NotAuthorized: if the user may edit nothing
+    """
+    must_edit(who)
+    selected = selection.query(who)
+    selected.conditions.append(f"a.permanent_url IS NOT NULL AND a.permanent_url <> {links.URL_SQL}")
+    rows = model.Session.connection().execute(
+        sa.text(f"""
+            SELECT r.id AS resource_id, coalesce(r.name, '') AS resource_name, p.id AS package_id,
+                p.name AS package_name, coalesce(nullif(p.title, ''), p.name) AS package_title,
+                {links.URL_SQL} AS old_url,
+                a.permanent_url AS new_url, coalesce(a.permanent_seen, 0) AS seen, a.source_url
+            {selected.sql()} ORDER BY p.name, r.position, r.id LIMIT :most
+        """),  # noqa: S608 - constants only
+        {**selected.params, "most": MAX_EDITS},
+    )
+    found = rows.mappings().all()
+    sources = harvested({row["package_id"] for row in found})
+    return [
+        Move(
+            **{key: row[key] for key in row if key not in ("seen", "source_url")},
+            obstacle=_obstacle(row, sources.get(row["package_id"])),
+        )
+        for row in found
+    ]
+
+
+def _obstacle(row: Mapping[str, Any], source: str | None) -> str:
+    if source is not None:
+        return _harvest_obstacle(source)
+    if row["source_url"] != row["old_url"]:
+        return tk._("The URL was edited since the last check.")
+    if row["seen"] < SEEN:
+        return tk._("Seen {count} times in a row; it takes {needed}.").format(count=row["seen"], needed=SEEN)
+    return ""
+
+
+def _harvest_obstacle(source: str) -> str:
+    where = source or tk._("the harvest source")
+    return tk._("The dataset is harvested: correct the address at {source}.").format(source=where)
+
+
+def harvested(package_ids: Iterable[str]) -> dict[str, str]:
+    """``{package id: name of the harvest source}`` of those datasets that a harvester writes; the next harvest would
+    undo an edit of them."""
+    found: dict[str, str] = {}
+    for package in model.Session.query(model.Package).filter(model.Package.id.in_(list(package_ids))):
+        extras = package.extras or {}
+        if extras.get("harvest_object_id") or extras.get("harvest_source_id"):
+            found[package.id] = str(extras.get("harvest_source_title") or extras.get("harvest_source_id") or "")
+    if not sa.inspect(model.meta.engine).has_table("harvest_object"):
+        return found
+    rows = model.Session.connection().execute(
+        sa.text("""
+            SELECT o.package_id, coalesce(nullif(s.title, ''), s.url) FROM harvest_object o
+            JOIN harvest_source s ON s.id = o.harvest_source_id
+            WHERE o.package_id = ANY(CAST(:ids AS text[])) AND o.current
+        """),
+        {"ids": list(package_ids)},
+    )
+    return {**found, **{row[0]: row[1] for row in rows}}
+
+
+def replacements(who: reader.Reader, selection: Selection, old: str, new: str) -> list[Move]:
+    """The selected links whose URLs begin with ``old``, at most ``MAX_CHECKED``, with ``new`` in its place: each new
+    address was just checked, and is taken over only if it works.
+
+    :raises NotAuthorized: if the user may edit nothing
+    :raises ValidationError: for a beginning that is not a whole one, with a server
+    """
+    must_edit(who)
+    _must_have_server("old_prefix", old)
+    _must_have_server("new_prefix", new)
+    selected = selection.query(who)
+    selected.conditions.append(f"starts_with({links.URL_SQL}, :old_prefix) AND coalesce(r.url_type, '') = ''")
+    rows = model.Session.connection().execute(
+        sa.text(f"""
+            SELECT r.id AS resource_id, coalesce(r.name, '') AS resource_name, p.id AS package_id,
+                p.name AS package_name, coalesce(nullif(p.title, ''), p.name) AS package_title,
+                {links.URL_SQL} AS old_url,
+                CAST(:new_prefix AS text) || substr({links.URL_SQL}, length(:old_prefix) + 1) AS new_url, r.format
+            {selected.sql()} ORDER BY p.name, r.position, r.id LIMIT :most
+        """),  # noqa: S608 - constants only
+        {**selected.params, "old_prefix": old, "new_prefix": new, "most": MAX_CHECKED},
+    )
+    found = rows.mappings().all()
+    sources = harvested({row["package_id"] for row in found})
+    # Nothing of the database is held while servers are waited for.
+    model.Session.commit()
+    checked = _checked([row for row in found if row["package_id"] not in sources])
+    return [
+        Move(
+            **{key: row[key] for key in row if key != "format"},
+            obstacle=_harvest_obstacle(sources[row["package_id"]])
+            if row["package_id"] in sources
+            else checked[row["resource_id"]],
+        )
+        for row in found
+    ]
+
+
+def _must_have_server(name: str, prefix: str) -> None:
+    if urlsplit(prefix).scheme not in ("http", "https") or isinstance(urls.normalise(prefix), urls.BadUrl):
+        sentence = tk._("{name} is the beginning of an address with its server, like http://files.old.example/.")
+        raise tk.ValidationError({name: [sentence.format(name=name)]})
+
+
+def _checked(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """``{resource id: why the new address does not work, empty where it does}``."""
+    limits = replace(
+        config.limits(),
+        connect_timeout=CHECK_SECONDS,
+        first_byte_timeout=CHECK_SECONDS,
+        read_timeout=CHECK_SECONDS,
+        total_timeout=CHECK_SECONDS,
+    )
+    wanted = [checking.Link(row["new_url"], row["format"] or "", row["resource_id"]) for row in rows]
+    results = checking.check_many(
+        wanted, limits=limits, policy=config.policy(), check_only=True, workers=CHECKED_AT_ONCE
+    )
+    return {
+        result["id"]: ""
+        if result["verdict"] == Verdict.OK
+        else tk._("The new address does not work: {reason}").format(reason=result["reason"])
+        for result in results
+    }
+
+
+def replace_beginning(who: reader.Reader, selection: Selection, old: str, new: str) -> Applied:
+    """Put ``new`` in the place of ``old`` at the beginning of the selected links' URLs, where the new address works.
+
+    :raises NotAuthorized: if the user may edit nothing
+    :raises ValidationError: for a beginning that is not a whole one, with a server
+    """
+    possible = [move for move in replacements(who, selection, old, new) if not move.obstacle]
+    return _edit(who, "replace", selection.described(), possible, f"{urls.redact(old)} → {urls.redact(new)}")
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What came of edits: how many, and what was refused.
+
+    :ivar failures: ``(resource name, sentence)``
+    """
+
+    action_id: int
+    edited: int
+    failures: list[tuple[str, str]]
+
+
+def take_over(who: reader.Reader, selection: Selection) -> Applied:
+    """Save the new address of each selected link that can be taken over, by ``resource_patch``, and commit each.
+
+    :raises NotAuthorized: if the user may edit nothing
+    """
+    possible = [move for move in moves(who, selection) if not move.obstacle]
+    return _edit(who, "redirect", selection.described(), possible)
+
+
+def _edit(
+    who: reader.Reader, kind: str, described: Mapping[str, str], wanted: Sequence[Move], note: str = ""
+) -> Applied:
+    with sql.transaction():
+        action_id = record(who, kind, described, note)
+    edited, failures = 0, []
+    for move in wanted:
+        sentence = _patch(who, move.resource_id, move.new_url)
+        if sentence:
+            failures.append((move.resource_name or move.resource_id, sentence))
+            continue
+        edited += 1
+        _record_edit(action_id, move)
+    return Applied(action_id, edited, failures)
+
+
+def _record_edit(action_id: int, move: Move) -> None:
+    with sql.transaction():
+        sql.run(
+            """
+            INSERT INTO archiver_action_link (action_id, resource_id, old_url, new_url)
+            VALUES (:action_id, :resource_id, :old_url, :new_url)
+            """,
+            action_id=action_id,
+            resource_id=move.resource_id,
+            old_url=move.old_url,
+            new_url=move.new_url,
+        )
+        sql.run("UPDATE archiver_action SET links = links + 1 WHERE id = :id", id=action_id)
+
+
+def _patch(who: reader.Reader, resource_id: str, url: str) -> str:
+    """Save a resource's URL as the user.
+
+    :returns: why it could not be saved, as a sentence; empty when it was
+    """
+    assert who.user is not None  # noqa: S101 - see _must_edit
+    try:
+        tk.get_action("resource_patch")(
+            {"user": who.user.name, "auth_user_obj": who.user}, {"id": resource_id, "url": url}
+        )
+    except tk.ValidationError as e:
+        model.Session.rollback()
+        return "; ".join(f"{field}: {text}" for field, text in e.error_summary.items())
+    except (tk.NotAuthorized, tk.ObjectNotFound) as e:
+        model.Session.rollback()
+        return str(e)
+    return ""
+
+
+def undo(who: reader.Reader, action_id: int) -> Applied:
+    """Give the links of an action back the URLs they had, where they were not edited since; and commit each.
+
+    :raises NotAuthorized: if the user may edit nothing
+    :raises ObjectNotFound: if there is no such action of theirs, or it is too long ago
+    """
+    must_edit(who)
+    rows = (
+        model.Session.connection()
+        .execute(
+            sa.text("""
+                SELECT l.resource_id, coalesce(r.name, '') AS resource_name, p.id AS package_id,
+                    p.name AS package_name, p.title AS package_title, l.new_url AS old_url, l.old_url AS new_url,
+                    CASE WHEN r.url = l.new_url THEN '' ELSE r.url END AS obstacle
+                FROM archiver_action a JOIN archiver_action_link l ON l.action_id = a.id
+                JOIN resource r ON r.id = l.resource_id AND r.state = 'active' JOIN package p ON p.id = r.package_id
+                WHERE a.id = :id AND a.kind IN ('redirect', 'replace') AND l.undone_at IS NULL
+                    AND a.at > now() - :days * interval '1 day' AND (:is_sysadmin OR a.user_id = :user_id)
+                ORDER BY p.name, r.position
+            """),
+            {"id": action_id, "days": UNDO_DAYS, "is_sysadmin": who.is_sysadmin, "user_id": who.user_id},
+        )
+        .mappings()
+        .all()
+    )
+    if not rows:
+        raise tk.ObjectNotFound(tk._("There is nothing to undo."))
+    applied = _edit(who, "undo", {}, [Move(**row) for row in rows if not row["obstacle"]])
+    edited_since = [
+        (row["resource_name"] or row["resource_id"], tk._("edited since, and left as it is"))
+        for row in rows
+        if row["obstacle"]
+    ]
+    with sql.transaction():
+        sql.run(
+            "UPDATE archiver_action_link SET undone_at = now() WHERE action_id = :id AND undone_at IS NULL",
+            id=action_id,
+        )
+    return Applied(applied.action_id, applied.edited, [*applied.failures, *edited_since])

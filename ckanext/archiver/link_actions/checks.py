@@ -1,0 +1,87 @@
+"""Checking links again, and how far that is."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from ckan import model
+
+from ckanext.archiver.link_actions.selection import UNDO_DAYS, Selection, must_edit, record, record_selected
+from ckanext.archiver.queue import enqueue, outbox, sql
+from ckanext.archiver.queue.types import Queue, Reason
+from ckanext.archiver.report import reader
+from ckanext.archiver.report.groups import Group
+
+URGENT = 200
+"""Up to so many links go to the queue ``priority``; more wait for their turn in ``bulk``."""
+
+
+def check_again(who: reader.Reader, selection: Selection) -> int:
+    """Request a check of the selected links, and commit.
+
+    :returns: how many links
+    :raises NotAuthorized: if the user may edit nothing
+    """
+    must_edit(who)
+    with sql.transaction():
+        action_id = record(who, "check", selection.described())
+        count = record_selected(action_id, selection.query(who))
+        queue = Queue.PRIORITY if count <= URGENT else Queue.BULK
+        params = {"action_id": action_id}
+        enqueue.put_selected(model.Session.connection(), _OF_ACTION, params, queue, Reason.CALLED)
+        if queue == Queue.PRIORITY:
+            ids = sql.run("SELECT resource_id FROM archiver_action_link WHERE action_id = :id", id=action_id)
+            for resource_id in ids.scalars():
+                outbox.send_after_commit(model.Session, resource_id)
+    return count
+
+
+_OF_ACTION = f"""
+    SELECT r.id, r.package_id, {sql.HOST_OF_URL} AS host
+    FROM archiver_action_link l JOIN resource r ON r.id = l.resource_id WHERE l.action_id = :action_id
+"""  # noqa: S608 - constants only
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a group is that was checked again.
+
+    :ivar at: when that was asked for, aware
+    """
+
+    at: datetime.datetime
+    links: int
+    checked: int
+    working: int
+
+
+def progress(groups: Sequence[Group]) -> dict[tuple[str, str], Progress]:
+    """``{(cause, host): progress}`` of the groups that were last checked again within 30 days."""
+    rows = model.Session.connection().execute(
+        sa.text("""
+            SELECT latest.cause, latest.host, latest.at, count(*) AS links,
+                count(*) FILTER (WHERE a.checked_at >= timezone('utc', latest.at)) AS checked,
+                count(*) FILTER (WHERE a.checked_at >= timezone('utc', latest.at) AND a.is_broken IS FALSE) AS working
+            FROM (
+                SELECT DISTINCT ON (selection->>'cause', selection->>'host') id, at, selection->>'cause' AS cause,
+                    selection->>'host' AS host
+                FROM archiver_action
+                WHERE kind = 'check' AND at > now() - :days * interval '1 day'
+                    AND (selection->>'cause', selection->>'host') IN (
+                        SELECT * FROM unnest(CAST(:causes AS text[]), CAST(:hosts AS text[])))
+                ORDER BY selection->>'cause', selection->>'host', id DESC
+            ) latest
+            JOIN archiver_action_link l ON l.action_id = latest.id
+            LEFT JOIN archival a ON a.resource_id = l.resource_id
+            GROUP BY latest.cause, latest.host, latest.at
+        """),
+        {
+            "days": UNDO_DAYS,
+            "causes": [group.cause for group in groups],
+            "hosts": [group.host for group in groups],
+        },
+    )
+    return {(row[0], row[1]): Progress(*row[2:]) for row in rows}

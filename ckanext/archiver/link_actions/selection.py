@@ -1,0 +1,144 @@
+"""The links that a person acts on, and the record of what was done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import ckan.plugins.toolkit as tk
+import sqlalchemy as sa
+from ckan import model
+
+from ckanext.archiver.report import listing, reader
+from ckanext.archiver.report.filters import ANY, LinkFilter
+
+UNDO_DAYS = 30
+"""Days for which an edit can be undone, and a check of a group shows its progress."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The links that a user acts on: some that were ticked, or all that a filter selects.
+
+    :ivar resource_ids: the ticked ones; None for the whole filter
+    """
+
+    wanted: LinkFilter
+    resource_ids: tuple[str, ...] | None = None
+
+    def query(self, who: reader.Reader) -> listing.Query:
+        """The links, as far as the user may edit them.
+
+        :raises ObjectNotFound: if there is no such organization
+        """
+        if self.resource_ids is None:
+            selected = listing.query(self.wanted, who)
+        else:
+            selected = listing.query(LinkFilter(verdict=ANY), who)
+            selected.conditions.append("r.id = ANY(CAST(:ticked AS text[]))")
+            selected.params["ticked"] = list(self.resource_ids)
+        if not who.is_sysadmin:
+            selected.conditions.append("p.owner_org = ANY(CAST(:editable AS text[]))")
+            selected.params["editable"] = reader.editable_organizations(who)
+        return selected
+
+    def count(self, who: reader.Reader) -> int:
+        """How many links."""
+        selected = self.query(who)
+        statement = sa.text(f"SELECT count(*) {selected.sql()}")  # noqa: S608 - constants only
+        return int(model.Session.connection().execute(statement, selected.params).scalar_one())
+
+    def described(self) -> dict[str, str]:
+        """The filter for the record; empty for single links."""
+        return self.wanted.parameters() if self.resource_ids is None else {}
+
+
+def may_edit_anything(who: reader.Reader) -> bool:
+    """Whether there is any organization whose datasets the reader may edit."""
+    return who.is_sysadmin or bool(reader.editable_organizations(who))
+
+
+def editable(who: reader.Reader, rows: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Ids of those resources of a page that the reader may edit."""
+    if who.is_sysadmin:
+        return {row["resource_id"] for row in rows}
+    mine = set(reader.editable_organizations(who))
+    return {row["resource_id"] for row in rows if row["owner_org"] in mine}
+
+
+def must_edit(who: reader.Reader) -> None:
+    """Refuse a user who may edit nothing.
+
+    :raises NotAuthorized: for such a user
+    """
+    if who.user is None or not may_edit_anything(who):
+        raise tk.NotAuthorized(tk._("You may not edit the datasets of any organization."))
+
+
+# -- the record ---------------------------------------------------------------------------------------------
+
+
+def record(who: reader.Reader, kind: str, selection: Mapping[str, str], note: str = "") -> int:
+    """Note an action, in the caller's transaction.
+
+    :returns: its id
+    """
+    assert who.user is not None  # noqa: S101 - nothing is selected for a reader who may edit nothing
+    statement = sa.text("""
+        INSERT INTO archiver_action (user_id, user_name, kind, selection, note, links)
+        VALUES (:user_id, :user_name, :kind, CAST(:selection AS jsonb), :note, 0) RETURNING id
+    """)
+    values = {
+        "user_id": who.user.id,
+        "user_name": who.user.name,
+        "kind": kind,
+        "selection": json.dumps(dict(selection)),
+        "note": note,
+    }
+    return int(model.Session.connection().execute(statement, values).scalar_one())
+
+
+def record_selected(action_id: int, selected: listing.Query) -> int:
+    """Note the links of an action.
+
+    :returns: how many
+    """
+    statement = sa.text(f"""
+        WITH noted AS (
+            INSERT INTO archiver_action_link (action_id, resource_id) SELECT :action_id, r.id {selected.sql()}
+            RETURNING 1
+        )
+        UPDATE archiver_action SET links = (SELECT count(*) FROM noted) WHERE id = :action_id RETURNING links
+    """)  # noqa: S608 - constants only
+    return int(model.Session.connection().execute(statement, {**selected.params, "action_id": action_id}).scalar_one())
+
+
+def history(who: reader.Reader, before: int | None = None, size: int = 50) -> list[dict[str, Any]]:
+    """What was done, newest first: everything for sysadmins, for others what they did themselves.
+
+    :param before: id of the last action of the page before
+    """
+    rows = model.Session.connection().execute(
+        sa.text("""
+            SELECT a.id, a.at, a.user_name, a.kind, a.selection, a.note, a.links,
+                a.kind IN ('redirect', 'replace') AND a.at > now() - :days * interval '1 day'
+                    AND EXISTS (SELECT FROM archiver_action_link l WHERE l.action_id = a.id AND l.undone_at IS NULL)
+                    AS can_undo
+            FROM archiver_action a
+            WHERE (:is_sysadmin OR a.user_id = :user_id) AND (CAST(:before AS bigint) IS NULL OR a.id < :before)
+            ORDER BY a.id DESC LIMIT :size
+        """),
+        {
+            "days": UNDO_DAYS,
+            "is_sysadmin": who.is_sysadmin,
+            "user_id": who.user_id,
+            "before": before,
+            "size": size,
+        },
+    )
+    return [
+        {**row, "selection": json.loads(row["selection"]) if isinstance(row["selection"], str) else row["selection"]}
+        for row in rows.mappings()
+    ]

@@ -1,0 +1,40 @@
+"""Who may call the actions of the report: what they show and change is limited to what the caller may see and edit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ckan.plugins.toolkit as tk
+from ckan import model
+
+from ckanext.archiver import link_actions
+from ckanext.archiver.report import reader
+
+
+@tk.auth_allow_anonymous_access
+def archiver_link_list(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
+    """Everyone: the list has what they may see."""
+    return {"success": True}
+
+
+@tk.auth_allow_anonymous_access
+def archiver_summary(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
+    """Everyone: the numbers are of what they may see."""
+    return {"success": True}
+
+
+def archiver_redirect_apply(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
+    """Those who may edit the datasets of some organization; links of others are left out."""
+    return _edits(context)
+
+
+def archiver_snooze(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
+    """Those who may edit the datasets of some organization; links of others are left out."""
+    return _edits(context)
+
+
+def _edits(context: Any) -> dict[str, Any]:
+    user = context.get("auth_user_obj") or model.User.get(context.get("user") or "")
+    if link_actions.may_edit_anything(reader.of_user(user)):
+        return {"success": True}
+    return {"success": False, "msg": tk._("You may not edit the datasets of any organization.")}

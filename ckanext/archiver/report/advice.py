@@ -1,0 +1,55 @@
+"""What a cause is called, and what a publisher can do about it."""
+
+from __future__ import annotations
+
+import ckan.plugins.toolkit as tk
+
+from ckanext.archiver.engine.outcome import Cause
+from ckanext.archiver.engine.reasons import N_
+
+NAMES: dict[str, str] = {
+    Cause.OK.value: N_("Works"),
+    Cause.GONE.value: N_("File or server is gone"),
+    Cause.BAD_URL.value: N_("Not a valid URL"),
+    Cause.SERVER_ERROR.value: N_("Server error"),
+    Cause.UNREACHABLE.value: N_("Server does not answer"),
+    Cause.TLS.value: N_("Certificate not accepted"),
+    Cause.BLOCKED.value: N_("Server refuses the archiver"),
+    Cause.REDIRECT.value: N_("Redirect that leads nowhere"),
+    Cause.SOFT_404.value: N_("Not the file that was promised"),
+    Cause.TOO_LARGE.value: N_("Too large for a copy"),
+    Cause.REFUSED_BY_POLICY.value: N_("Address not allowed"),
+    Cause.OWN_FAULT.value: N_("Not checked, by a fault of this portal"),
+}
+
+ADVICE: dict[str, str] = {
+    Cause.GONE.value: N_(
+        "Find the file's new address and enter it, or restore the file on the server. If it is gone for good, delete "
+        "the resource."
+    ),
+    Cause.BAD_URL.value: N_("Edit the resource and enter the whole URL, beginning with https:// or http://."),
+    Cause.SERVER_ERROR.value: N_("Tell the people who run the server: it answers, but with an error."),
+    Cause.UNREACHABLE.value: N_(
+        "Ask the people who run the server whether it is still in use. If its files have moved to another server, "
+        "replace the address."
+    ),
+    Cause.TLS.value: N_(
+        "The people who run the server need to install a valid certificate with its whole chain; browsers warn as well."
+    ),
+    Cause.BLOCKED.value: N_("Ask the people who run the server to let the archiver in; see its name in their log."),
+    Cause.REDIRECT.value: N_("Open the link in a browser, see where the file is now, and enter that address."),
+    Cause.SOFT_404.value: N_("Open the link in a browser. If the file is not there, enter its new address."),
+    Cause.REFUSED_BY_POLICY.value: N_("Use an address that everybody can reach, on the public internet."),
+}
+
+
+def name(cause: str | None) -> str:
+    """What a cause is called, in the reader's language."""
+    text = NAMES.get(cause or "")
+    return str(tk._(text)) if text else tk._("Cause unknown")
+
+
+def advice(cause: str | None) -> str:
+    """What a publisher can do about it, in the reader's language; empty where there is nothing to do."""
+    text = ADVICE.get(cause or "")
+    return str(tk._(text)) if text else ""

@@ -1,0 +1,59 @@
+"""What states, orders and filters are called on the pages of the report."""
+
+from __future__ import annotations
+
+import ckan.plugins.toolkit as tk
+
+from ckanext.archiver.engine.outcome import Verdict
+from ckanext.archiver.report import advice
+from ckanext.archiver.report.filters import ANY, EVERYTHING_BROKEN, NEVER, SNOOZED, LinkFilter, Sort
+
+
+def states() -> dict[str, str]:
+    """``{state: name}``, in the order of the page."""
+    return {
+        Verdict.BROKEN.value: tk._("Broken"),
+        Verdict.FAILING.value: tk._("Failing"),
+        Verdict.NOT_SURE.value: tk._("Not sure"),
+        Verdict.OK.value: tk._("Working"),
+        NEVER: tk._("Not checked yet"),
+        SNOOZED: tk._("Left alone"),
+        ANY: tk._("All"),
+    }
+
+
+def sorts(wanted: LinkFilter) -> dict[str, str]:
+    """``{order: name}`` of the orders that the filter's state offers."""
+    names = {
+        Sort.LONGEST: tk._("longest in this state first"),
+        Sort.NEWEST: tk._("newest first"),
+        Sort.DATASET: tk._("by dataset"),
+        Sort.HOST: tk._("by server"),
+    }
+    return {sort.value: names[sort] for sort in wanted.sorts()}
+
+
+def chips(wanted: LinkFilter) -> list[tuple[str, dict[str, str]]]:
+    """The filters that are set: what each is called, and the parameters without it."""
+    labels = {
+        "organization": tk._("Organization: {name}").format(name=wanted.organization),
+        "include_sub_organizations": tk._("with sub-organizations"),
+        "mine": tk._("my organizations"),
+        "cause": tk._("Cause: {name}").format(name=advice.name(wanted.cause)),
+        "host": tk._("Server: {name}").format(name=wanted.host),
+        "res_format": tk._("Format: {name}").format(name=wanted.res_format),
+        "since": tk._("since {date}").format(date=_day(wanted.since)),
+        "before": tk._("since before {date}").format(date=_day(wanted.before)),
+        "has_copy": tk._("with a cached copy") if wanted.has_copy else tk._("without a cached copy"),
+        "moved": tk._("moved for good") if wanted.moved else tk._("not moved for good"),
+        "q": tk._("Text: {text}").format(text=wanted.q),
+    }
+    return [
+        (label, wanted.with_(**{name: getattr(EVERYTHING_BROKEN, name)}).parameters())
+        for name, label in labels.items()
+        if getattr(wanted, name) != getattr(EVERYTHING_BROKEN, name)
+    ]
+
+
+def _day(day: object) -> str:
+    return str(tk.h.render_datetime(str(day))) if day else ""

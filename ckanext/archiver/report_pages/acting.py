@@ -1,0 +1,297 @@
+"""The pages from which people act on links: each asks first, does it, and says what it did.
+
+All of them work without JavaScript: a button posts the selection, a page asks, and its button posts again.
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import ckan.plugins.toolkit as tk
+from flask import Response
+
+from ckanext.archiver import clock, link_actions
+from ckanext.archiver.link_actions import Selection
+from ckanext.archiver.report import reader
+from ckanext.archiver.report.filters import BadFilter, LinkFilter, parse
+from ckanext.archiver.report_pages.pages import archiver_report
+
+TICKED = 500
+"""Links that one form may tick."""
+
+
+def _selection() -> tuple[Selection, LinkFilter]:
+    """What the form selects, and the filter of the list it came from.
+
+    :raises BadFilter: for what no form of ours sends
+    """
+    wanted = parse(dict(tk.request.args.items()))
+    form = tk.request.form
+    if form.get("scope") == "filter":
+        return Selection(wanted), wanted
+    ids = form.getlist("resource_id")
+    if len(ids) > TICKED or any("\x00" in id_ or len(id_) > 100 for id_ in ids):
+        raise BadFilter("resource_id", tk._("At most {count} links can be ticked.").format(count=TICKED))
+    return Selection(wanted, tuple(ids)), wanted
+
+
+@archiver_report.route("/archiver/links", methods=["POST"], endpoint="act")
+def act() -> Response | str:
+    """Ask, or do what was confirmed."""
+    who = reader.current()
+    if who.user is None:
+        return tk.abort(403, tk._("Log in to act on links."))
+    try:
+        selection, wanted = _selection()
+        back = tk.url_for("archiver_report.link_list", **wanted.parameters())
+        if selection.resource_ids == ():
+            return _go(back, tk._("Tick at least one link first."), "alert-warning")
+        return _act(who, selection, back)
+    except BadFilter as e:
+        return tk.abort(400, str(e))
+    except tk.ObjectNotFound:
+        return tk.abort(404, tk._("There is no such organization."))
+    except tk.NotAuthorized as e:
+        return tk.abort(403, str(e))
+
+
+def _act(who: reader.Reader, selection: Selection, back: str) -> Response | str:
+    what, is_confirmed = tk.request.form.get("do"), tk.request.form.get("confirmed") == "1"
+    if what == "check":
+        return _check(who, selection, back) if is_confirmed else _ask(who, selection, back, "check")
+    if what == "wake":
+        return _wake(who, selection, back) if is_confirmed else _ask(who, selection, back, "wake")
+    if what == "snooze":
+        return _snooze(who, selection, back) if is_confirmed else _ask(who, selection, back, "snooze")
+    if what == "redirect":
+        return _take_over(who, selection, back) if is_confirmed else _ask(who, selection, back, "redirect")
+    if what == "replace":
+        return _replace(who, selection, back, is_confirmed=is_confirmed)
+    choices = "check, snooze, wake, redirect, replace"
+    return tk.abort(400, tk._("{name} must be one of {choices}.").format(name="do", choices=choices))
+
+
+def _go(back: str, text: str, category: str = "alert-success") -> Response:
+    tk.h.flash(text, category)
+    response: Response = tk.redirect_to(back)
+    return response
+
+
+def _links(count: int) -> str:
+    return str(tk.ungettext("{count} link", "{count} links", count).format(count=tk.h.localised_number(count)))
+
+
+# -- asking -------------------------------------------------------------------------------------------------
+
+
+def _ask(
+    who: reader.Reader, selection: Selection, back: str, what: str, errors: dict[str, list[str]] | None = None
+) -> str:
+    moves = link_actions.moves(who, selection) if what == "redirect" else []
+    count = len(moves) if what == "redirect" else selection.count(who)
+    title, explanation, button = _words(what, count)
+    values = {name: tk.request.form.get(name, "") for name in ("until", "reason")}
+    tomorrow = clock.utc().date() + datetime.timedelta(days=1)
+    values["until"] = values["until"] or (tomorrow + datetime.timedelta(days=29)).isoformat()
+    html: str = tk.render(
+        "archiver/report_confirm.html",
+        {
+            "what": what,
+            "title": title,
+            "explanation": explanation,
+            "button": button,
+            "moves": moves,
+            "resource_ids": selection.resource_ids,
+            "action": tk.url_for("archiver_report.act", **selection.wanted.parameters()),
+            "back": back,
+            "values": values,
+            "errors": errors or {},
+            "tomorrow": tomorrow.isoformat(),
+            "can_do": any(not move.obstacle for move in moves) if what == "redirect" else count > 0,
+        },
+    )
+    return html
+
+
+def _words(what: str, count: int) -> tuple[str, str, str]:
+    """Title, explanation and button of a question."""
+    amount = _links(count)
+    if not count:
+        nothing = tk._("None of the selected links can be changed like this by you.")
+        return tk._("Nothing to do"), nothing, ""
+    if what == "check":
+        when = tk._("They are checked within minutes.")
+        if count > link_actions.URGENT:
+            when = tk._("They are many, so they wait for their turn, server by server.")
+        return tk._("Check {links} again?").format(links=amount), when, tk._("Check again")
+    if what == "wake":
+        explanation = tk._("They are shown and counted in the state that the last check found.")
+        return tk._("Count {links} again?").format(links=amount), explanation, tk._("Count again")
+    if what == "snooze":
+        explanation = tk._("They are shown as such, are not counted as broken, and come back by themselves.")
+        return tk._("Leave {links} alone until a date?").format(links=amount), explanation, tk._("Leave alone")
+    explanation = tk._(
+        "The ticked links get the address that the server says they have moved to for good. This can be undone for "
+        "{days} days."
+    ).format(days=link_actions.UNDO_DAYS)
+    return tk._("Take over the new address of {links}?").format(links=amount), explanation, tk._("Take over")
+
+
+# -- doing --------------------------------------------------------------------------------------------------
+
+
+def _check(who: reader.Reader, selection: Selection, back: str) -> Response:
+    count = link_actions.check_again(who, selection)
+    return _go(back, tk._("{links} will be checked again.").format(links=_links(count)))
+
+
+def _wake(who: reader.Reader, selection: Selection, back: str) -> Response:
+    count = link_actions.wake(who, selection)
+    return _go(back, tk._("{links} will be counted again.").format(links=_links(count)))
+
+
+def _snooze(who: reader.Reader, selection: Selection, back: str) -> Response | str:
+    form = tk.request.form
+    try:
+        until = datetime.date.fromisoformat(form.get("until", ""))
+    except ValueError:
+        return _ask(who, selection, back, "snooze", {"until": [tk._("until is a day like 2026-10-31.")]})
+    try:
+        count = link_actions.snooze(who, selection, until, form.get("reason", ""))
+    except tk.ValidationError as e:
+        return _ask(who, selection, back, "snooze", e.error_dict)
+    return _go(
+        back,
+        tk._("{links} will be left alone until {date}.").format(
+            links=_links(count), date=tk.h.render_datetime(until.isoformat())
+        ),
+    )
+
+
+def _take_over(who: reader.Reader, selection: Selection, back: str) -> Response:
+    # Never the whole filter: what was ticked is what was shown.
+    if selection.resource_ids is None:
+        return _go(back, tk._("Tick at least one link first."), "alert-warning")
+    return _report(link_actions.take_over(who, selection), back)
+
+
+def _replace(who: reader.Reader, selection: Selection, back: str, *, is_confirmed: bool) -> Response | str:
+    """Ask for the beginnings; show each new address with what a check of it found; save those that were ticked."""
+    old, new = (tk.request.form.get(name, "").strip() for name in ("old_prefix", "new_prefix"))
+    try:
+        if is_confirmed and selection.resource_ids is not None:
+            return _report(link_actions.replace_beginning(who, selection, old, new), back)
+        moves = link_actions.replacements(who, selection, old, new) if old or new else []
+    except tk.ValidationError as e:
+        return _ask_replace(selection, back, [], e.error_dict)
+    errors = {"old_prefix": [tk._("None of the selected links begins like this.")]} if old and not moves else {}
+    return _ask_replace(selection, back, moves, errors)
+
+
+def _ask_replace(selection: Selection, back: str, moves: list[link_actions.Move], errors: dict[str, list[str]]) -> str:
+    form = tk.request.form
+    html: str = tk.render(
+        "archiver/report_confirm.html",
+        {
+            "what": "replace",
+            "title": tk._("The server has moved"),
+            "explanation": tk._(
+                "Replaces the beginning of the selected links. Each new address is checked first, {count} at a time; "
+                "only those that work can be ticked. This can be undone for {days} days."
+            ).format(count=link_actions.MAX_CHECKED, days=link_actions.UNDO_DAYS),
+            "button": tk._("Replace") if moves else tk._("Check the new addresses"),
+            "moves": moves,
+            "resource_ids": selection.resource_ids,
+            "action": tk.url_for("archiver_report.act", **selection.wanted.parameters()),
+            "back": back,
+            "values": {name: form.get(name, "") for name in ("old_prefix", "new_prefix")},
+            "errors": errors,
+            "tomorrow": "",
+            "can_do": not moves or any(not move.obstacle for move in moves),
+        },
+    )
+    return html
+
+
+def _report(applied: link_actions.Applied, back: str) -> Response:
+    for name, sentence in applied.failures[:10]:
+        tk.h.flash_error(tk._("{link}: {reason}").format(link=name, reason=sentence))
+    return _go(back, tk._("{links} changed.").format(links=_links(applied.edited)))
+
+
+# -- the record ---------------------------------------------------------------------------------------------
+
+
+def _kinds() -> dict[str, str]:
+    return {
+        "check": tk._("Checked again"),
+        "snooze": tk._("Left alone until a date"),
+        "wake": tk._("Counted again"),
+        "redirect": tk._("Took over the new address"),
+        "replace": tk._("Replaced the server"),
+        "undo": tk._("Undone"),
+    }
+
+
+@archiver_report.route("/archiver/links/history", endpoint="history")
+def history() -> Response | str:
+    """What was done: everything for sysadmins, for others what they did themselves."""
+    who = reader.current()
+    if who.user is None:
+        return tk.abort(403, tk._("Log in to see what was done to links."))
+    before = tk.request.args.get("before") or None
+    if before is not None and not (before.isdecimal() and len(before) < 19):
+        return tk.abort(400, tk._("before is the number of an action."))
+    size = 50
+    rows = link_actions.history(who, int(before) if before else None, size + 1)
+    actions: list[dict[str, Any]] = [{**row, "time": _iso(row["at"])} for row in rows[:size]]
+    html: str = tk.render(
+        "archiver/report_history.html",
+        {"actions": actions, "kinds": _kinds(), "next_before": actions[-1]["id"] if len(rows) > size else None},
+    )
+    return html
+
+
+def _iso(moment: datetime.datetime) -> str:
+    naive = clock.naive(moment)
+    assert naive is not None  # noqa: S101 - the column is never empty
+    return naive.isoformat()
+
+
+@archiver_report.route("/archiver/links/history/<int:action_id>/undo", methods=["POST"], endpoint="undo")
+def undo(action_id: int) -> Response | str:
+    """Ask, or give the links of an action back the URLs they had."""
+    who = reader.current()
+    if who.user is None:
+        return tk.abort(403, tk._("Log in to act on links."))
+    back = tk.url_for("archiver_report.history")
+    if tk.request.form.get("confirmed") != "1":
+        return _ask_undo(action_id, back)
+    try:
+        return _report(link_actions.undo(who, action_id), back)
+    except tk.ObjectNotFound as e:
+        return tk.abort(404, str(e))
+    except tk.NotAuthorized as e:
+        return tk.abort(403, str(e))
+
+
+def _ask_undo(action_id: int, back: str) -> str:
+    html: str = tk.render(
+        "archiver/report_confirm.html",
+        {
+            "what": "undo",
+            "title": tk._("Undo this?"),
+            "explanation": tk._("The links get back the addresses they had, where they were not edited since."),
+            "button": tk._("Undo"),
+            "moves": [],
+            "resource_ids": (),
+            "action": tk.url_for("archiver_report.undo", action_id=action_id),
+            "back": back,
+            "values": {},
+            "errors": {},
+            "tomorrow": "",
+            "can_do": True,
+        },
+    )
+    return html

@@ -1,0 +1,329 @@
+"""The pages of the Broken Links report in a real browser: filters, orders, actions; by keyboard, on a narrow screen, in
+both themes, and without JavaScript."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import ckan
+import pytest
+from ckan import model
+from ckan.tests import factories, helpers
+
+import example_portal
+from rows import run
+
+pytest.importorskip("playwright.sync_api", reason="playwright is not installed (dev-requirements.txt)")
+
+from playwright.sync_api import Browser, Page, Route, sync_playwright
+
+WIDTHS = (1280, 390)
+
+CHROMIUM = os.environ.get("ARCHIVER_CHROMIUM") or next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
+)
+
+pytestmark = [
+    pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium; ARCHIVER_CHROMIUM may name one"),
+    pytest.mark.usefixtures("clean_site"),
+    pytest.mark.slow,
+]
+
+OPTIONS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+]
+
+MIDNIGHT_BLUE = {
+    "ckan.base_public_folder": "public-midnight-blue",
+    "ckan.base_templates_folder": "templates-midnight-blue",
+}
+# The packages of CKAN 2.12.0 name the theme and lack its files; its source has them.
+HAS_MIDNIGHT_BLUE = (Path(ckan.__file__).parent / "templates-midnight-blue" / "base.html").exists()
+
+THEMES = [
+    pytest.param({}, id="default"),
+    pytest.param(
+        MIDNIGHT_BLUE,
+        id="midnight-blue",
+        marks=pytest.mark.skipif(not HAS_MIDNIGHT_BLUE, reason="this CKAN has no theme midnight-blue"),
+    ),
+]
+
+# What of ours reaches beyond the window.
+BEYOND = """() => [...document.querySelectorAll('[class*="archiver-"], [class*="archiver-"] *')]
+    .filter(e => e.getClientRects().length && !e.closest('thead, .visually-hidden, svg'))
+    .filter(e => e.getBoundingClientRect().right > innerWidth || e.getBoundingClientRect().left < 0)
+    .map(e => `${e.tagName}.${e.className} at ${e.getBoundingClientRect().right}`)"""
+
+
+class Window:
+    """A browser at a site, that notes every complaint."""
+
+    def __init__(self, page: Page, site: str) -> None:
+        self.page = page
+        self.site = site
+        self.complaints: list[str] = []
+        page.on("console", lambda message: message.type == "error" and self.complaints.append(message.text))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.route(lambda url: not url.startswith(site), self._keep_in)
+
+    def _keep_in(self, route: Route) -> None:
+        # Pictures that CKAN's own pages have from elsewhere.
+        route.fulfill(status=204)
+
+    def go(self, path: str, status: int = 200) -> None:
+        answer = self.page.goto(self.site + path)
+        assert answer is not None
+        assert answer.status == status, path
+
+    def log_in(self, name: str) -> None:
+        self.go("/user/login")
+        form = self.page.locator("form").filter(has=self.page.locator("#field-password"))
+        form.locator("#field-login").fill(name)
+        form.locator("#field-password").fill("Passw0rd-of-the-test")
+        form.locator("button[type=submit]").click()
+        self.page.wait_for_url("**/dashboard/**")
+
+
+@pytest.fixture
+def portal() -> dict[str, str]:
+    """A link in every state, an editor of the organization transport, and one link that has moved for good."""
+    pages = example_portal.make()
+    editor = factories.User(name="editor", password="Passw0rd-of-the-test")
+    helpers.call_action("member_create", id="transport", object=editor["name"], object_type="user", capacity="editor")
+    run("UPDATE archival SET permanent_seen = 3 WHERE permanent_url = 'https://data.example.org/v2/routes.csv'")
+    run(
+        "INSERT INTO archiver_link_count SELECT '*', timezone('utc', now())::date - n, v, 'gone', 10 + n * w, 1 "
+        "FROM generate_series(1, 40) n, (VALUES ('ok', 1), ('broken', 2)) s (v, w)"
+    )
+    return pages
+
+
+@pytest.fixture
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def window(browser: Browser, web: Callable[..., str], portal: dict[str, str]) -> Callable[..., Window]:
+    """``window(width=…, theme={…}, javascript=…)``."""
+    sites: dict[str, str] = {}
+
+    def open_window(width: int = 1280, theme: dict[str, str] | None = None, *, javascript: bool = True) -> Window:
+        key = str(theme)
+        if key not in sites:
+            sites[key] = web(theme or {})
+        context = browser.new_context(viewport={"width": width, "height": 900}, java_script_enabled=javascript)
+        return Window(context.new_page(), sites[key])
+
+    return open_window
+
+
+PAGES = (
+    "/report/broken-links",
+    "/archiver/links",
+    "/archiver/links?verdict=any",
+    "/archiver/links?verdict=any&moved=1&q=o&host=transport.example.org&has_copy=1",
+    "/report/broken-links/transport?include_sub_organizations=1",
+    "/report/broken-links/empty",
+    "/archiver/links/history",
+)
+
+
+def urls(page: Page) -> list[str]:
+    return page.locator(".archiver-rows .archiver-url bdi").all_inner_texts()
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_every_page_is_sound_for_everybody(window: Callable[..., Window], theme: dict[str, str]) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed").Axe()
+    faults: dict[str, Any] = {}
+    for width in WIDTHS:
+        tab = window(width, theme)
+        tab.log_in("editor")
+        for path in PAGES:
+            tab.complaints.clear()
+            tab.go(path)
+            found = {
+                "complaints": tab.complaints[:],
+                "beyond": tab.page.evaluate(BEYOND),
+                "hacked": tab.page.evaluate("window.archiverHacked || 0"),
+                "axe": ours(axe.run(tab.page).response["violations"]),
+            }
+            if any(found.values()):
+                faults[f"{path} at {width}"] = {key: value for key, value in found.items() if value}
+    assert not faults
+
+
+def ours(violations: list[dict[str, Any]]) -> list[str]:
+    """The findings in what this extension adds to a page, and those about the page's parts."""
+    return [
+        f"{violation['id']}: {node['html'][:200]}"
+        for violation in violations
+        for node in violation["nodes"]
+        if violation["id"].startswith("landmark-") or is_ours(node)
+    ]
+
+
+def is_ours(node: dict[str, Any]) -> bool:
+    return "archiver" in node["html"] or any("archiver" in str(target) for target in node["target"])
+
+
+def test_filters_and_orders_lead_to_each_other(window: Callable[..., Window]) -> None:
+    tab = window()
+    tab.go("/report/broken-links")
+    tab.page.locator(".archiver-tile-broken a").click()
+    assert tab.page.locator("h1").inner_text() == "Links"
+    everything = urls(tab.page)
+    assert len(everything) >= 4
+
+    tab.page.get_by_text("Filter and sort").click()
+    tab.page.get_by_label("Dataset or resource").fill("potholes")
+    tab.page.get_by_role("button", name="Apply").click()
+    assert len(urls(tab.page)) == 2
+    assert all("potholes" in url for url in urls(tab.page))
+
+    tab.page.get_by_label("Order").select_option("newest")
+    tab.page.get_by_role("button", name="Apply").click()
+    assert "sort=newest" in tab.page.url
+    tab.page.locator(".archiver-chip-set").filter(has_text="potholes").click()
+    assert sorted(urls(tab.page)) == sorted(everything)
+
+    tab.page.locator(".archiver-chip").filter(has_text="Failing").click()
+    assert tab.page.locator("[aria-current=page]").inner_text() == "Failing"
+    assert len(urls(tab.page)) == 1
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+def test_an_editor_checks_a_link_again(window: Callable[..., Window], javascript: bool) -> None:
+    tab = window(javascript=javascript)
+    tab.log_in("editor")
+    tab.go("/report/broken-links/transport")
+    box = tab.page.locator(".archiver-tick input").first
+    resource_id = box.get_attribute("value")
+    box.check()
+    tab.page.get_by_role("button", name="Check again").click()
+    assert tab.page.locator("h1").inner_text() == "Check 1 link again?"
+    tab.page.get_by_role("button", name="Check again").click()
+    tab.page.get_by_text("1 link will be checked again.").wait_for()
+    assert [row.queue for row in run("SELECT queue FROM archiver_request WHERE resource_id = :id", id=resource_id)] == [
+        "priority"
+    ]
+    tab.go("/archiver/links/history")
+    assert "Checked again" in tab.page.locator(".archiver-table").inner_text()
+
+
+def test_an_editor_takes_over_a_new_address_and_back(window: Callable[..., Window]) -> None:
+    tab = window()
+    tab.log_in("editor")
+    tab.go("/archiver/links?moved=1&q=Routes")
+    tab.page.locator(".archiver-tick input").first.check()
+    tab.page.get_by_role("button", name="Take over the new address").click()
+    assert "https://data.example.org/v2/routes.csv" in tab.page.locator(".archiver-table").inner_text()
+    tab.page.get_by_role("button", name="Take over").click()
+    tab.page.get_by_text("1 link changed.").wait_for()
+    routes = "SELECT url FROM resource WHERE name = 'Routes'"
+    assert run(routes)[0].url == "https://data.example.org/v2/routes.csv"
+
+    tab.go("/archiver/links/history")
+    tab.page.get_by_role("button", name="Undo").first.click()
+    tab.page.get_by_role("button", name="Undo").click()
+    tab.page.get_by_text("1 link changed.").wait_for()
+    model.Session.rollback()
+    assert run(routes)[0].url.endswith("/moved.csv")
+
+
+def test_an_editor_leaves_a_link_alone(window: Callable[..., Window]) -> None:
+    tab = window()
+    tab.log_in("editor")
+    tab.go("/archiver/links?q=potholes")
+    tab.page.locator(".archiver-tick input").first.check()
+    tab.page.get_by_role("button", name="Leave alone until a date").click()
+    tab.page.get_by_label("Why").fill("The server is being moved")
+    tab.page.get_by_role("button", name="Leave alone").click()
+    tab.page.get_by_text("1 link will be left alone until").wait_for()
+    assert len(urls(tab.page)) == 1
+    tab.page.locator(".archiver-chip").filter(has_text="Left alone").click()
+    assert "The server is being moved" in tab.page.locator(".archiver-rows").inner_text()
+
+
+def test_the_keyboard_is_enough(window: Callable[..., Window]) -> None:
+    tab = window()
+    tab.log_in("editor")
+    tab.go("/archiver/links?q=potholes")
+
+    def tab_to(what: str) -> None:
+        for _ in range(120):
+            tab.page.keyboard.press("Tab")
+            if tab.page.evaluate(f"document.activeElement.matches({what!r})"):
+                style = "getComputedStyle(document.activeElement)"
+                assert tab.page.evaluate(f"{style}.outlineStyle !== 'none' || {style}.boxShadow !== 'none'"), what
+                return
+        pytest.fail(f"the keyboard does not reach {what}")
+
+    tab_to("button[value=check]")
+    tab.page.keyboard.press("Shift+Tab")
+    tab_to("button[value=check]")
+    tab_to(".archiver-tick input")
+    tab.page.keyboard.press("Space")
+    for _ in range(8):
+        tab.page.keyboard.press("Shift+Tab")
+        if tab.page.evaluate("document.activeElement.matches('button[value=check]')"):
+            break
+    tab.page.keyboard.press("Enter")
+    tab.page.wait_for_selector(".archiver-confirm")
+    tab_to(".archiver-confirm button[value=check]")
+    tab.page.keyboard.press("Enter")
+    tab.page.get_by_text("1 link will be checked again.").wait_for()
+
+
+def test_strangers_words_are_text(window: Callable[..., Window]) -> None:
+    evil = "<img src=x onerror='window.archiverHacked = 1'>"
+    run("UPDATE package SET title = title || :evil", evil=evil)
+    run("UPDATE resource SET name = name || :evil, url = 'javascript:window.archiverHacked=1//' || url", evil=evil)
+    run('UPDATE "group" SET title = title || :evil', evil=evil)
+    tab = window()
+    tab.log_in("editor")
+    for path in PAGES:
+        tab.go(path)
+        with contextlib.suppress(Exception):
+            tab.page.wait_for_load_state("networkidle", timeout=1000)
+        assert not tab.page.evaluate("window.archiverHacked || 0"), path
+        assert tab.page.locator("a[href^='javascript:']").filter(has_text="archiver").count() == 0
+    tab.go("/archiver/links")
+    tab.page.locator(".archiver-tick input").first.check()
+    tab.page.get_by_role("button", name="Check again").click()
+    assert not tab.page.evaluate("window.archiverHacked || 0")
+
+
+def test_without_javascript_everything_is_there(window: Callable[..., Window]) -> None:
+    tab = window(javascript=False)
+    for path in PAGES[:-1]:
+        tab.go(path)
+        assert tab.page.locator(".archiver-report h1").is_visible()
+    tab.go("/report/broken-links")
+    tab.page.get_by_text("The same as a table").click()
+    assert tab.page.locator(".archiver-chart tbody tr").first.is_visible()
+
+
+def test_right_to_left(window: Callable[..., Window]) -> None:
+    for width in WIDTHS:
+        tab = window(width)
+        for path in ("/ar/report/broken-links", "/ar/archiver/links?verdict=any"):
+            tab.go(path)
+            assert tab.page.evaluate(BEYOND) == []

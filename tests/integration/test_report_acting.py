@@ -1,0 +1,417 @@
+"""Acting on links from the report: who may, what happens, and what is recorded."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import ckan.plugins.toolkit as tk
+import pytest
+from bs4 import BeautifulSoup
+from ckan import model
+from ckan.tests import factories, helpers
+
+from ckanext.archiver import clock, link_actions, rollup, tasks
+from ckanext.archiver.link_actions import Selection, checks
+from ckanext.archiver.model import Archival
+from ckanext.archiver.report import groups, listing, reader
+from ckanext.archiver.report.filters import LinkFilter
+from report_site import archive, dataset_with, organizations
+from rows import run
+
+__all__ = ["organizations"]
+
+pytestmark = pytest.mark.usefixtures("clean_site")
+
+Dict = dict[str, Any]
+DAY = datetime.timedelta(days=1)
+
+
+def reader_of(name: str) -> reader.Reader:
+    return reader.of_user(model.User.get(name))
+
+
+def ids(dataset: Dict) -> tuple[str, ...]:
+    return tuple(resource["id"] for resource in dataset["resources"])
+
+
+@pytest.fixture
+def people(organizations: dict[str, Dict]) -> dict[str, Dict]:
+    """An editor of the agency, a member who only reads there, and a sysadmin; ``{name: headers of their token}``."""
+    headers = {}
+    for name, make in (
+        ("editor", factories.UserWithToken),
+        ("member", factories.UserWithToken),
+        ("boss", factories.SysadminWithToken),
+    ):
+        headers[name] = {"Authorization": make(name=name)["token"]}
+    for name in ("editor", "member"):
+        helpers.call_action("member_create", id="agency", object=name, object_type="user", capacity=name)
+    return headers
+
+
+def requested() -> dict[str, str]:
+    return {row.resource_id: row.queue for row in run("SELECT resource_id, queue FROM archiver_request")}
+
+
+def without_requests() -> None:
+    run("DELETE FROM archiver_request")
+
+
+# -- checking again -----------------------------------------------------------------------------------------
+
+
+def test_ticked_links_are_checked_again_at_once(organizations: dict[str, Dict], people: Any) -> None:
+    mine = dataset_with(["broken", "broken", "ok"], organizations["agency"])
+    theirs = dataset_with(["broken"], organizations["council"])
+    without_requests()
+    ticked = (ids(mine)[0], ids(mine)[2], ids(theirs)[0], "nothing")
+
+    count = link_actions.check_again(reader_of("editor"), Selection(LinkFilter(), ticked))
+
+    assert count == 2
+    assert requested() == {ids(mine)[0]: "priority", ids(mine)[2]: "priority"}
+    (action,) = link_actions.history(reader_of("editor"))
+    assert (action["user_name"], action["kind"], action["links"], action["selection"]) == ("editor", "check", 2, {})
+
+
+def test_a_whole_filter_is_checked_again_with_what_is_many_in_bulk(
+    organizations: dict[str, Dict], people: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "URGENT", 2)
+    dataset_with(["broken"] * 3 + ["ok"], organizations["agency"])
+    without_requests()
+
+    count = link_actions.check_again(reader_of("boss"), Selection(LinkFilter(organization="agency")))
+
+    assert count == 3
+    assert list(requested().values()) == ["bulk"] * 3
+    (action,) = link_actions.history(reader_of("boss"))
+    assert action["selection"] == {"organization": "agency"}
+
+
+@pytest.mark.parametrize("name", ["member"])
+def test_those_who_may_edit_nothing_do_nothing(organizations: dict[str, Dict], people: Any, name: str) -> None:
+    dataset = dataset_with(["broken"], organizations["agency"])
+    without_requests()
+    selection = Selection(LinkFilter(), ids(dataset))
+    who = reader_of(name)
+    for act in (
+        lambda: link_actions.check_again(who, selection),
+        lambda: link_actions.snooze(who, selection, clock.utc().date() + DAY, "why"),
+        lambda: link_actions.wake(who, selection),
+        lambda: link_actions.take_over(who, selection),
+        lambda: link_actions.undo(who, 1),
+    ):
+        with pytest.raises(tk.NotAuthorized):
+            act()
+    assert requested() == {}
+    assert run("SELECT 1 FROM archiver_action") == []
+
+
+def test_a_group_that_was_checked_again_shows_how_far_it_is(organizations: dict[str, Dict], people: Any) -> None:
+    dataset = dataset_with(["broken"] * 3, organizations["agency"])
+    run("UPDATE archival SET cause = 'gone', checked_at = timezone('utc', now()) - interval '1 hour'")
+    (group,) = groups.largest(LinkFilter(), reader.EVERYBODY)
+    assert (group.cause, group.host, group.links, group.datasets) == ("gone", "example.org", 3, 1)
+    assert link_actions.progress([group]) == {}
+
+    link_actions.check_again(reader_of("editor"), Selection(LinkFilter(cause="gone", host="example.org")))
+    later = "checked_at = timezone('utc', now()) + interval '1 minute'"
+    run(f"UPDATE archival SET {later}, is_broken = false, verdict = 'ok' WHERE resource_id = :id", id=ids(dataset)[0])
+    run(f"UPDATE archival SET {later} WHERE resource_id = :id", id=ids(dataset)[1])
+
+    progress = link_actions.progress([group])[("gone", "example.org")]
+    assert (progress.links, progress.checked, progress.working) == (3, 2, 1)
+
+
+def test_what_no_page_shows_any_more_is_deleted(organizations: dict[str, Dict], people: Any) -> None:
+    checked, taken = dataset_with(["broken"], organizations["agency"]), moved(organizations["agency"])
+    who = reader_of("editor")
+    link_actions.check_again(who, Selection(LinkFilter(), ids(checked)))
+    link_actions.take_over(who, Selection(LinkFilter(), ids(taken)))
+    link_actions.snooze(who, Selection(LinkFilter(), ids(checked)), clock.utc().date() + DAY, "Soon")
+    run("UPDATE archiver_action SET at = now() - interval '31 days'")
+    run("UPDATE archiver_snooze SET until = until - 5")
+
+    rollup.refresh()
+
+    assert [row.resource_id for row in run("SELECT resource_id FROM archiver_action_link")] == [ids(taken)[0]]
+    assert run("SELECT 1 FROM archiver_snooze") == []
+    assert len(link_actions.history(who)) == 3
+
+
+# -- leaving alone ------------------------------------------------------------------------------------------
+
+
+def test_a_link_is_left_alone_and_counted_again(organizations: dict[str, Dict], people: Any) -> None:
+    dataset = dataset_with(["broken", "broken"], organizations["agency"])
+    who, selection = reader_of("editor"), Selection(LinkFilter(), ids(dataset)[:1])
+
+    assert link_actions.snooze(who, selection, clock.utc().date() + 3 * DAY, "A new server in three days") == 1
+
+    assert listing.total(LinkFilter(), reader.EVERYBODY).links == 1
+    (row,) = listing.page(LinkFilter(verdict="snoozed"), reader.EVERYBODY).rows
+    assert (row["resource_id"], row["snooze_reason"]) == (ids(dataset)[0], "A new server in three days")
+
+    assert link_actions.wake(who, selection) == 1
+    assert listing.total(LinkFilter(), reader.EVERYBODY).links == 2
+    assert [action["kind"] for action in link_actions.history(who)] == ["wake", "snooze"]
+
+
+@pytest.mark.parametrize(
+    ("days", "reason", "field"),
+    [(0, "why", "until"), (-1, "why", "until"), (400, "why", "until"), (3, " ", "reason"), (3, "x" * 501, "reason")],
+)
+def test_a_bad_day_or_reason_is_refused(
+    organizations: dict[str, Dict], people: Any, days: int, reason: str, field: str
+) -> None:
+    dataset = dataset_with(["broken"], organizations["agency"])
+    with pytest.raises(tk.ValidationError) as caught:
+        link_actions.snooze(
+            reader_of("editor"), Selection(LinkFilter(), ids(dataset)), clock.utc().date() + days * DAY, reason
+        )
+    assert field in caught.value.error_dict
+    assert run("SELECT 1 FROM archiver_snooze") == []
+
+
+# -- new addresses ------------------------------------------------------------------------------------------
+
+
+def moved(owner: Dict, seen: int = 3, **fields: Any) -> Dict:
+    """A dataset whose one link has moved for good."""
+    dataset = dataset_with([""], owner, **fields)
+    archive(dataset["resources"][0], "ok", permanent_url="https://example.org/0.csv", permanent_seen=seen)
+    model.Session.commit()
+    return dataset
+
+
+def url_of(dataset: Dict) -> str:
+    model.Session.expire_all()
+    return str(model.Resource.get(ids(dataset)[0]).url)
+
+
+def test_a_new_address_is_taken_over_and_back(organizations: dict[str, Dict], people: Any) -> None:
+    dataset = moved(organizations["agency"])
+    who, selection = reader_of("editor"), Selection(LinkFilter(), ids(dataset))
+    (move,) = link_actions.moves(who, selection)
+    assert (move.old_url, move.new_url, move.obstacle) == (
+        "http://example.org/0.csv",
+        "https://example.org/0.csv",
+        "",
+    )
+
+    applied = link_actions.take_over(who, selection)
+
+    assert (applied.edited, applied.failures) == (1, [])
+    assert url_of(dataset) == "https://example.org/0.csv"
+    (action,) = link_actions.history(who)
+    assert (action["kind"], action["links"], action["can_undo"]) == ("redirect", 1, True)
+
+    undone = link_actions.undo(who, applied.action_id)
+    assert (undone.edited, undone.failures) == (1, [])
+    assert url_of(dataset) == "http://example.org/0.csv"
+    assert [action["can_undo"] for action in link_actions.history(who)] == [False, False]
+    with pytest.raises(tk.ObjectNotFound):
+        link_actions.undo(who, applied.action_id)
+
+
+@pytest.mark.parametrize(
+    ("fields", "seen", "sentence"),
+    [
+        ({}, 2, "Seen 2 times in a row; it takes 3."),
+        (
+            {"extras": [{"key": "harvest_source_title", "value": "City"}, {"key": "harvest_object_id", "value": "x"}]},
+            3,
+            "The dataset is harvested: correct the address at City.",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("with_request_context")
+def test_what_stands_in_the_way_is_said(
+    organizations: dict[str, Dict], people: Any, fields: Dict, seen: int, sentence: str
+) -> None:
+    dataset = moved(organizations["agency"], seen, **fields)
+    who, selection = reader_of("editor"), Selection(LinkFilter(), ids(dataset))
+
+    assert [move.obstacle for move in link_actions.moves(who, selection)] == [sentence]
+    assert link_actions.take_over(who, selection).edited == 0
+    assert url_of(dataset) == "http://example.org/0.csv"
+
+
+def test_a_link_that_was_edited_since_is_left_as_it_is(organizations: dict[str, Dict], people: Any) -> None:
+    dataset = moved(organizations["agency"])
+    who, selection = reader_of("editor"), Selection(LinkFilter(), ids(dataset))
+    applied = link_actions.take_over(who, selection)
+    helpers.call_action("resource_patch", id=ids(dataset)[0], url="http://example.org/better.csv")
+
+    undone = link_actions.undo(who, applied.action_id)
+
+    assert undone.edited == 0
+    assert [sentence for _, sentence in undone.failures] == ["edited since, and left as it is"]
+    assert url_of(dataset) == "http://example.org/better.csv"
+
+
+def test_undoing_is_possible_for_thirty_days_and_for_ones_own(organizations: dict[str, Dict], people: Any) -> None:
+    dataset = moved(organizations["agency"])
+    applied = link_actions.take_over(reader_of("boss"), Selection(LinkFilter(), ids(dataset)))
+    with pytest.raises(tk.ObjectNotFound):
+        link_actions.undo(reader_of("editor"), applied.action_id)
+    assert link_actions.history(reader_of("editor")) == []
+    run("UPDATE archiver_action SET at = now() - interval '31 days'")
+    with pytest.raises(tk.ObjectNotFound):
+        link_actions.undo(reader_of("boss"), applied.action_id)
+
+
+# -- pages --------------------------------------------------------------------------------------------------
+
+
+def test_the_page_asks_first(app: Any, organizations: dict[str, Dict], people: dict[str, Dict]) -> None:
+    dataset = dataset_with(["broken", "broken"], organizations["agency"])
+    without_requests()
+    headers = people["editor"]
+    page = app.get("/archiver/links", headers=headers).body
+    assert page.count('name="resource_id"') == 2
+    form = {"scope": "ticked", "resource_id": ids(dataset)[0], "do": "check"}
+
+    question = app.post("/archiver/links", data=form, headers=headers).body
+    assert "Check 1 link again?" in question
+    assert requested() == {}
+
+    hidden = {
+        field["name"]: field["value"]
+        for field in BeautifulSoup(question, "html.parser").select(".archiver-confirm input[type=hidden]")
+        if field["name"] != "_csrf_token"
+    }
+    assert hidden == {"scope": "ticked", "resource_id": ids(dataset)[0], "confirmed": "1"}
+    answer = app.post("/archiver/links", data={**hidden, "do": "check"}, headers=headers, follow_redirects=False)
+    assert answer.status_code == 302
+    assert requested() == {ids(dataset)[0]: "priority"}
+
+
+def test_the_snooze_page_asks_for_a_day_and_a_reason(app: Any, organizations: dict[str, Dict], people: Any) -> None:
+    dataset = dataset_with(["broken"], organizations["agency"])
+    form = {"scope": "ticked", "resource_id": ids(dataset)[0], "do": "snooze"}
+    headers = people["editor"]
+    question = app.post("/archiver/links", data=form, headers=headers).body
+    assert 'name="until"' in question
+    wrong = app.post("/archiver/links", data={**form, "confirmed": "1", "until": "2001-01-01"}, headers=headers).body
+    assert "The day must come after today" in wrong
+    wrong = app.post("/archiver/links", data={**form, "confirmed": "1", "until": "soon"}, headers=headers).body
+    assert "until is a day like 2026-10-31." in wrong
+    day = (clock.utc().date() + DAY).isoformat()
+    right = {**form, "confirmed": "1", "until": day, "reason": "<b>soon</b>"}
+    assert app.post("/archiver/links", data=right, headers=headers, follow_redirects=False).status_code == 302
+    page = app.get("/archiver/links?verdict=snoozed").body
+    assert "&lt;b&gt;soon&lt;/b&gt;" in page
+    history = app.get("/archiver/links/history", headers=headers).body
+    assert "&lt;b&gt;soon&lt;/b&gt;" in history
+
+
+def test_the_redirect_page_shows_old_and_new(app: Any, organizations: dict[str, Dict], people: Any) -> None:
+    dataset = moved(organizations["agency"])
+    headers, form = people["editor"], {"scope": "filter", "do": "redirect"}
+    question = app.post("/archiver/links?moved=1", data=form, headers=headers).body
+    assert "http://example.org/0.csv" in question
+    assert "https://example.org/0.csv" in question
+    assert question.count('name="resource_id"') == 1
+    # The whole filter is never edited: only what was shown and ticked.
+    unticked = {**form, "confirmed": "1"}
+    app.post("/archiver/links?moved=1", data=unticked, headers=headers, follow_redirects=False)
+    assert url_of(dataset) == "http://example.org/0.csv"
+    ticked = {"scope": "ticked", "resource_id": ids(dataset)[0], "do": "redirect", "confirmed": "1"}
+    app.post("/archiver/links?moved=1", data=ticked, headers=headers, follow_redirects=False)
+    assert url_of(dataset) == "https://example.org/0.csv"
+
+    (action,) = link_actions.history(reader_of("editor"))
+    undo = f"/archiver/links/history/{action['id']}/undo"
+    assert "Undo this?" in app.post(undo, headers=headers).body
+    app.post(undo, data={"confirmed": "1"}, headers=headers, follow_redirects=False)
+    assert url_of(dataset) == "http://example.org/0.csv"
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "status"),
+    [
+        ("", {"do": "check", "scope": "filter"}, 403),
+        ("member", {"do": "check", "scope": "filter", "confirmed": "1"}, 403),
+        ("editor", {"do": "dance", "scope": "filter"}, 400),
+        ("editor", {"do": "check", "resource_id": "\x00"}, 400),
+    ],
+)
+def test_a_wrong_request_is_answered_in_a_sentence(
+    app: Any, organizations: dict[str, Dict], people: dict[str, Dict], name: str, form: Dict, status: int
+) -> None:
+    dataset_with(["broken"], organizations["agency"])
+    without_requests()
+    answer = app.post("/archiver/links", data=form, headers=people.get(name, {}), status=status, follow_redirects=False)
+    assert answer.status_code == status
+    assert requested() == {}
+
+
+def test_nothing_ticked_is_said(app: Any, organizations: dict[str, Dict], people: dict[str, Dict]) -> None:
+    answer = app.post("/archiver/links", data={"do": "check", "scope": "ticked"}, headers=people["editor"])
+    assert "Tick at least one link first." in answer.body
+
+
+# -- what a check notes for it ------------------------------------------------------------------------------
+
+
+def test_a_check_notes_that_a_redirect_stays(organizations: dict[str, Dict], origin: Any) -> None:
+    old = origin.redirect("/old/0.csv", origin.serve("/moved/0.csv", b"a,b\n1,2\n"), 301)
+    dataset = factories.Dataset(owner_org=organizations["agency"]["id"], resources=[{"url": old}])
+    for seen in (1, 2, 3):
+        tasks.update_resource(ids(dataset)[0], "bulk")
+        model.Session.expire_all()
+        archival = Archival.get_for_resource(ids(dataset)[0])
+        assert archival is not None
+        assert (archival.permanent_seen, archival.host) == (seen, "127.0.0.1")
+
+
+# -- a server that has moved --------------------------------------------------------------------------------
+
+
+@pytest.mark.ckan_config("ckanext-archiver.allowed_addresses", "127.0.0.0/8")
+def test_a_server_that_has_moved_is_replaced_where_the_new_address_works(
+    app: Any, organizations: dict[str, Dict], people: dict[str, Dict], origin: Any
+) -> None:
+    works = origin.serve("/new/0.csv", b"a,b\n1,2\n", content_type="text/csv")
+    new = works.removesuffix("0.csv")
+    dataset = factories.Dataset(
+        owner_org=organizations["agency"]["id"],
+        resources=[{"url": f"http://old.example/files/{n}.csv", "name": f"File {n}"} for n in (0, 1)]
+        + [{"url": "http://other.example/files/2.csv", "name": "Other"}],
+    )
+    for resource in dataset["resources"]:
+        archive(resource, "broken")
+    model.Session.commit()
+    headers = people["editor"]
+    form = {"scope": "filter", "do": "replace"}
+    assert 'name="old_prefix"' in app.post("/archiver/links", data=form, headers=headers).body
+    form |= {"old_prefix": "http://old.example/files/", "new_prefix": new}
+
+    question = BeautifulSoup(app.post("/archiver/links", data=form, headers=headers).body, "html.parser")
+
+    ticks = [box["value"] for box in question.select("td input[type=checkbox]")]
+    assert ticks == [ids(dataset)[0]]
+    assert "The new address does not work" in question.get_text()
+    assert "other.example" not in question.get_text()
+    # A tick that was not offered changes nothing.
+    ticked = {**form, "scope": "ticked", "resource_id": list(ids(dataset)), "confirmed": "1"}
+    app.post("/archiver/links", data=ticked, headers=headers, follow_redirects=False)
+    model.Session.expire_all()
+    assert [model.Resource.get(id_).url for id_ in ids(dataset)] == [
+        works,
+        "http://old.example/files/1.csv",
+        "http://other.example/files/2.csv",
+    ]
+    (action,) = link_actions.history(reader_of("editor"))
+    assert (action["kind"], action["links"], action["note"]) == ("replace", 1, f"http://old.example/files/ → {new}")
+
+
+@pytest.mark.parametrize("prefix", ["", "files/", "ftp://a.example/", "http://", "http:///x"])
+@pytest.mark.usefixtures("with_request_context")
+def test_the_beginning_of_an_address_has_a_server(organizations: dict[str, Dict], people: Any, prefix: str) -> None:
+    for pair in ((prefix, "http://a.example/"), ("http://a.example/", prefix)):
+        with pytest.raises(tk.ValidationError, match="beginning of an address with its server"):
+            link_actions.replacements(reader_of("editor"), Selection(LinkFilter()), *pair)

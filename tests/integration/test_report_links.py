@@ -1,0 +1,306 @@
+"""The list of links: filters, orders, pages, totals, and who sees what."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from ckan import model
+from ckan.tests import factories, helpers
+
+from ckanext.archiver import clock
+from ckanext.archiver.report import listing, reader
+from ckanext.archiver.report.filters import BadFilter, LinkFilter, Sort, cursor, parse
+from report_site import archive, dataset_with, organizations
+
+__all__ = ["organizations"]
+
+pytestmark = pytest.mark.usefixtures("clean_site")
+
+Dict = dict[str, Any]
+NOW = datetime.datetime(2026, 11, 20)  # noqa: DTZ001 - as the columns have it
+DAY = datetime.timedelta(days=1)
+
+
+def link(url: str, owner: Dict | None = None, verdict: str = "broken", **columns: Any) -> str:
+    """A dataset with one link; returns the resource's id."""
+    fields = {name: columns.pop(name) for name in ("title", "private", "state", "name") if name in columns}
+    resource_fields = {name: columns.pop(name) for name in ("format",) if name in columns}
+    dataset = factories.Dataset(
+        owner_org=owner["id"] if owner else None, resources=[{"url": url, "name": "File", **resource_fields}], **fields
+    )
+    archive(dataset["resources"][0], verdict, **columns)
+    model.Session.commit()
+    return str(dataset["resources"][0]["id"])
+
+
+def found(who: reader.Reader = reader.EVERYBODY, **wanted: Any) -> list[str]:
+    return [row["resource_url"] for row in listing.page(LinkFilter(**wanted), who).rows]
+
+
+@pytest.fixture
+def many(organizations: dict[str, Dict]) -> dict[str, Dict]:
+    """Links in all states, on several servers."""
+    ministry, agency = organizations["ministry"], organizations["agency"]
+    link("http://old.example/a.csv", ministry, cause="gone", broken_since=NOW - 30 * DAY, title="Rain", format="CSV")
+    link("http://old.example/b.csv", agency, cause="gone", broken_since=NOW - 10 * DAY, title="Snow", format="JSON")
+    link("http://new.example/c.csv", agency, cause="tls", broken_since=NOW - 20 * DAY, title="50_50%", format="csv")
+    link("http://new.example/d.csv", ministry, "failing", cause="unreachable", failing_since=NOW - DAY, title="Hail")
+    link("http://new.example/e.csv", ministry, "ok", cause="ok", permanent_url="https://new.example/e.csv", title="Fog")
+    link("http://new.example/f.csv", ministry, "not-sure", cause="blocked", title="Sun", cache_filepath="/a/f.csv")
+    dataset_with([""], ministry, title="Wind")
+    return organizations
+
+
+@pytest.mark.parametrize(
+    ("wanted", "names"),
+    [
+        ({}, "acb"),
+        ({"sort": Sort.NEWEST}, "bca"),
+        ({"sort": Sort.HOST}, None),
+        ({"cause": "tls"}, "c"),
+        ({"host": "old.example"}, "ab"),
+        ({"organization": "ministry"}, "a"),
+        ({"organization": "ministry", "include_sub_organizations": True}, "acb"),
+        ({"verdict": "failing"}, "d"),
+        ({"verdict": "ok"}, "e"),
+        ({"verdict": "not-sure"}, "f"),
+        ({"res_format": "CSV"}, "ac"),
+        ({"since": (NOW - 20 * DAY).date()}, "cb"),
+        ({"before": (NOW - 20 * DAY).date()}, "a"),
+        ({"verdict": "any", "moved": True}, "e"),
+        ({"verdict": "any", "has_copy": True}, "f"),
+        ({"has_copy": False}, "acb"),
+        ({"q": "rain"}, "a"),
+        ({"q": "0_5"}, "c"),
+        ({"q": "0%5"}, ""),
+        ({"q": "FILE"}, "acb"),
+        ({"host": "old.example", "cause": "tls"}, ""),
+    ],
+)
+def test_a_filter_selects(many: Any, wanted: Dict, names: str | None) -> None:
+    urls = found(**wanted)
+    letters = "".join(url[-5] for url in urls)
+    if names is None:
+        assert sorted(letters) == ["a", "b", "c"]
+        assert [url.split("/")[2] for url in urls] == ["new.example", "old.example", "old.example"]
+    else:
+        assert letters == names
+    assert listing.total(LinkFilter(**wanted), reader.EVERYBODY) == listing.Total(len(urls), is_exact=True)
+
+
+def test_what_was_never_checked_is_a_state_of_its_own(many: Any) -> None:
+    (row,) = listing.page(LinkFilter(verdict="none"), reader.EVERYBODY).rows
+    assert (row["package_title"], row["verdict"]) == ("Wind", "none")
+    assert len(found(verdict="any")) == 7
+
+
+@pytest.mark.parametrize("sort", list(Sort))
+def test_pages_have_every_link_once_in_order(organizations: dict[str, Dict], sort: Sort) -> None:
+    for number in range(7):
+        # Two without a time, and two that broke at the same moment.
+        since = None if number < 2 else NOW - max(number, 3) * DAY
+        link(f"http://host-{number % 3}.example/{number}.csv", organizations["ministry"], broken_since=since)
+    wanted = LinkFilter(sort=sort)
+    everything = [row["resource_id"] for row in listing.page(wanted, reader.EVERYBODY).rows]
+
+    pages, after = [], ""
+    for _ in range(4):
+        page = listing.page(wanted, reader.EVERYBODY, after, size=2)
+        pages.append([row["resource_id"] for row in page.rows])
+        after = page.after
+
+    assert [len(page) for page in pages] == [2, 2, 2, 1]
+    assert sum(pages, []) == everything
+    assert after == ""
+    assert len(set(everything)) == 7
+
+
+@pytest.mark.parametrize("after", ["x", "bnVsbA", cursor([1]), cursor(["a", "\x00"]), cursor([{}, []])])
+def test_a_cursor_of_nobody_is_said_to_be_one(after: str) -> None:
+    with pytest.raises(BadFilter, match="after is what the page before gave"):
+        listing.page(LinkFilter(), reader.EVERYBODY, after)
+
+
+def test_a_total_is_estimated_above_the_limit(many: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "COUNTED", 2)
+    total = listing.total(LinkFilter(), reader.EVERYBODY)
+    assert not total.is_exact
+    assert total.links >= 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"verdict": "dead"}, "verdict must be one of ok, failing, broken, not-sure, none, snoozed, any."),
+        ({"sort": "random"}, "sort must be one of longest, newest, dataset, host."),
+        ({"verdict": "any", "sort": "newest"}, "sort must be one of dataset."),
+        ({"cause": "bad-luck"}, "cause must be one of ok, gone, "),
+        ({"since": "yesterday"}, "since is a day like 2026-10-31."),
+        ({"before": "2026-02-30"}, "before is a day like 2026-10-31."),
+        ({"has_copy": "maybe"}, "has_copy must be 1 or 0."),
+        ({"q": "a\x00b"}, "q is too long, or no text."),
+        ({"host": "h" * 301}, "host is too long, or no text."),
+    ],
+)
+@pytest.mark.usefixtures("with_request_context")
+def test_a_bad_value_is_named(arguments: Dict, sentence: str) -> None:
+    with pytest.raises(BadFilter) as caught:
+        parse(arguments)
+    assert str(caught.value).startswith(sentence)
+
+
+@pytest.mark.usefixtures("with_request_context")
+def test_a_filter_comes_back_from_its_parameters() -> None:
+    wanted = LinkFilter(
+        organization="ministry",
+        include_sub_organizations=True,
+        verdict="failing",
+        cause="tls",
+        host="a.example",
+        res_format="CSV",
+        since=datetime.date(2026, 1, 2),
+        before=datetime.date(2026, 3, 4),
+        has_copy=False,
+        moved=True,
+        mine=True,
+        q="rain",
+        sort=Sort.HOST,
+    )
+    assert parse(wanted.parameters()) == wanted
+    assert LinkFilter().parameters() == {}
+    assert parse({}) == LinkFilter()
+    moved = LinkFilter(moved=True)
+    assert parse(moved.parameters()) == moved
+
+
+# -- who sees what ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hidden(organizations: dict[str, Dict]) -> dict[str, reader.Reader]:
+    """Private datasets and drafts of an agency, and readers of every kind."""
+    people = {name: factories.User(name=name) for name in ("member", "stranger", "author", "collaborator")}
+    boss = factories.Sysadmin(name="boss")
+    helpers.call_action("member_create", id="agency", object="member", object_type="user", capacity="member")
+    link("http://a.example/public.csv", organizations["agency"])
+    link("http://a.example/private.csv", organizations["agency"], private=True)
+    link("http://a.example/draft.csv", organizations["agency"], state="draft")
+    own = factories.Dataset(user=people["author"], resources=[{"url": "http://a.example/own.csv"}])
+    archive(own["resources"][0], "broken")
+    model.Package.get(own["id"]).state = "draft"
+    model.Session.commit()
+    users = {name: model.User.get(user["id"]) for name, user in {**people, "boss": boss}.items()}
+    return {name: reader.of_user(user) for name, user in users.items()} | {"nobody": reader.EVERYBODY}
+
+
+@pytest.mark.parametrize(
+    ("name", "sees"),
+    [
+        ("nobody", {"public"}),
+        ("stranger", {"public"}),
+        ("member", {"public", "private", "draft"}),
+        ("author", {"public", "own"}),
+        ("boss", {"public", "private", "draft", "own"}),
+    ],
+)
+def test_private_datasets_are_for_those_who_may_read_them(
+    hidden: dict[str, reader.Reader], name: str, sees: set[str]
+) -> None:
+    who = hidden[name]
+    assert {url.split("/")[-1][:-4] for url in found(who)} == sees
+    assert listing.total(LinkFilter(), who).links == len(sees)
+    assert {row["resource_url"].split("/")[-1][:-4] for row in listing.stream(LinkFilter(), who)} == sees
+
+
+@pytest.mark.ckan_config("ckan.auth.allow_dataset_collaborators", True)
+def test_a_collaborator_sees_the_dataset(hidden: dict[str, reader.Reader]) -> None:
+    private = model.Session.query(model.Package).filter_by(private=True).one()
+    helpers.call_action("package_collaborator_create", id=private.id, user_id="collaborator", capacity="member")
+    who = reader.of_user(model.User.get("collaborator"))
+    assert "http://a.example/private.csv" in found(who)
+    assert "http://a.example/draft.csv" not in found(who)
+
+
+def test_labels_of_an_extension_hide_more(hidden: dict[str, reader.Reader], monkeypatch: pytest.MonkeyPatch) -> None:
+    class Labels:
+        def get_dataset_labels(self, package: model.Package) -> list[str]:
+            return ["public"] if package.private else ["secret"]
+
+        def get_user_dataset_labels(self, user: model.User | None) -> list[str]:
+            return ["public"]
+
+    monkeypatch.setattr(reader, "has_labels_of_its_own", lambda: True)
+    monkeypatch.setattr(reader, "get_permission_labels", Labels)
+    assert found(hidden["member"]) == ["http://a.example/private.csv"]
+    assert len(found(hidden["boss"])) == 4
+
+
+# -- what costs nothing -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def statements() -> Iterator[list[str]]:
+    """A list of the statements that were sent."""
+    sent: list[str] = []
+
+    def note(connection: Any, cursor: Any, statement: str, *details: Any) -> None:
+        sent.append(statement)
+
+    sa.event.listen(model.meta.engine, "before_cursor_execute", note)
+    yield sent
+    sa.event.remove(model.meta.engine, "before_cursor_execute", note)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/report/broken-links",
+        "/report/broken-links?org_q=a",
+        "/archiver/links",
+        "/archiver/links?verdict=any",
+        "/report/broken-links/ministry?include_sub_organizations=1",
+    ],
+)
+def test_a_page_costs_less_than_ten_statements(app: Any, many: Any, statements: list[str], path: str) -> None:
+    app.get(path)
+    statements.clear()
+    app.get(path)
+    assert 0 < len(statements) < 10, "\n".join(statements)
+
+
+def test_a_snoozed_link_is_listed_apart(many: Any) -> None:
+    first = listing.page(LinkFilter(), reader.EVERYBODY).rows[0]
+    statement = (
+        "INSERT INTO archiver_snooze (resource_id, until, reason, user_id) VALUES (:id, :until, 'new server', 'u')"
+    )
+    until = clock.utc().date() + DAY
+    model.Session.execute(sa.text(statement), {"id": first["resource_id"], "until": until})
+    model.Session.commit()
+
+    assert first["resource_url"] not in found()
+    (row,) = listing.page(LinkFilter(verdict="snoozed"), reader.EVERYBODY).rows
+    assert row["snooze_reason"] == "new server"
+    assert row["snoozed_until"] == until.isoformat()
+
+    # It comes back by itself.
+    model.Session.execute(sa.text("UPDATE archiver_snooze SET until = :today"), {"today": clock.utc().date()})
+    model.Session.commit()
+    assert first["resource_url"] in found()
+
+
+def test_no_row_has_a_path_or_a_password(organizations: dict[str, Dict]) -> None:
+    link(
+        "ftp://rain:s3cret@a.example/a.csv",
+        organizations["agency"],
+        cache_filepath="/srv/archive/a.csv",
+        url_redirected_to="http://rain:s3cret@b.example/",
+        permanent_url="http://rain:s3cret@b.example/",
+    )
+    (row,) = listing.page(LinkFilter(), reader.EVERYBODY).rows
+    assert "s3cret" not in str(row)
+    assert "/srv/archive" not in str(row)
+    assert row["has_copy"] is True

@@ -1,0 +1,398 @@
+"""The pages of the report, its files and its feed."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import io
+import json
+import zipfile
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from bs4 import BeautifulSoup
+from ckan import model
+from ckan.tests import factories, helpers
+
+from ckanext.archiver import clock, rollup
+from ckanext.archiver.report import counts, exports, groups, listing, reader, xlsx
+from report_site import archive, dataset_with, organizations, put_below
+from rows import run
+
+__all__ = ["organizations"]
+
+pytestmark = pytest.mark.usefixtures("clean_site")
+
+Dict = dict[str, Any]
+DAY = datetime.timedelta(days=1)
+
+
+def soup(app: Any, path: str, **options: Any) -> BeautifulSoup:
+    return BeautifulSoup(app.get(path, **options).body, "html.parser")
+
+
+def text(node: Any) -> str:
+    return " ".join(node.get_text(" ").split())
+
+
+# -- overview -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def portal(organizations: dict[str, Dict]) -> dict[str, Dict]:
+    dataset_with(["broken", "broken", "ok", ""], organizations["agency"], title="Rain", name="rain")
+    dataset_with(["failing", "not-sure"], organizations["ministry"], title="Snow", name="snow")
+    run(
+        "UPDATE archival SET cause = 'gone', broken_since = timezone('utc', now()) - interval '10 days' WHERE is_broken"
+    )
+    return organizations
+
+
+def test_the_overview_counts_and_groups(app: Any, portal: dict[str, Dict]) -> None:
+    page = soup(app, "/report/broken-links")
+    tiles = {text(tile.select_one(".archiver-tile-label")): text(tile.strong) for tile in page.select(".archiver-tile")}
+    assert tiles == {
+        "Broken": "2",
+        "Failing, being confirmed": "1",
+        "Not sure": "1",
+        "Working": "1",
+        "Not checked yet": "1",
+    }
+    assert "1 dataset has broken links." in text(page)
+    (group,) = page.select(".archiver-groups > li")
+    assert text(group.select_one(".archiver-group-head")).startswith("example.org : 2 broken links in 1 dataset")
+    assert "Find the file's new address" in text(group)
+    (link,) = group.select(".archiver-group-head a")
+    assert link["href"] == "/archiver/links?cause=gone&host=example.org"
+    changes = [[text(cell) for cell in row.select("td")] for row in page.select("#archiver-change ~ table tbody tr")]
+    assert changes == [["0", "2"], ["0", "0"]]
+
+
+def test_organizations_are_a_tree_that_is_searched_and_sorted(app: Any, portal: dict[str, Dict]) -> None:
+    dataset_with(["ok"], portal["council"])
+
+    def names(query: str) -> list[str]:
+        rows = soup(app, f"/report/broken-links{query}").select(".archiver-stack tbody th")
+        return [text(row.a) for row in rows]
+
+    assert names("") == ["Ministry", "Council"]
+    assert names("?below=ministry") == ["Agency"]
+    assert names("?org_q=GENC") == ["Agency"]
+    assert names("?org_sort=name") == ["Council", "Ministry"]
+    assert names("?org_q=nothing") == []
+
+
+def test_organizations_in_a_circle_are_shown(app: Any) -> None:
+    one, two = factories.Organization(name="one", title="One"), factories.Organization(name="two", title="Two")
+    put_below(one, two)
+    put_below(two, one)
+    dataset_with(["broken"], one)
+    rows = soup(app, "/report/broken-links").select(".archiver-stack tbody th")
+    assert sorted(text(row.a) for row in rows) == ["One", "Two"]
+
+
+def test_organizations_come_fifty_at_a_time(app: Any) -> None:
+    for number in range(53):
+        model.Session.add(
+            model.Group(name=f"org-{number:02}", title=f"Org {number:02}", type="organization", is_organization=True)
+        )
+    model.Session.commit()
+    ids = [row.id for row in run("SELECT id FROM \"group\" WHERE name LIKE 'org-%'")]
+    for number, id_ in enumerate(ids):
+        model.Session.add(model.Package(name=f"d{number}", title="D", type="dataset", owner_org=id_))
+    model.Session.commit()
+    first = soup(app, "/report/broken-links?org_sort=name")
+    assert len(first.select(".archiver-stack tbody tr")) == 50
+    assert text(first.select_one(".archiver-pager span")) == "Page 1 of 2"
+    second = soup(app, first.select_one(".archiver-pager a")["href"].partition("#")[0])
+    assert len(second.select(".archiver-stack tbody tr")) == 3
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "sentence"),
+    [
+        ("/report/broken-links?org_sort=size", 400, "org_sort must be one of broken, share, links, name."),
+        ("/report/broken-links?org_page=0", 400, "org_page is the number of a page."),
+        ("/report/broken-links?org_page=x", 400, "org_page is the number of a page."),
+        ("/report/broken-links?below=nobody", 404, "There is no such organization."),
+        ("/archiver/links?verdict=dead", 400, "verdict must be one of"),
+        ("/archiver/links?after=xyz", 400, "after is what the page before gave as the next one."),
+        ("/archiver/links?organization=nobody", 404, "There is no such organization."),
+        ("/archiver/links?format=pdf", 400, "The format must be html, csv, json, xlsx or atom."),
+        ("/archiver/links?organization=nobody&format=csv", 404, "There is no such organization."),
+        ("/archiver/links?organization=nobody&format=atom", 404, "There is no such organization."),
+        ("/archiver/links/history", 403, "Log in"),
+    ],
+)
+def test_what_cannot_be_understood_is_said(app: Any, path: str, status: int, sentence: str) -> None:
+    assert sentence in app.get(path, status=status).body
+
+
+def test_an_organization_may_have_any_name(app: Any) -> None:
+    for name in ("links", "list", "archiver", "history"):
+        factories.Organization(name=name, title=f"The {name}")
+        assert f"Broken links of The {name}" in app.get(f"/report/broken-links/{name}").body
+
+
+# -- over time ----------------------------------------------------------------------------------------------
+
+
+def test_the_worker_counts_what_the_page_shows(app: Any, portal: dict[str, Dict], monkeypatch: Any) -> None:
+    monkeypatch.setattr(counts, "COUNTED_WHEN_READ", -1)
+    assert rollup.refresh() is True
+    assert rollup.refresh() is False, "not twice within five minutes"
+    rows = run(
+        "SELECT organization_id, verdict, cause, links, datasets FROM archiver_link_count "
+        "WHERE organization_id = '*' ORDER BY verdict, cause"
+    )
+    assert [tuple(row) for row in rows] == [
+        ("*", "broken", "gone", 2, 1),
+        ("*", "failing", "", 1, 1),
+        ("*", "none", "", 1, 0),
+        ("*", "not-sure", "", 1, 0),
+        ("*", "ok", "", 1, 0),
+    ]
+    # What was counted is shown, not what is there now.
+    run("UPDATE archival SET is_broken = false, verdict = 'ok' WHERE is_broken")
+    page = soup(app, "/report/broken-links")
+    assert text(page.select_one(".archiver-tile-broken strong")) == "2"
+    assert "Counted" in text(page.select_one(".archiver-meta"))
+    assert json.loads(app.get("/report/broken-links?format=json").body)["num_broken_resources"] == 2
+
+
+def test_private_datasets_are_counted_beside_what_the_worker_counted(
+    portal: dict[str, Dict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counts, "COUNTED_WHEN_READ", -1)
+    dataset_with(["broken"], portal["agency"], private=True)
+    rollup.refresh()
+    boss = reader.of_user(model.User.get(factories.Sysadmin()["name"]))
+    assert counts.summary(counts.source(reader.EVERYBODY)).count("broken") == 2
+    assert counts.summary(counts.source(boss)).count("broken") == 3
+
+
+def test_groups_that_the_worker_counted_are_joined_with_private_ones(
+    portal: dict[str, Dict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counts, "COUNTED_WHEN_READ", -1)
+    dataset_with(["broken", "broken"], portal["agency"], private=True)
+    run("UPDATE archival SET cause = 'gone' WHERE is_broken")
+    rollup.refresh()
+    of_public = "NOT (SELECT private FROM package WHERE id = package_id)"
+    run(f"UPDATE archival SET is_broken = false, verdict = 'ok' WHERE {of_public}")
+
+    def shown(who: reader.Reader) -> list[tuple[str, str, int, int]]:
+        found = groups.of_portal(counts.source(who).groups, who)
+        return [(group.cause, group.host, group.links, group.datasets) for group in found]
+
+    assert shown(reader.EVERYBODY) == [("gone", "example.org", 2, 1)]
+    assert shown(reader.of_user(model.User.get(factories.Sysadmin()["name"]))) == [("gone", "example.org", 4, 2)]
+
+
+def test_stale_counts_are_not_shown(portal: dict[str, Dict], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counts, "COUNTED_WHEN_READ", -1)
+    rollup.refresh()
+    run("UPDATE archival SET is_broken = false, verdict = 'ok' WHERE is_broken")
+    run("UPDATE archiver_state SET updated_at = now() - interval '7 hours' WHERE key = 'link-counts'")
+    known = counts.summary(counts.source(reader.EVERYBODY))
+    assert known.counted_at is None
+    assert known.count("broken") == 0
+
+
+def test_days_before_are_made_from_the_history_of_checks(app: Any, portal: dict[str, Dict]) -> None:
+    (resource,) = run("SELECT resource_id FROM archival WHERE is_broken ORDER BY resource_id LIMIT 1")
+    for days, verdict in ((5, "ok"), (3, "failing"), (2, "broken")):
+        run(
+            "INSERT INTO archival_check (resource_id, checked_at, verdict, cause) VALUES "
+            "(:id, timezone('utc', now()) - :days * interval '1 day', :verdict, 'gone')",
+            id=resource.resource_id,
+            days=days,
+            verdict=verdict,
+        )
+    assert rollup.fill_back() is False, "nothing was counted yet"
+    rollup.refresh()
+    made = 0
+    for _ in range(20):
+        run("UPDATE archiver_state SET updated_at = now() - interval '1 hour' WHERE key LIKE 'turn:%'")
+        made += rollup.fill_back()
+        model.Session.commit()
+    rows = run(
+        "SELECT CURRENT_DATE - day AS ago, verdict FROM archiver_link_count WHERE organization_id = '*' "
+        "AND links > 0 AND day < timezone('utc', now())::date ORDER BY day"
+    )
+    assert [(row.ago, row.verdict) for row in rows] == [
+        (5, "ok"),
+        (4, "ok"),
+        (3, "failing"),
+        (2, "broken"),
+        (1, "broken"),
+    ]
+    assert made in (5, 6)
+    page = soup(app, "/report/broken-links")
+    assert page.select_one(".archiver-chart polyline")["points"]
+    assert len(page.select(".archiver-chart tbody tr")) == 6
+
+
+def test_old_days_are_thinned_out(portal: dict[str, Dict]) -> None:
+    run(
+        "INSERT INTO archiver_link_count SELECT '*', timezone('utc', now())::date - n, 'ok', '', 1, 1 "
+        "FROM generate_series(1, 500) n"
+    )
+    rollup.refresh()
+    days = [row.day for row in run("SELECT DISTINCT day FROM archiver_link_count ORDER BY day")]
+    today = clock.utc().date()
+    assert all(day.isoweekday() == 1 for day in days if (today - day).days > rollup.DAILY)
+    assert (today - days[0]).days <= 400
+    assert {today - n * DAY for n in range(rollup.DAILY)} <= set(days)
+
+
+# -- links to it --------------------------------------------------------------------------------------------
+
+
+def test_pages_lead_to_it(app: Any, portal: dict[str, Dict]) -> None:
+    footer = soup(app, "/about").select_one("footer")
+    assert footer.find("a", href="/report/broken-links")
+    tab = soup(app, "/organization/agency").select_one('.nav-tabs a[href="/report/broken-links/agency"]')
+    assert text(tab) == "Broken links: 2"
+    headers = {"Authorization": factories.SysadminWithToken()["token"]}
+    assert soup(app, "/ckan-admin/", headers=headers).select_one('.nav-tabs a[href="/report/broken-links"]')
+    dashboard = soup(app, "/dashboard/datasets", headers=headers)
+    assert dashboard.select_one('.nav-tabs a[href="/archiver/links?mine=1"]')
+
+
+@pytest.mark.ckan_config("ckanext-archiver.report_link", "false")
+def test_the_footer_can_be_without_it(app: Any) -> None:
+    assert not soup(app, "/about").select_one("footer").find("a", href="/report/broken-links")
+
+
+def test_links_of_my_organizations(app: Any, portal: dict[str, Dict]) -> None:
+    user = factories.UserWithToken(name="editor")
+    helpers.call_action("member_create", id="council", object="editor", object_type="user", capacity="editor")
+    dataset_with(["broken"], portal["council"], title="Mine")
+    page = soup(app, "/archiver/links?mine=1", headers={"Authorization": user["token"]})
+    assert [text(row.a) for row in page.select(".archiver-rows tbody th")] == ["Mine"]
+    assert soup(app, "/archiver/links?mine=1").select(".archiver-rows tbody th") == []
+
+
+# -- files --------------------------------------------------------------------------------------------------
+
+
+def cells(workbook: bytes) -> list[list[str | None]]:
+    """What is in the first sheet."""
+    spreadsheet = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
+    with zipfile.ZipFile(io.BytesIO(workbook)) as archive:
+        assert archive.testzip() is None
+        for name in archive.namelist():
+            ElementTree.fromstring(archive.read(name))  # noqa: S314 - our own
+        sheet = ElementTree.fromstring(archive.read("xl/worksheets/sheet1.xml"))  # noqa: S314 - our own
+    return [
+        [(cell.find(f"{spreadsheet}is/{spreadsheet}t").text or "") if len(cell) else None for cell in row]
+        for row in sheet.iter(f"{spreadsheet}row")
+    ]
+
+
+def test_a_workbook_has_strings_and_nothing_else(app: Any, organizations: dict[str, Dict]) -> None:
+    dataset = dataset_with([""], organizations["agency"], title="=1+1 <b>\x0b007")
+    archive(dataset["resources"][0], "broken", url_redirected_to="@cmd")
+    model.Session.commit()
+    answer = app.get("/archiver/links?format=xlsx")
+    assert answer.headers["Content-Type"] == exports.TYPES["xlsx"]
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="links.xlsx"'
+    titles, row = cells(answer.get_data())
+    assert titles == list(exports.LINK_COLUMNS)
+    values = dict(zip(titles, row, strict=True))
+    assert values["url_redirected_to"] == "@cmd"
+    assert values["package_title"].startswith("=1+1 <b>")
+    assert values["last_success"] is None
+
+
+def test_a_workbook_of_many_rows_has_many_sheets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(xlsx, "ROWS_PER_SHEET", 2)
+    pieces = b"".join(xlsx.workbook([["a"], ["b"], ["c"], [None, "x" * 40_000]]))
+    with zipfile.ZipFile(io.BytesIO(pieces)) as archive:
+        assert archive.read("xl/workbook.xml").count(b"<sheet ") == 2
+        assert len(archive.read("xl/worksheets/sheet2.xml")) < 33_500
+    assert cells(pieces) == [["a"], ["b"]]
+
+
+def test_openpyxl_reads_the_workbook() -> None:
+    openpyxl = pytest.importorskip("openpyxl", reason="openpyxl is not installed (dev-requirements.txt)")
+    pieces = b"".join(xlsx.workbook([["name", "007"], ["=1+1", None]]))
+    sheet = openpyxl.load_workbook(io.BytesIO(pieces)).active
+    assert [[(cell.value, cell.data_type) for cell in row] for row in sheet.iter_rows()] == [
+        [("name", "s"), ("007", "s")],
+        [("=1+1", "s"), (None, "n")],
+    ]
+
+
+def test_an_export_has_every_page(app: Any, organizations: dict[str, Dict], monkeypatch: Any) -> None:
+    monkeypatch.setattr(listing, "EXPORT_BATCH", 3)
+    dataset_with(["broken"] * 8, organizations["agency"])
+    for format_ in ("csv", "json"):
+        body = app.get(f"/archiver/links?organization=agency&format={format_}").body
+        rows = json.loads(body)["table"] if format_ == "json" else list(csv.DictReader(io.StringIO(body)))
+        assert {row["resource_name"] for row in rows} == {f"File {n}" for n in range(8)}
+        assert len(rows) == 8
+
+
+def test_an_export_gives_its_connection_back(app: Any, organizations: dict[str, Dict]) -> None:
+    dataset_with(["broken"] * 3, organizations["agency"])
+    before = model.meta.engine.pool.checkedout()
+    app.get("/archiver/links?format=csv")
+    stream = listing.stream(listing.LinkFilter(), reader.EVERYBODY)
+    next(stream)
+    stream.close()
+    assert model.meta.engine.pool.checkedout() <= before
+
+
+def test_files_hide_what_is_private(app: Any, organizations: dict[str, Dict]) -> None:
+    dataset_with(["broken"], organizations["agency"], private=True, title="Secret rain")
+    headers = {"Authorization": factories.SysadminWithToken()["token"]}
+    for format_ in ("html", "csv", "json", "atom"):
+        path = f"/archiver/links?format={format_}"
+        assert "Secret rain" not in app.get(path).body
+    for path in ("/archiver/links?format=csv", "/report/broken-links/agency?format=json", "/archiver/links"):
+        answer = app.get(path, headers=headers)
+        assert "Secret rain" in answer.body
+        assert "private" in answer.headers["Cache-Control"]
+
+
+# -- feed ---------------------------------------------------------------------------------------------------
+
+ATOM = "{http://www.w3.org/2005/Atom}"
+
+
+def test_the_feed_has_what_broke_and_what_was_repaired(app: Any, organizations: dict[str, Dict]) -> None:
+    dataset = dataset_with(["", ""], organizations["agency"], title="Rain & <b>snow</b>", name="rain")
+    broken, repaired = dataset["resources"]
+    now = datetime.datetime(2026, 5, 1)  # noqa: DTZ001 - as the columns have it
+    archive(broken, "broken", cause="gone", broken_since=now)
+    archive(repaired, "ok", cause="ok", repaired_at=now + DAY)
+    dataset_with(["broken"], organizations["council"], title="Elsewhere")
+    run("UPDATE archival SET broken_since = timezone('utc', now()) WHERE is_broken AND broken_since IS NULL")
+
+    answer = app.get("/archiver/links?organization=agency&format=atom")
+
+    assert answer.headers["Content-Type"] == exports.TYPES["atom"]
+    feed = ElementTree.fromstring(answer.body)  # noqa: S314 - our own
+    entries = feed.findall(f"{ATOM}entry")
+    assert [entry.find(f"{ATOM}title").text for entry in entries] == [
+        "Works again: Rain & <b>snow</b> › File 1",
+        "Broken: Rain & <b>snow</b> › File 0",
+    ]
+    assert entries[0].find(f"{ATOM}updated").text == "2026-05-02T00:00:00+00:00"
+    assert entries[0].find(f"{ATOM}link").get("href").endswith(f"/dataset/rain/resource/{repaired['id']}")
+    assert len({entry.find(f"{ATOM}id").text for entry in entries}) == 2
+    assert feed.find(f"{ATOM}updated").text == entries[0].find(f"{ATOM}updated").text
+    only = ElementTree.fromstring(app.get("/archiver/links?cause=gone&format=atom").body)  # noqa: S314 - our own
+    assert [entry.find(f"{ATOM}category").get("term") for entry in only.findall(f"{ATOM}entry")] == [
+        "repaired",
+        "broken",
+    ]
+
+
+def test_an_empty_feed_is_one(app: Any) -> None:
+    feed = ElementTree.fromstring(app.get("/report/broken-links?format=atom").body)  # noqa: S314 - our own
+    assert feed.findall(f"{ATOM}entry") == []
+    assert feed.find(f"{ATOM}updated").text
