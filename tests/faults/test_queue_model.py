@@ -74,6 +74,8 @@ class Queue(RuleBasedStateMachine):
         self.notices = 0
         connect_to_redis().flushdb()
         run("TRUNCATE archiver_request, archiver_host, archiver_notice, archiver_worker")
+        for id in DATASET_OF:
+            run("INSERT INTO archiver_host (host) VALUES (:host)", host=f"{id}.example")
         for worker in WORKERS:
             self._show_alive(worker)
 
@@ -184,6 +186,8 @@ class Queue(RuleBasedStateMachine):
         elif row is not None:
             kept = row.attempts if attempts is None else attempts
             row.release(attempts=kept, holds=row.holds + is_held, not_before=self.now + delay)
+            # The retry of an edit is no edit.
+            row.queue = "bulk" if attempts else row.queue
 
     def _pick(self, number: int) -> tuple[claims.Claim, Row | None]:
         """A claim that some worker has made, and its row while the claim is good."""
