@@ -447,7 +447,6 @@ CHECKS: tuple[Callable[[], Any], ...] = (
     poison_deaths,
     broker_url,
     broker_transport_options,
-    report_link,
 )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import ckan.plugins.toolkit as tk
 import pytest
+import redis
 from ckan.tests import factories
 
 from ckanext.archiver.worker import polling
@@ -86,3 +87,20 @@ def test_a_worker_that_starts_without_a_broker_works(
     check_invariants(world)
     assert worker.stop() == 0
     assert world.scalar("SELECT count(*) FROM archiver_worker") == 0, "it has deregistered"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(150)
+def test_a_broker_that_answers_and_takes_no_messages_is_away_too(
+    world: World, broker: Any, start: Callable[..., Any], wait_until: Callable[..., None]
+) -> None:
+    start("bulk", "--concurrency=4")
+    client = redis.Redis(port=broker.port)
+    client.config_set("maxmemory", "1")
+    world.add(20)
+    world.request("bulk")
+    wait_until(lambda: polls(world), timeout=polling.AWAY_SECONDS + 20, what="the worker polls")
+    world.settle(60)
+    check_invariants(world)
+    client.config_set("maxmemory", "0")
+    wait_until(lambda: not polls(world), timeout=polling.RETRY_SENDING + 20, what="the broker is used again")
