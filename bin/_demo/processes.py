@@ -30,6 +30,7 @@ _SETTINGS = {
     "ckanext-archiver.host_concurrency": "0",
     "ckanext-archiver.breaker_failures": "1000",
     "ckanext-archiver.min_free_bytes": "20000000",
+    "email_to": "open-data@northshire.invalid",
 }
 
 

@@ -12,7 +12,6 @@ import re
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
-from urllib.parse import quote
 
 import ckan.plugins.toolkit as tk
 
@@ -79,6 +78,32 @@ def cache_url_root() -> str | None:
     if root and scheme(root) not in ("http", "https"):
         raise ConfigError(f"{PREFIX}cache_url_root must start with http:// or https://, not {root!r}.")
     return root or None
+
+
+def web_archive_url() -> str:
+    """The URL of a web archive's listing for a link, with ``{url}`` for the link; empty when none is configured."""
+    template = text("web_archive_url")
+    if template and (scheme(template) not in ("http", "https") or "{url}" not in template):
+        raise ConfigError(
+            f"{PREFIX}web_archive_url must start with http:// or https:// and contain {{url}}, not {template!r}."
+        )
+    return template
+
+
+def send_files() -> str:
+    """How cached copies are sent: empty for CKAN itself, "x-sendfile", or the path of an internal location of nginx."""
+    way = text("send_files")
+    if way and way != "x-sendfile" and not re.fullmatch(r"/[!-~]*", way):
+        raise ConfigError(
+            f'{PREFIX}send_files must be x-sendfile or the path of an internal location, such as "/archiver-copies/", '
+            f"not {way!r}."
+        )
+    return way
+
+
+def report_link() -> bool:
+    """Whether every page's footer links to the Broken Links report."""
+    return boolean("report_link")
 
 
 @option
@@ -386,35 +411,17 @@ def site_id() -> str:
 def _brokers() -> Iterator[tuple[str, str]]:
     """(where it is set, URL) of every possible setting, best first; the URL is empty where it is not set."""
     yield f"{PREFIX}broker_url", text("broker_url")
-    section = ini_file.celery_section()
-    for name in ("broker_url", "celery_broker_url"):
-        yield f"{name.upper()} in [app:celery]", section.get(name, "").strip()
-    yield "BROKER_HOST in [app:celery]", _broker_of_parts(section)
+    yield from ini_file.celery_brokers()
     yield "ckan.redis.url", text("ckan.redis.url")
-
-
-def _broker_of_parts(section: Mapping[str, str]) -> str:
-    """``BROKER_HOST`` holds a whole URL (``redis://localhost/1``), or a host name beside other options."""
-    host = section.get("broker_host", "").strip()
-    if not host or "://" in host:
-        return host
-    transport = section.get("broker_transport") or section.get("broker_backend") or "redis"
-    user, password = (quote(section.get(f"broker_{name}", ""), safe="") for name in ("user", "password"))
-    login = f"{user}:{password}@" if user or password else ""
-    port = f":{section['broker_port']}" if section.get("broker_port") else ""
-    return f"{transport}://{login}{host}{port}/{section.get('broker_vhost', '')}"
-
-
-@option
-def report_link() -> bool:
-    """Whether every page of the portal links to the Broken Links report."""
-    return boolean("report_link")
 
 
 CHECKS: tuple[Callable[[], Any], ...] = (
     archive_dir,
     cache_url_root,
     site_url_internally,
+    web_archive_url,
+    report_link,
+    send_files,
     min_free_bytes,
     mode,
     mode_overrides,
@@ -440,7 +447,6 @@ CHECKS: tuple[Callable[[], Any], ...] = (
     poison_deaths,
     broker_url,
     broker_transport_options,
-    report_link,
 )
 
 

@@ -9,26 +9,28 @@ import datetime
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import ckan.plugins.toolkit as tk
-from ckan import model
 from flask import g
 from markupsafe import Markup
 
-from ckanext.archiver import clock, config, links, search, views
+from ckanext.archiver import advice, clock, config, history, search, states, views
 from ckanext.archiver.engine import urls
 from ckanext.archiver.engine.outcome import Verdict
 from ckanext.archiver.engine.reasons import REASONS
-from ckanext.archiver.model import ArchivalCheck, verdict_of
-from ckanext.archiver.queue_tables import ArchiverRequest
+from ckanext.archiver.history_helpers import archiver_history, archiver_percent, archiver_text_attributes
+from ckanext.archiver.links import Kind
 from ckanext.archiver.report import listing, reader
 from ckanext.archiver.report.filters import LinkFilter
+from ckanext.archiver.states import LinkState
 
 __all__ = [
+    "archiver_advice",
     "archiver_broken_links",
     "archiver_cached_copy",
     "archiver_dataset_state",
+    "archiver_dead_link",
     "archiver_format_resource_items",
     "archiver_history",
     "archiver_is_resource_broken_html",
@@ -38,14 +40,18 @@ __all__ = [
     "archiver_reason",
     "archiver_redact",
     "archiver_report_link",
+    "archiver_resource_show",
     "archiver_resource_state",
+    "archiver_state",
+    "archiver_text_attributes",
     "archiver_time",
     "format_resource_items",
 ]
 
 NEVER = "never"
+STORED = "stored"
+"""The data is in this portal's DataStore: there is no link."""
 
-HISTORY_LENGTH = 30
 CERTIFICATE_NOTICE = datetime.timedelta(days=14)
 
 ICONS = {
@@ -55,6 +61,7 @@ ICONS = {
     Verdict.NOT_SURE.value: "circle-question",
     search.WAITING: "hourglass-half",
     NEVER: "circle-question",
+    STORED: "database",
 }
 
 Dict = dict[str, Any]
@@ -62,24 +69,47 @@ Dict = dict[str, Any]
 
 # -- one resource ------------------------------------------------------------------------------------------
 
+_NOTHING = LinkState(url="", archival=None, requested=False)
+
+
+def _known(resource: Dict) -> LinkState:
+    """What is known of a resource's link; one statement for each dataset of a page."""
+    package_id = resource.get("package_id")
+    if not package_id:
+        return _NOTHING
+    by_package: dict[str, dict[str, LinkState]] = g.setdefault("archiver_states", {})
+    if package_id not in by_package:
+        by_package[package_id] = states.of_datasets([package_id])
+    return by_package[package_id].get(resource.get("id", ""), _NOTHING)
+
+
+def _is_old_version() -> bool:
+    """Whether the page shows an old version of a dataset, from the activity stream."""
+    return "activity_id" in (tk.request.view_args or {}) or "activity_id" in tk.request.args
+
 
 def archiver_resource_state(resource: Dict) -> Dict:
     """The state of a resource's link, for a badge.
 
     :param resource: the resource as package_show gives it
-    :returns: ``verdict`` ("ok", "failing", "broken", "not-sure", "waiting" or "never"), ``label``, ``icon``
+    :returns: ``verdict`` ("ok", "failing", "broken", "not-sure", "waiting", "never" or
+        "stored", for data in the DataStore), ``label``, ``icon``
         (a Font Awesome name), ``css`` (a class) and ``requested`` (whether a check is waiting or running)
     """
-    archival = resource.get(search.KEY) or {}
-    requested = resource.get("id") in _requested(resource.get("package_id"))
-    verdict = _verdict(archival)
-    if verdict is None or _is_about_another_url(archival, resource):
-        verdict = search.WAITING if requested else NEVER
-    return _state(verdict) | {"requested": requested}
+    return _state_of(_known(resource))
 
 
-def _state(verdict: str) -> Dict:
-    css = {search.WAITING: Verdict.NOT_SURE.value, NEVER: Verdict.NOT_SURE.value}.get(verdict, verdict)
+def _state_of(known: LinkState) -> Dict:
+    if known.kind is Kind.DATASTORE:
+        return archiver_state(STORED) | {"requested": False}
+    verdict = str(known.verdict or (search.WAITING if known.requested else NEVER))
+    return archiver_state(verdict) | {"requested": known.requested}
+
+
+def archiver_state(verdict: str) -> Dict:
+    """A verdict for a badge: ``verdict``, ``label``, ``icon`` and ``css``."""
+    unsure, ok = Verdict.NOT_SURE.value, Verdict.OK.value
+    css = {search.WAITING: unsure, NEVER: unsure, STORED: ok}.get(verdict, verdict)
     return {
         "verdict": verdict,
         "label": search.state_label(search.NOT_CHECKED if verdict == NEVER else verdict),
@@ -88,47 +118,47 @@ def _state(verdict: str) -> Dict:
     }
 
 
-def _verdict(archival: Dict) -> str | None:
-    return verdict_of(archival.get("verdict"), archival.get("is_broken")).value if archival else None
-
-
-def _is_about_another_url(archival: Dict, resource: Dict) -> bool:
-    return not links.is_about(archival.get("source_url"), resource, redact=urls.redact)
-
-
-def _requested(package_id: str | None) -> set[str]:
-    """Ids of the resources of a dataset for which a check is waiting or running; one query per page."""
-    if not package_id:
-        return set()
-    by_package: dict[str, set[str]] = g.setdefault("archiver_requested", {})
-    if package_id not in by_package:
-        rows = model.Session.query(ArchiverRequest.resource_id).filter(ArchiverRequest.package_id == package_id)
-        by_package[package_id] = {row.resource_id for row in rows}
-    return by_package[package_id]
-
-
 def archiver_panel(resource: Dict, package: Dict) -> Dict | None:
     """Everything on the panel of the resource page; None for an old version of it in the activity stream.
 
     :returns: what :func:`archiver_resource_state` gives, and ``heading``, ``reason``, ``archival`` (a dict,
         empty if the link was never checked or the row is about another URL), ``cached_copy``, ``history``,
-        ``moved_to``, ``redirected_to``, ``certificate_expires``
+        ``moved_to``, ``redirected_to``, ``certificate_expires``, ``waits_until``, ``host_asked``, ``works_since``,
+        ``can_edit``, ``advice`` (for those who may edit) and ``web_archive`` (a URL)
     """
-    if "activity_id" in (tk.request.view_args or {}):
+    known = _known(resource)
+    if _is_old_version() or known.kind is Kind.NONE:
         return None
-    state = archiver_resource_state(resource)
-    is_checked = state["verdict"] not in (search.WAITING, NEVER)
-    archival = resource.get(search.KEY) or {} if is_checked else {}
+    state = _state_of(known)
+    archival = _plain(known)
+    can_edit = known.kind is not Kind.DATASTORE and bool(tk.h.check_access("resource_update", {"id": resource["id"]}))
     return state | {
         "heading": _heading(state["verdict"], archival, resource),
         "reason": _sentence(state, archival),
         "archival": archival,
-        "cached_copy": archiver_cached_copy(resource, package) if is_checked else None,
-        "history": archiver_history(resource["id"]) if is_checked else None,
+        "cached_copy": archiver_cached_copy(resource, package),
+        "history": archiver_history(resource["id"]) if archival else None,
         "moved_to": _other_url(archival.get("permanent_url"), resource),
         "redirected_to": _other_url(archival.get("url_redirected_to"), resource),
         "certificate_expires": _expires_soon(archival),
+        "waits_until": known.waits_until.replace(tzinfo=None).isoformat() if known.waits_until else None,
+        "host_asked": known.host_asked,
+        "can_edit": can_edit,
+        "advice": archiver_advice(archival) if can_edit and known.verdict not in (None, Verdict.OK) else "",
+        "web_archive": _web_archive(known) if not archival.get("cache_filepath") else None,
     }
+
+
+def _plain(known: LinkState) -> Dict:
+    """The columns of an archival as plain data: naive ISO 8601, URLs without credentials; empty without a verdict."""
+    if known.archival is None or known.verdict is None:
+        return {}
+    plain = {}
+    for name, value in known.archival.items():
+        if isinstance(value, datetime.datetime):
+            value = value.replace(tzinfo=None).isoformat()
+        plain[name] = urls.redact(value) if value and name in states.URLS else value
+    return plain
 
 
 def _heading(verdict: str, archival: Dict, resource: Dict) -> str:
@@ -143,6 +173,7 @@ def _heading(verdict: str, archival: Dict, resource: Dict) -> str:
     return {
         search.WAITING: tk._("This link is waiting to be checked"),
         NEVER: tk._("This link has not been checked yet"),
+        STORED: tk._("This data is stored in this portal"),
     }.get(verdict, tk._("It is not sure whether this link works"))
 
 
@@ -152,13 +183,47 @@ def _since(sentence: str, without_date: str, since: str | None) -> str:
 
 def _sentence(state: Dict, archival: Dict) -> str:
     if state["verdict"] == search.WAITING:
-        return tk._("The check is in the queue. Reload the page to see the result.")
+        return tk._("The check is in the queue. The result will be shown here.")
     if archival.get("detail") == "ok-checked":
         return ""  # the heading says it
     reason = archiver_reason(archival)
     if state["verdict"] == Verdict.FAILING:
         return f"{reason} {tk._('It is checked again before it is called broken.')}".strip()
     return reason
+
+
+def archiver_advice(archival: Dict) -> str:
+    """What a publisher can do about a link, as a sentence in the reader's language; empty when there is nothing.
+
+    :param archival: a dict with ``cause`` and ``detail``
+    """
+    sentence = advice.advice(archival.get("cause"), archival.get("detail"))
+    return str(tk._(sentence)) if sentence else ""
+
+
+def _web_archive(known: LinkState) -> str | None:
+    """The listing of a web archive for a link that does not work, when an archive is configured."""
+    template = config.web_archive_url()
+    if not template or not known.url or known.verdict not in history.FAILED:
+        return None
+    return template.replace("{url}", quote(urls.redact(known.url), safe=":/?&=%"))
+
+
+def archiver_dead_link(resource: Dict, package: Dict) -> Dict | None:
+    """What replaces the download of a link that does not work; None for a link that works, and without a replacement.
+
+    :returns: ``url``, ``label`` and ``is_copy``
+    """
+    known = _known(resource)
+    if _is_old_version() or known.verdict not in history.FAILED:
+        return None
+    copy = archiver_cached_copy(resource, package)
+    if copy:
+        date = tk.h.render_datetime(copy["saved"]) if copy["saved"] else ""
+        label = tk._("Download the copy of {date}").format(date=date) if date else tk._("Download the copy")
+        return {"url": copy["url"], "label": label, "is_copy": True}
+    archive = _web_archive(known)
+    return {"url": archive, "label": tk._("Look in a web archive"), "is_copy": False} if archive else None
 
 
 def archiver_reason(archival: Dict) -> str:
@@ -208,42 +273,12 @@ def _expires_soon(archival: Dict) -> str | None:
     return expires if datetime.timedelta(0) < left <= CERTIFICATE_NOTICE else None
 
 
-def archiver_history(resource_id: str) -> Dict | None:
-    """The last checks of a resource, oldest first; None without any.
-
-    :returns: ``checks`` (dicts with ``css`` and ``title``) and ``text``, the same in words
-    """
-    newest = (
-        model.Session.query(ArchivalCheck.checked_at, ArchivalCheck.verdict)
-        .filter(ArchivalCheck.resource_id == resource_id)
-        .order_by(ArchivalCheck.checked_at.desc(), ArchivalCheck.id.desc())
-        .limit(HISTORY_LENGTH)
-        .all()
-    )
-    if not newest:
-        return None
-    checks = [
-        {
-            "css": f"archiver-check-{check.verdict}",
-            "title": f"{tk.h.render_datetime(check.checked_at, with_hours=True)}: {search.state_label(check.verdict)}",
-        }
-        for check in reversed(newest)
-    ]
-    failed = sum(check.verdict in (Verdict.FAILING.value, Verdict.BROKEN.value) for check in newest)
-    not_sure = sum(check.verdict == Verdict.NOT_SURE.value for check in newest)
-    count = len(checks)
-    text = tk.ungettext("{failed} of {count} check failed", "{failed} of {count} checks failed", count)
-    if not_sure:
-        text = tk._("{count} checks: {failed} failed, {not_sure} not sure")
-    return {"checks": checks, "text": text.format(failed=failed, not_sure=not_sure, count=count)}
-
-
 def archiver_cached_copy(resource: Dict, package: Dict | None = None) -> Dict | None:
     """The cached copy of a resource: ``url``, ``size`` (text), ``saved`` (ISO); None without a copy.
 
     :param package: the dataset, if known; only the copy of a public dataset is linked outside CKAN
     """
-    archival = resource.get(search.KEY) or {}
+    archival = _plain(_known(resource))
     if not archival.get("cache_filepath"):
         return None
     is_public = package is not None and not package.get("private") and package.get("state") == "active"
@@ -263,17 +298,18 @@ def archiver_dataset_state(package: Dict) -> Dict | None:
 
     :returns: ``verdict``, ``label``, ``icon``, ``css``, as :func:`archiver_resource_state`
     """
-    verdicts = [archiver_resource_state(resource)["verdict"] for resource in package.get("resources") or ()]
+    states_of_links = [_known(resource) for resource in package.get("resources") or ()]
+    verdicts = [_state_of(known)["verdict"] for known in states_of_links if known.kind in (Kind.LINK, Kind.UPLOAD)]
     checked = [verdict for verdict in verdicts if verdict not in (search.WAITING, NEVER)]
     broken, failing = checked.count(Verdict.BROKEN.value), checked.count(Verdict.FAILING.value)
     if broken:
-        label = tk.ungettext("{count} broken link", "{count} broken links", broken).format(count=broken)
-        return _state(Verdict.BROKEN.value) | {"label": label}
+        label = tk.ungettext("{count} of {total} link broken", "{count} of {total} links broken", len(verdicts))
+        return archiver_state(Verdict.BROKEN.value) | {"label": label.format(count=broken, total=len(verdicts))}
     if failing:
-        label = tk.ungettext("{count} failing link", "{count} failing links", failing).format(count=failing)
-        return _state(Verdict.FAILING.value) | {"label": label}
+        label = tk.ungettext("{count} of {total} link failing", "{count} of {total} links failing", len(verdicts))
+        return archiver_state(Verdict.FAILING.value) | {"label": label.format(count=failing, total=len(verdicts))}
     if checked and len(checked) == len(verdicts) and set(checked) == {Verdict.OK.value}:
-        return _state(Verdict.OK.value) | {"label": tk._("All links work")}
+        return archiver_state(Verdict.OK.value) | {"label": tk._("All links work")}
     return None
 
 
@@ -303,41 +339,62 @@ def archiver_redact(url: str) -> str:
 def archiver_time(moment: str | None, relative: bool = True, hours: bool = True) -> Markup:
     """A moment as ``<time>``, in the reader's language and the site's time zone, and how long ago it was.
 
-    :param moment: naive UTC, ISO 8601, as in the dict of an archival
+    :param moment: ISO 8601; UTC when it has no offset
     :param relative: with how long ago
     :param hours: with the time of day
     """
     if not moment:
         return Markup()
+    at = datetime.datetime.fromisoformat(moment)
+    if at.tzinfo is not None:
+        moment = at.astimezone(datetime.timezone.utc).replace(tzinfo=None).isoformat()
     exact = tk.h.render_datetime(moment, with_hours=hours)
-    time = Markup('<time datetime="{}Z">{}</time>').format(moment, exact)
+    zone = "Z" if "T" in moment else ""
+    time = Markup('<time datetime="{}{}">{}</time>').format(moment, zone, exact)
     if not relative:
         return time
     return time + Markup(' <span class="archiver-ago">({})</span>').format(tk.h.time_ago_from_timestamp(moment))
-
-
-def archiver_percent(value: float) -> str:
-    """A percentage in the reader's notation: "7.4 %"."""
-    return tk._("{number} %").format(number=tk.h.localised_number(value))
 
 
 # -- names that themes use --------------------------------------------------------------------------------
 
 
 def archiver_is_resource_broken_html(resource: Dict) -> Markup:
-    """The state of a resource's link as a badge; empty for a link that was never checked."""
-    state = archiver_resource_state(resource)
-    if state["verdict"] == NEVER:
+    """The state of a resource's link as a badge; empty for a link that was never checked.
+
+    Rendered by ``archiver/is_resource_broken.html``, which themes override; as in older releases it gets the resource
+    and the columns of the archival.
+    """
+    known = _known(resource)
+    state = _state_of(known)
+    if state["verdict"] in (NEVER, STORED) or _is_old_version():
         return Markup()
-    html: Markup = tk.render_snippet("archiver/snippets/badge.html", {"state": state})
+    variables = _plain(known) | {"resource": resource, "state": state}
+    html: Markup = tk.render_snippet("archiver/is_resource_broken.html", variables)
     return html
 
 
 def archiver_is_resource_cached_html(resource: Dict) -> Markup:
-    """A link to the cached copy; empty without one."""
+    """A link to the cached copy; empty without one.
+
+    Rendered by ``archiver/is_resource_cached.html``, which themes override; as in older releases it gets the resource
+    and the columns of the archival.
+    """
     copy = archiver_cached_copy(resource)
-    html: Markup = tk.render_snippet("archiver/snippets/cached_link.html", {"copy": copy}) if copy else Markup()
+    if not copy:
+        return Markup()
+    variables = _plain(_known(resource)) | {"resource": resource, "copy": copy}
+    html: Markup = tk.render_snippet("archiver/is_resource_cached.html", variables)
     return html
+
+
+def archiver_resource_show(resource_id: str) -> Dict:
+    """The action of the same name.
+
+    :raises NotFound: the resource does not exist, or its link was never checked
+    """
+    shown: Dict = tk.get_action("archiver_resource_show")({}, {"id": resource_id})
+    return shown
 
 
 HIDDEN_KEYS = {

@@ -22,8 +22,8 @@ from ckan.lib import search as ckan_search
 
 from ckanext.archiver import links, search
 from ckanext.archiver.ckan_context import ckan_context
-from ckanext.archiver.model import WORST_VERDICT_SQL
 from ckanext.archiver.queue import leases, sql
+from ckanext.archiver.worst_link import WORST_VERDICT_SQL
 
 log = logging.getLogger(__name__)
 

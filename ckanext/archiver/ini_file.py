@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from configparser import ConfigParser, Error, InterpolationError
+from urllib.parse import quote
 
 import ckan.plugins.toolkit as tk
 
@@ -42,3 +43,27 @@ def _items(parser: ConfigParser, section: str) -> dict[str, str]:
             # A password with a "%" that is not doubled.
             options[name] = parser.get(section, name, raw=True)
     return options
+
+
+def celery_brokers() -> Iterator[tuple[str, str]]:
+    """(where it is set, URL) of the brokers that [app:celery] can name, best first; the URL is empty where it is not
+    set.
+
+    :raises ConfigError: a file cannot be parsed
+    """
+    section = celery_section()
+    for name in ("broker_url", "celery_broker_url"):
+        yield f"{name.upper()} in [app:celery]", section.get(name, "").strip()
+    yield "BROKER_HOST in [app:celery]", _broker_of_parts(section)
+
+
+def _broker_of_parts(section: Mapping[str, str]) -> str:
+    """``BROKER_HOST`` holds a whole URL (``redis://localhost/1``), or a host name beside other options."""
+    host = section.get("broker_host", "").strip()
+    if not host or "://" in host:
+        return host
+    transport = section.get("broker_transport") or section.get("broker_backend") or "redis"
+    user, password = (quote(section.get(f"broker_{name}", ""), safe="") for name in ("user", "password"))
+    login = f"{user}:{password}@" if user or password else ""
+    port = f":{section['broker_port']}" if section.get("broker_port") else ""
+    return f"{transport}://{login}{host}{port}/{section.get('broker_vhost', '')}"

@@ -17,7 +17,6 @@ from ckan import model
 from sqlalchemy.dialects.postgresql import JSONB
 
 from ckanext.archiver import clock, links, report_tables
-from ckanext.archiver.engine.outcome import Verdict
 from ckanext.archiver.engine.urls import redact
 from ckanext.archiver.queue_tables import (
     ArchiverDataset,
@@ -28,6 +27,7 @@ from ckanext.archiver.queue_tables import (
     ArchiverState,
     ArchiverWorker,
 )
+from ckanext.archiver.worst_link import worst_archival
 
 Session = model.Session
 
@@ -202,7 +202,7 @@ class Archival(tk.BaseModel):
         columns = {
             column.name: getattr(self, column.name)
             for column in self.__table__.columns
-            if column.name not in _BOOKKEEPING
+            if column.name not in BOOKKEEPING
         }
         dict_ = {
             key: value.isoformat() if isinstance(value, datetime.datetime) else value for key, value in columns.items()
@@ -213,7 +213,7 @@ class Archival(tk.BaseModel):
         return dict_
 
 
-_BOOKKEEPING = ("source_format", "doubt_detail", "doubt_since", "doubt_count")
+BOOKKEEPING = ("source_format", "doubt_detail", "doubt_since", "doubt_count")
 """Columns that only the rules need."""
 
 _URLS = ("source_url", "url_redirected_to", "permanent_url")
@@ -227,33 +227,12 @@ def broken_printable(is_broken: bool | None) -> str:
     return broken_enum[is_broken]
 
 
-VERDICT_WEIGHT = {Verdict.OK: 0, Verdict.NOT_SURE: 1, Verdict.FAILING: 2, Verdict.BROKEN: 3}
-"""The order in which the links of a dataset decide its state: the heaviest counts."""
-
-WORST_VERDICT_SQL = "(ARRAY[{names}])[max(CASE a.verdict {cases} END)]".format(
-    names=", ".join(f"'{verdict.value}'" for verdict in VERDICT_WEIGHT),
-    cases=" ".join(f"WHEN '{verdict.value}' THEN {weight + 1}" for verdict, weight in VERDICT_WEIGHT.items()),
-)
-"""The heaviest verdict of a group of archivals ``a``."""
+def status_text(status_id: int | None) -> str | None:
+    """The text of a status; None without one, or for an id of no release."""
+    return None if status_id is None else Status._by_id.get(status_id)
 
 
-def verdict_of(verdict: str | None, is_broken: bool | None) -> Verdict:
-    """The verdict of an archival; of a row that an older release or other code wrote, by ``is_broken``."""
-    if verdict:
-        return Verdict(verdict)
-    return {True: Verdict.BROKEN, False: Verdict.OK}.get(is_broken, Verdict.NOT_SURE)  # type: ignore[arg-type]
-
-
-def worst_archival(archivals: Iterable[Archival]) -> Archival | None:
-    """The archival that decides the state of a dataset; the first of equals, None of none."""
-    return max(archivals, key=_weight, default=None)
-
-
-def _weight(archival: Archival) -> tuple[int, int]:
-    return VERDICT_WEIGHT[verdict_of(archival.verdict, archival.is_broken)], archival.status_id or 0
-
-
-def aggregate_archivals_for_a_dataset(archivals: Iterable[Archival]) -> dict[str, Any]:
+def aggregate_archivals_for_a_dataset(archivals: Iterable[Any]) -> dict[str, Any]:
     """The state of a dataset, which is that of its worst link.
 
     :returns: ``status_id``, ``status``, ``reason``, ``is_broken`` (True if any link is broken, else None if
@@ -264,7 +243,7 @@ def aggregate_archivals_for_a_dataset(archivals: Iterable[Archival]) -> dict[str
         return dict.fromkeys(("status_id", "status", "reason", "is_broken", "verdict"))
     return {
         "status_id": worst.status_id,
-        "status": worst.status,
+        "status": status_text(worst.status_id),
         "reason": worst.reason,
         "is_broken": worst.is_broken,
         "verdict": worst.verdict,

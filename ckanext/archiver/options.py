@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import re
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
@@ -62,7 +61,7 @@ def _number(name: str, kind: type, minimum: float, maximum: float, zero_means: s
         number = kind(str(value).strip())
     except (TypeError, ValueError):
         number = None
-    if number is None or not math.isfinite(number) or not minimum <= number <= maximum:
+    if number is None or not minimum <= number <= maximum:  # also for what is not a number, and infinity
         what = "a whole number" if kind is int else "a number"
         extra = f" (0 for {zero_means})" if zero_means else ""
         raise ConfigError(f"{PREFIX}{name} must be {what} from {minimum} to {maximum}{extra}, not {value!r}.")

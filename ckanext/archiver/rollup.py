@@ -7,6 +7,7 @@ import time
 from datetime import date, timedelta
 
 from ckanext.archiver import clock, config, monitoring
+from ckanext.archiver.link_actions import UNDO_DAYS
 from ckanext.archiver.queue import rounds, sql
 from ckanext.archiver.report import counts, groups, reader
 from ckanext.archiver.report.filters import LinkFilter
@@ -72,6 +73,18 @@ _NOTE = """
 
 
 def _forget(day: date) -> None:
+    """Delete what no page shows any more: days between Mondays, snoozes that are over, links that were checked again.
+
+    What was done stays on record, and so do the addresses that it changed.
+    """
+    sql.run("DELETE FROM archiver_snooze WHERE until < :day", day=day)
+    sql.run(
+        """
+        DELETE FROM archiver_action_link WHERE old_url IS NULL AND action_id IN (
+            SELECT id FROM archiver_action WHERE at < now() - :days * interval '1 day')
+        """,
+        days=UNDO_DAYS,
+    )
     sql.run(
         """
         DELETE FROM archiver_link_count WHERE day < :day - CAST(:kept AS int)

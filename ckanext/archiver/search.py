@@ -6,15 +6,16 @@ they are removed before fresh ones are added.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import ckan.plugins.toolkit as tk
-from ckan import model
 
-from ckanext.archiver import links
+from ckanext.archiver import links, states
 from ckanext.archiver.engine.outcome import Verdict
-from ckanext.archiver.model import Archival, aggregate_archivals_for_a_dataset, verdict_of, worst_archival
+from ckanext.archiver.model import Archival, aggregate_archivals_for_a_dataset
+from ckanext.archiver.worst_link import verdict_of, worst_archival
 
 KEY = "archiver"
 """Our key in the dict of a dataset or resource."""
@@ -54,7 +55,7 @@ def add_to_package(context: Mapping[str, Any], pkg_dict: PackageDict) -> None:
     is_saved = context.get("for_update") or context.get("for_view") is False
     if is_saved or context.get(WITHOUT_KEYS) or not pkg_dict.get("id"):
         return
-    _add([pkg_dict])
+    _add([pkg_dict], for_sysadmin=states.is_sysadmin(context))
 
 
 def add_to_search(results: dict[str, Any]) -> dict[str, Any]:
@@ -72,19 +73,17 @@ def add_to_search(results: dict[str, Any]) -> dict[str, Any]:
     return results
 
 
-def _add(datasets: list[PackageDict]) -> None:
-    ids = [dataset["id"] for dataset in datasets]
-    if not ids:
+def _add(datasets: list[PackageDict], *, for_sysadmin: bool = False) -> None:
+    if not datasets:
         return
-    rows = model.Session.query(Archival).filter(Archival.package_id.in_(ids))
-    archivals = {archival.resource_id: archival for archival in rows}
+    rows = {row.resource_id: row for row in states.shown_of_datasets([dataset["id"] for dataset in datasets])}
     for dataset in datasets:
         of_dataset = []
         for resource in dataset.get("resources") or ():
-            archival = archivals.get(resource["id"])
-            if archival is not None and links.has_link(resource.get("url"), resource.get("url_type")):
-                resource[KEY] = archival.as_dict()
-                of_dataset.append(archival)
+            row = rows.get(resource["id"])
+            if row is not None and links.has_link(resource.get("url"), resource.get("url_type")):
+                resource[KEY] = states.as_dict(row._mapping, states.SHOWN_COLUMNS, for_sysadmin=for_sysadmin)
+                of_dataset.append(row)
         if of_dataset:
             dataset[KEY] = aggregate_archivals_for_a_dataset(of_dataset)
 
@@ -92,10 +91,16 @@ def _add(datasets: list[PackageDict]) -> None:
 def index_fields(pkg_dict: dict[str, Any]) -> dict[str, Any]:
     """Add the facet's value to what is sent to the index; for ``before_dataset_index``.
 
-    Solr cannot index a dict, so ours is removed.
+    Solr cannot index a dict, so ours is removed. So is what package_show added to the copies of the dataset that CKAN
+    keeps in the index as JSON: without this extension nothing would remove it when it is shown again.
     """
     if isinstance(pkg_dict.get(KEY), dict):
         del pkg_dict[KEY]
+    for name in ("data_dict", "validated_data_dict"):
+        if f'"{KEY}"' in pkg_dict.get(name, ""):
+            dataset = json.loads(pkg_dict[name])
+            strip(dataset)
+            pkg_dict[name] = json.dumps(dataset)
     pkg_dict[FIELD] = facet_value(Archival.get_for_package(pkg_dict["id"]))
     return pkg_dict
 
@@ -111,6 +116,9 @@ def facet_value(archivals: Iterable[Archival]) -> str:
 def facets(facets_dict: dict[str, Any]) -> dict[str, Any]:
     """Add the facet to a search page; for all three hooks of ``IFacets``."""
     facets_dict[FIELD] = tk._("Link state")
+    # Not the last: readers look for a state before a licence.
+    if "license_id" in facets_dict:
+        facets_dict["license_id"] = facets_dict.pop("license_id")
     return facets_dict
 
 
@@ -126,5 +134,6 @@ def state_label(state: str) -> str:
         Verdict.NOT_SURE.value: tk._("Not sure"),
         WAITING: tk._("Waiting to be checked"),
         NOT_CHECKED: tk._("Not checked yet"),
+        "stored": tk._("Stored in this portal"),
     }
     return labels.get(state, state)

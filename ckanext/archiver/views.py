@@ -8,12 +8,15 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import ckan.plugins.toolkit as tk
 from ckan import model
 from flask import Blueprint, Response, make_response, send_file
+from werkzeug.http import http_date
 
 from ckanext.archiver import config, monitoring
+from ckanext.archiver.engine import urls
 from ckanext.archiver.model import Archival
 
 log = logging.getLogger(__name__)
@@ -47,16 +50,20 @@ def cached(id: str, resource_id: str) -> Response:
         tk.get_action("package_show")({}, {"id": id})
         resource = tk.get_action("resource_show")({}, {"id": resource_id})
     except (tk.ObjectNotFound, tk.NotAuthorized):
-        # The same answer for both, so that it does not reveal that a private resource exists.
-        return tk.abort(404, tk._("Resource not found"))
+        # The same answer as for a resource without a copy, so that it does not reveal that a private resource exists.
+        return _no_copy()
     package = model.Package.get(id)
     archival = Archival.get_for_resource(resource_id)
     if package is None or package.id != resource["package_id"] or archival is None:
-        return tk.abort(404, tk._("There is no cached copy of this resource."))
+        return _no_copy()
     path = _inside_archive(archival.cache_filepath)
     if path is None:
-        return tk.abort(404, tk._("There is no cached copy of this resource."))
+        return _no_copy()
     return _download(path, archival, is_public=not package.private and package.state == model.State.ACTIVE)
+
+
+def _no_copy() -> Any:
+    return tk.abort(404, tk._("There is no cached copy of this resource."))
 
 
 def _inside_archive(cache_filepath: str | None) -> Path | None:
@@ -83,15 +90,38 @@ def _download(path: Path, archival: Archival, *, is_public: bool) -> Response:
         as_attachment=True,
         download_name=re.sub(r"[\x00-\x1f\x7f\"\\]", "_", path.name),
         etag=archival.sha256 or True,
-        conditional=True,
+        conditional=not config.send_files(),
     )
     # The bytes are untrusted: a browser must neither guess their type nor run them on our origin.
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Content-Security-Policy"] = "sandbox; default-src 'none'"
+    original = urls.redact(archival.source_url or "")
+    if re.fullmatch(r"https?://[!#-;=?-~]+", original):
+        response.headers["Link"] = f'<{original}>; rel="original"'
+    if archival.cached_at is not None:
+        # RFC 7089: when the copy was what the link led to.
+        response.headers["Memento-Datetime"] = http_date(archival.cached_at)
+    _hand_over(response, path)
     if not is_public:
         # Read by CKAN's set_cache_control_headers_for_response, which runs after this view.
         tk.request.environ["__no_cache__"] = True
     return response
+
+
+def _hand_over(response: Response, path: Path) -> None:
+    """Let the web server in front of CKAN send the file, where the operator says that it can."""
+    way = config.send_files()
+    if way == "x-sendfile":
+        response.headers["X-Sendfile"] = str(path)
+    elif way:
+        archive_dir = Path(config.archive_dir() or "").resolve()
+        response.headers["X-Accel-Redirect"] = way.rstrip("/") + "/" + quote(str(path.relative_to(archive_dir)))
+    else:
+        return
+    response.direct_passthrough = False
+    response.set_data(b"")
+    # The web server sets it for what it sends.
+    response.headers.pop("Content-Length", None)
 
 
 _ACTIVE_TYPE = re.compile(r"html|xml|svg|script|pdf|flash|multipart|message")
@@ -102,6 +132,40 @@ def _safe_mimetype(mimetype: str | None, path: Path) -> str:
     if not re.fullmatch(r"[a-z]+/[a-z0-9][a-z0-9.+-]{0,80}", type_) or _ACTIVE_TYPE.search(type_):
         return "application/octet-stream"
     return type_
+
+
+# -- checking now ------------------------------------------------------------------------------------------
+
+
+@archiver.route("/dataset/<id>/resource/<resource_id>/check", methods=["POST"])
+def check(id: str, resource_id: str) -> Any:
+    """Request a check of one link, for editors, and show its page again."""
+    try:
+        tk.get_action("archiver_check")({}, {"id": resource_id})
+    except tk.ObjectNotFound:
+        return tk.abort(404, tk._("Resource not found"))
+    except tk.NotAuthorized:
+        return tk.abort(403, tk._("You are not allowed to edit this dataset."))
+    except tk.ValidationError as e:
+        tk.h.flash_error("; ".join(text for texts in e.error_dict.values() for text in texts))
+    else:
+        tk.h.flash_success(tk._("The check is requested. The result will be shown here."))
+    return tk.redirect_to("dataset_resource.read", id=id, resource_id=resource_id)
+
+
+@archiver.route("/dataset/<id>/resource/<resource_id>/archiver-panel")
+def panel(id: str, resource_id: str) -> Response | str:
+    """The panel of a resource page alone: a page that waits for a check asks for it."""
+    try:
+        package = tk.get_action("package_show")({}, {"id": id})
+    except (tk.ObjectNotFound, tk.NotAuthorized):
+        return tk.abort(404, tk._("Resource not found"))
+    resource = next((resource for resource in package["resources"] if resource["id"] == resource_id), None)
+    if resource is None:
+        return tk.abort(404, tk._("Resource not found"))
+    tk.request.environ["__no_cache__"] = True
+    html: str = tk.render("archiver/snippets/panel.html", {"res": resource, "pkg": package})
+    return html
 
 
 # -- monitoring --------------------------------------------------------------------------------------------

@@ -8,9 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import ckan.plugins.toolkit as tk
 import pytest
+from ckan import model
+from ckan.tests import factories
 
 import example_portal
+from ckanext.archiver import clock
+from ckanext.archiver.model import Archival, ArchiverRequest
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed (dev-requirements.txt)")
 
@@ -107,6 +112,7 @@ def visit(pages: dict[str, str], web: Callable[..., str]) -> Iterator[Callable[[
         browser.close()
 
 
+@pytest.mark.timeout(400)
 def test_every_page_is_sound(visit: Callable[[int], Visit], pages: dict[str, str]) -> None:
     faults: dict[str, Any] = {}
     for width in WIDTHS:
@@ -174,6 +180,8 @@ def test_the_pages_turn_round_where_people_read_from_right_to_left(
     window.go("/ar" + pages["broken"])
     style = "getComputedStyle(document.querySelector('.archiver-panel'))"
     assert window.page.evaluate(f"[{style}.borderRightWidth, {style}.borderLeftWidth]") == ["6px", "1px"]
+    reason = window.page.locator(".archiver-reason")
+    assert (reason.get_attribute("lang"), reason.get_attribute("dir")) == ("en", "auto"), "there is no Arabic catalogue"
 
     window.go("/ar" + pages["report-organization"])
     assert window.page.evaluate(BEYOND) == []
@@ -187,3 +195,74 @@ def test_buttons_look_like_buttons(visit: Callable[[int], Visit], pages: dict[st
         window.go(pages[name])
         underline = window.page.locator(button).first.evaluate("e => getComputedStyle(e).textDecorationLine")
         assert underline == "none"
+
+
+PASSWORD = "correct-horse-7"
+
+
+def log_in(window: Visit, organization: str) -> None:
+    """Log in, by the form, as a new editor of an organization."""
+    user = factories.User(password=PASSWORD)
+    tk.get_action("organization_member_create")(
+        {"ignore_auth": True}, {"id": organization, "username": user["name"], "role": "editor"}
+    )
+    window.go("/user/login")
+    window.page.fill("#field-login", user["name"])
+    window.page.fill("#field-password", PASSWORD)
+    window.page.press("#field-password", "Enter")
+    window.page.wait_for_load_state()
+
+
+def finish(resource_id: str) -> None:
+    """What a worker does when the link works again."""
+    now = clock.naive_utc()
+    model.Session.query(Archival).filter_by(resource_id=resource_id).update(
+        {"verdict": "ok", "is_broken": False, "detail": "ok-checked", "checked_at": now, "last_success": now}
+    )
+    model.Session.query(ArchiverRequest).filter_by(resource_id=resource_id).delete()
+    model.Session.commit()
+
+
+def test_check_now_shows_the_result_without_a_reload(visit: Callable[[int], Visit], pages: dict[str, str]) -> None:
+    window = visit(1280)
+    log_in(window, "transport")
+    window.go(pages["broken"])
+    assert "What to do:" in window.page.locator(".archiver-panel").inner_text()
+    window.page.get_by_role("button", name="Check now").click()
+    window.page.wait_for_load_state()
+    panel = window.page.locator(".archiver-panel")
+    assert "waiting in the queue" in panel.inner_text()
+    window.page.evaluate("window.notReloaded = true")
+
+    finish(pages["broken"].rpartition("/")[2])
+
+    window.page.wait_for_selector('.archiver-panel[data-archiver-verdict="ok"]', timeout=10_000)
+    assert window.page.evaluate("window.notReloaded"), "the panel alone was replaced"
+    assert window.complaints == []
+
+
+def test_the_list_is_filtered_and_checked_again_by_hand(visit: Callable[[int], Visit], pages: dict[str, str]) -> None:
+    window = visit(1280)
+    log_in(window, "transport")
+    window.go(pages["report"])
+    window.page.get_by_role("link", name="files.example.org").click()
+    window.page.wait_for_load_state()
+    assert "2 links" in window.page.locator(".archiver-total").inner_text()
+    window.page.get_by_label("Select Potholes 1").check()
+    window.page.get_by_role("button", name="Check the selected links again").click()
+    window.page.wait_for_load_state()
+    assert "A check of 1 link is requested." in window.page.inner_text("body")
+    window.page.get_by_role("link", name="Remove the filter Server: files.example.org").click()
+    window.page.wait_for_load_state()
+    assert "host=" not in window.page.url
+    assert window.complaints == []
+
+
+def test_a_dead_link_offers_the_copy(visit: Callable[[int], Visit], pages: dict[str, str]) -> None:
+    window = visit(1280)
+    window.go(pages["broken"])
+    button = window.page.locator(".module-resource .actions .btn-primary")
+    assert button.inner_text().strip().startswith("Download the copy of")
+    assert button.get_attribute("href").endswith("/cached")
+    window.go(pages["ok"])
+    assert "copy" not in window.page.locator(".module-resource .actions .btn-primary").inner_text()

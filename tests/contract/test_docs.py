@@ -35,7 +35,8 @@ def _text(path):
 
 
 DECLARATION = yaml.safe_load(_text(PACKAGE / "config_declaration.yaml"))
-OPTIONS = {option["key"]: option for group in DECLARATION["groups"] for option in group["options"]}
+DECLARED = [option for group in DECLARATION["groups"] for option in group["options"]]
+OPTIONS = {option["key"]: option for option in DECLARED}
 
 
 def _name(path):
@@ -53,6 +54,11 @@ def _commands(command, path):
 COMMANDS = dict(
     command for group in (main.archiver, main.celeryd2) for command in _commands(group, f"ckan {group.name}")
 )
+
+
+def test_an_option_is_declared_once():
+    """CKAN does not start with one that is declared twice."""
+    assert sorted(option["key"] for option in DECLARED) == sorted(OPTIONS)
 
 
 @pytest.mark.parametrize("key", sorted(OPTIONS))
@@ -101,7 +107,7 @@ def test_a_command_is_documented_with_its_options(path):
     text = _text(DOCS / "operations.rst")
     assert f"``{path}" in text
     for param in COMMANDS[path].params:
-        if isinstance(param, click.Option):
+        if isinstance(param, click.Option) and not param.hidden:
             assert any(f"``{name}" in text or f" {name}" in text for name in param.opts), f"{path} {param.opts}"
 
 

@@ -70,3 +70,51 @@ def test_the_disk_gets_full_in_the_middle_of_a_round(
     small_disk("10m")
     world.settle()
     check_invariants(world)
+
+
+@pytest.fixture
+def mounted(archive_dir: Path, tmp_path: Path) -> Iterator[Callable[[bool], None]]:
+    """A disk at ``archive_dir``; ``mounted(False)`` unmounts it and ``mounted(True)`` mounts it again."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a file system")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+
+    def mount(is_mounted: bool) -> None:
+        command = ["mount", "--bind", disk, archive_dir] if is_mounted else ["umount", archive_dir]
+        subprocess.run(command, capture_output=True, check=True)
+
+    try:
+        mount(True)
+    except subprocess.CalledProcessError as e:
+        pytest.skip(f"a file system cannot be mounted here: {e.stderr}")
+    yield mount
+    subprocess.run(["umount", "--lazy", archive_dir], capture_output=True, check=False)
+
+
+def test_nothing_is_written_below_the_mount_point_of_an_archive_that_is_not_mounted(
+    world: World,
+    archive_dir: Path,
+    mounted: Callable[[bool], None],
+    start: Callable[..., Any],
+    wait_until: Callable[..., None],
+) -> None:
+    first, *others = world.add_urls([world.file(f"/{number}.csv") for number in range(6)])
+    world.request(resource_ids=[first])
+    with start("bulk"):
+        world.settle()
+    asked = len(world.origin.requests)
+    mounted(False)
+    world.request(resource_ids=others)
+    with start("bulk"):
+        wait_until(
+            lambda: world.scalar("SELECT count(*) FROM archiver_request WHERE held = 'disk-broken'") == len(others),
+            timeout=30,
+        )
+    assert list(archive_dir.iterdir()) == []
+    assert len(world.origin.requests) == asked
+
+    mounted(True)
+    start("bulk")
+    world.settle()
+    check_invariants(world)

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "docs" / "examples"
 UNIT = EXAMPLES / "systemd" / "ckanext-archiver@.service"
 RULES = EXAMPLES / "prometheus" / "rules.yml"
+NO_COMMANDS = (".json", ".py", ".pyc")
 DASHBOARD = EXAMPLES / "prometheus" / "dashboard.json"
 
 
@@ -45,7 +46,7 @@ def run(*command: str | Path, cwd: Path = ROOT) -> str:
 def _lines() -> list[str]:
     """The arguments of each ``ckan archiver`` in the examples."""
     found = []
-    for path in sorted(path for path in EXAMPLES.rglob("*") if path.is_file() and path.suffix != ".json"):
+    for path in sorted(path for path in EXAMPLES.rglob("*") if path.is_file() and path.suffix not in NO_COMMANDS):
         text = path.read_text(encoding="utf-8")
         if path.suffix in (".yml", ".yaml"):  # a list of words
             text = re.sub(r'[",]', " ", text)
@@ -85,9 +86,9 @@ def test_nginx_accepts_the_location(tmp_path: Path) -> None:
     nginx = tool("nginx")
     configuration = tmp_path / "nginx.conf"
     configuration.write_text(
-        f"pid {tmp_path}/pid; error_log {tmp_path}/error.log; events {{}}\n"
+        f'pid "{tmp_path}/pid"; error_log "{tmp_path}/error.log"; events {{}}\n'
         f"http {{ access_log off; server {{ listen 127.0.0.1:8099; "
-        f"include {EXAMPLES}/nginx/ckanext-archiver.conf; }} }}\n"
+        f'include "{EXAMPLES}/nginx/ckanext-archiver.conf"; }} }}\n'
     )
 
     assert "test is successful" in run(nginx, "-t", "-p", tmp_path, "-c", configuration)

@@ -170,7 +170,8 @@ def _files(wheel: Path) -> set[str]:
 
 
 def _in_the_tree(folder: Path) -> Iterable[str]:
-    return (str(path.relative_to(folder)) for path in (folder / "ckanext").rglob("*") if path.is_file())
+    files = (path for path in (folder / "ckanext").rglob("*") if path.is_file() and path.suffix != ".pyc")
+    return (str(path.relative_to(folder)) for path in files)
 
 
 def test_the_wheel_has_every_file_of_the_package(checkout: Path, wheels: dict[str, Path]) -> None:

@@ -54,9 +54,9 @@ def private() -> Dict:
     }
 
 
-def test_resource_show_is_what_package_show_has() -> None:
+def test_resource_show_has_what_package_show_has_and_more() -> None:
     resource = factories.Resource(url="http://example.org/a.csv")
-    archive(resource, size=12)
+    archive(resource, size=12, cache_filepath="/archive/a.csv", url_redirected_to="http://user:secret@example.org/")
 
     shown = call_as("", "archiver_resource_show", resource["id"])
 
@@ -68,7 +68,13 @@ def test_resource_show_is_what_package_show_has() -> None:
         12,
     )
     dataset = tk.get_action("package_show")({"ignore_auth": True}, {"id": resource["package_id"]})
-    assert dataset["resources"][0]["archiver"] == shown
+    in_dataset = dataset["resources"][0]["archiver"]
+    assert {key: shown[key] for key in in_dataset} == in_dataset
+    assert shown["checked_at"].endswith("+00:00")
+    assert "secret" not in str(shown) + str(dataset)
+    assert "/archive/a.csv" not in str(shown) + str(dataset), "paths are for sysadmins"
+    sysadmin = factories.Sysadmin()["name"]
+    assert call_as(sysadmin, "archiver_resource_show", resource["id"])["cache_filepath"] == "/archive/a.csv"
 
 
 def test_dataset_show_takes_id_or_name_and_tells_of_the_worst_link() -> None:

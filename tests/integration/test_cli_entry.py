@@ -15,6 +15,8 @@ from ckan import model
 from ckan.cli.cli import ckan
 from ckan.tests import factories
 
+from ckanext.archiver.worker import run
+
 
 def _run(ini: Path, *words: str) -> subprocess.CompletedProcess[str]:
     program = Path(sys.executable).with_name("ckan")
@@ -53,3 +55,30 @@ def test_the_help_cuts_no_summary(cli: Any) -> None:
 def test_other_commands_of_ckan_do_not_load_the_extension() -> None:
     code = "import sys, ckanext.archiver.cli.entry; sys.exit('ckanext.archiver.model' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["bulk", "--loglevel=INFO"], ""),
+        (["priority", "-l", "info"], ""),
+        (["bulk", "-n", "bulk@%h"], "--hostname has no effect"),
+        (["all", "--hostname=x", "-E", "--concurrency=2"], "has no effect"),
+        (["--queues", "bulk", "bulk", "-O", "fair"], "has no effect"),
+    ],
+)
+def test_the_options_of_celerys_worker_are_accepted(cli: Any, monkeypatch: Any, words: list[str], said: str) -> None:
+    started = []
+    monkeypatch.setattr(run, "run", lambda *args: started.append(args) or 0)
+    result = cli.invoke(ckan, ["celeryd2", "run", *words])
+    assert result.exit_code == 0, result.output
+    assert len(started) == 1
+    assert said in result.output
+    assert ("has no effect" in result.output) is bool(said)
+
+
+def test_a_bad_log_level_and_update_test_are_one_sentence(cli: Any) -> None:
+    result = cli.invoke(ckan, ["celeryd2", "run", "bulk", "--loglevel=LOUD"])
+    assert (result.exit_code, "'LOUD' is not a level" in result.output) == (2, True)
+    result = cli.invoke(ckan, ["archiver", "update-test", "rainfall", "--queue", "bulk"])
+    assert (result.exit_code, "ckan archiver check URL" in result.output) == (2, True)

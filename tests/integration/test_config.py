@@ -87,7 +87,17 @@ BAD_VALUES = [
     ("hold_seconds", "10000000"),
     ("breaker_failures", "0"),
     ("poison_deaths", "0"),
+    ("gone_recheck_hours", "-1"),
+    ("gone_hours", "10000000"),
+    ("doubt_runs", "0"),
+    ("doubt_hours", "-1"),
+    ("address_concurrency", "-1"),
+    ("slow_transfers", "-1"),
+    ("broker_transport_options", "[1]"),
     ("report_link", "perhaps"),
+    ("send_files", "copies"),
+    ("web_archive_url", "https://archive.example/"),
+    ("web_archive_url", "javascript:{url}"),
     *((name, "") for name in ("mode", "recheck", "verify_https", "max_content_length", "host_interval")),
 ]
 

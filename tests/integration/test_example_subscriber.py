@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from ckan.tests import factories, helpers
 
 from ckanext.archiver import tasks
 from origin_server import Origin
+from site_fixtures import Plugins
 
 pytestmark = [
     pytest.mark.usefixtures("clean_site"),
@@ -20,14 +22,16 @@ EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
 
 @pytest.fixture(autouse=True)
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before CKAN loads its plugins, so for all tests of this module."""
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plugins: Plugins) -> Iterator[None]:
+    """Before CKAN loads its plugins, so for all tests of this module; no test behind them could unload the plugin."""
     folder = tmp_path / "row_count-1.dist-info"
     folder.mkdir()
     (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: row-count\nVersion: 1\n")
     (folder / "entry_points.txt").write_text("[ckan.plugins]\nrow_count = row_count:RowCountPlugin\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.syspath_prepend(str(EXAMPLES))
+    yield
+    plugins.unload()
 
 
 def rows_of(resource_id: str) -> str:

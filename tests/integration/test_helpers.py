@@ -10,6 +10,7 @@ from typing import Any
 import ckan.plugins.toolkit as tk
 import flask
 import pytest
+import sqlalchemy as sa
 from ckan import model
 from ckan.tests import factories
 
@@ -42,8 +43,13 @@ def resource() -> Dict:
 
 
 def with_archival(resource: Dict, **columns: Any) -> Dict:
-    archival = Archival(package_id=resource["package_id"], resource_id=resource["id"], **{"source_url": URL} | columns)
-    return resource | {"archiver": archival.as_dict()}
+    model.Session.query(Archival).filter_by(resource_id=resource["id"]).delete()
+    model.Session.add(
+        Archival(package_id=resource["package_id"], resource_id=resource["id"], **{"source_url": URL} | columns)
+    )
+    model.Session.commit()
+    flask.g.pop("archiver_states", None)
+    return resource
 
 
 def request_for(resource: Dict) -> None:
@@ -57,7 +63,7 @@ def request_for(resource: Dict) -> None:
         )
     )
     model.Session.commit()
-    flask.g.pop("archiver_requested", None)
+    flask.g.pop("archiver_states", None)
 
 
 PACKAGE = {"id": "p", "private": False, "state": "active"}
@@ -106,11 +112,45 @@ def test_a_verdict_on_another_url_is_not_shown(resource: Dict) -> None:
 
 
 def test_an_upload_is_the_same_under_its_whole_url(resource: Dict) -> None:
+    model.Session.query(model.Resource).filter_by(id=resource["id"]).update({"url": "a.csv", "url_type": "upload"})
     upload = resource | {"url_type": "upload", "url": "http://ckan.example/dataset/x/a.csv"}
 
     shown = panel(with_archival(upload, verdict="ok", source_url="a.csv"))
 
     assert shown["heading"] == "This file is available"
+
+
+def test_one_statement_reads_archivals_and_requests(resource: Dict) -> None:
+    """Read one after the other, a run that ends in between would be in neither."""
+    statements = []
+    note = lambda *args: statements.append(args[2])  # noqa: E731 - SQLAlchemy wants this very function again
+    sa.event.listen(model.meta.engine, "before_cursor_execute", note)
+    try:
+        helpers.archiver_resource_state(resource)
+        helpers.archiver_is_resource_cached_html(resource)
+    finally:
+        sa.event.remove(model.meta.engine, "before_cursor_execute", note)
+    assert len(statements) == 1
+    assert "archival" in statements[0]
+    assert "archiver_request" in statements[0]
+
+
+@pytest.mark.parametrize(("columns", "host_asked"), [({"next_at": "1 hour"}, True), ({"open_until": "1 hour"}, False)])
+def test_the_panel_says_until_when_a_host_makes_us_wait(
+    resource: Dict, columns: dict[str, str], host_asked: bool
+) -> None:
+    request_for(resource)
+    ((name, wait),) = columns.items()
+    model.Session.execute(
+        sa.text(f"INSERT INTO archiver_host (host, {name}) VALUES ('example.org', now() + interval '{wait}')")
+    )
+    model.Session.commit()
+    shown = panel(with_archival(resource, verdict="not-sure"))
+    assert shown["waits_until"]
+    assert shown["host_asked"] is host_asked
+    html = tk.render_snippet("archiver/snippets/panel.html", {"res": resource, "pkg": PACKAGE})
+    assert ("asked us to wait" in html) is host_asked
+    assert ("does not respond" in html) is not host_asked
 
 
 def test_a_recheck_in_the_queue_does_not_hide_the_verdict(resource: Dict) -> None:
@@ -170,7 +210,7 @@ def test_facts_are_no_templates() -> None:
 def test_large_numbers_can_be_read() -> None:
     facts = {"size": 5_368_709_120, "limit": 50_000_000}
     said = helpers.archiver_reason({"detail": "too-large-announced", "facts": facts})
-    assert "has 5,368,709,120 bytes; no more than 50,000,000 are kept" in said
+    assert "has 5,368,709,120 bytes and the limit is 50,000,000 bytes" in said
 
     said = helpers.archiver_reason({"detail": "http-status", "facts": {"status": 1_000, "phrase": "x"}})
     assert "1000" in said
@@ -244,7 +284,8 @@ def test_a_certificate_that_expires_soon_is_told(resource: Dict, days: int, is_t
     assert bool(shown["certificate_expires"]) is is_told
 
 
-def test_the_history_is_the_last_thirty_oldest_first(resource: Dict) -> None:
+def test_the_strip_has_a_bucket_for_each_day(resource: Dict) -> None:
+    with_archival(resource, verdict="broken")
     now = clock.naive_utc()
     for day in range(40):
         verdict = "broken" if day < 2 else "not-sure" if day == 29 else "ok"
@@ -262,9 +303,9 @@ def test_the_history_is_the_last_thirty_oldest_first(resource: Dict) -> None:
     history = helpers.archiver_history(resource["id"])
 
     assert history is not None
-    kinds = [check["css"].removeprefix("archiver-check-") for check in history["checks"]]
-    assert kinds == ["not-sure", *["ok"] * 27, "broken", "broken"]
-    assert history["text"] == "30 checks: 2 failed, 1 not sure"
+    kinds = [[css.removeprefix("archiver-day-") for css, _ in day["parts"]] for day in history["days"]]
+    assert kinds == [["unknown"]] * 50 + [["ok"]] * 10 + [["not-sure"]] + [["ok"]] * 27 + [["broken"]] * 2
+    assert history["text"] == "Worked 94.9 % of the checked days of the last 90; 1 outage, the longest of 2 days"
     assert helpers.archiver_history("another") is None
 
 
@@ -297,19 +338,20 @@ def test_times_are_marked_up() -> None:
         (["ok", "ok"], "All links work"),
         (["ok", ""], None),
         (["ok", "not-sure"], None),
-        (["broken", "ok"], "1 broken link"),
-        (["broken", "broken", "failing"], "2 broken links"),
-        (["failing", "ok"], "1 failing link"),
+        (["broken", "ok"], "1 of 2 links broken"),
+        (["broken", "broken", "failing"], "2 of 3 links broken"),
+        (["failing", "ok"], "1 of 2 links failing"),
         ([], None),
     ],
 )
 def test_the_badge_of_a_dataset(verdicts: list[str], label: str | None) -> None:
-    resources = [
-        {"id": str(n), "url": URL} | ({"archiver": {"verdict": verdict}} if verdict else {})
-        for n, verdict in enumerate(verdicts)
-    ]
+    dataset = factories.Dataset(resources=[{"url": URL} for _ in verdicts])
+    model.Session.query(ArchiverRequest).delete()
+    for resource, verdict in zip(dataset["resources"], verdicts, strict=True):
+        if verdict:
+            with_archival(resource, verdict=verdict)
 
-    state = helpers.archiver_dataset_state({"resources": resources})
+    state = helpers.archiver_dataset_state(dataset)
 
     assert (state and state["label"]) == label
 

@@ -11,7 +11,7 @@ from bs4 import BeautifulSoup
 from ckan import model
 from ckan.tests import factories, helpers
 
-from ckanext.archiver import clock, link_actions, tasks
+from ckanext.archiver import clock, link_actions, rollup, tasks
 from ckanext.archiver.link_actions import Selection, checks
 from ckanext.archiver.model import Archival
 from ckanext.archiver.report import groups, listing, reader
@@ -123,6 +123,22 @@ def test_a_group_that_was_checked_again_shows_how_far_it_is(organizations: dict[
 
     progress = link_actions.progress([group])[("gone", "example.org")]
     assert (progress.links, progress.checked, progress.working) == (3, 2, 1)
+
+
+def test_what_no_page_shows_any_more_is_deleted(organizations: dict[str, Dict], people: Any) -> None:
+    checked, taken = dataset_with(["broken"], organizations["agency"]), moved(organizations["agency"])
+    who = reader_of("editor")
+    link_actions.check_again(who, Selection(LinkFilter(), ids(checked)))
+    link_actions.take_over(who, Selection(LinkFilter(), ids(taken)))
+    link_actions.snooze(who, Selection(LinkFilter(), ids(checked)), clock.utc().date() + DAY, "Soon")
+    run("UPDATE archiver_action SET at = now() - interval '31 days'")
+    run("UPDATE archiver_snooze SET until = until - 5")
+
+    rollup.refresh()
+
+    assert [row.resource_id for row in run("SELECT resource_id FROM archiver_action_link")] == [ids(taken)[0]]
+    assert run("SELECT 1 FROM archiver_snooze") == []
+    assert len(link_actions.history(who)) == 3
 
 
 # -- leaving alone ------------------------------------------------------------------------------------------

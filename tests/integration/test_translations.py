@@ -99,9 +99,9 @@ def test_ckan_shows_what_a_catalogue_says(german: Callable[[dict[Any, Any]], Any
             "Broken links": "Kaputte Links",
             "This link is broken": "Dieser Link ist kaputt",
             reasons.REASONS["http-gone"]: "Die Datei ist weg ({status} {phrase}).",
-            ("{count} broken link", "{count} broken links"): (
-                "{count} kaputter Link",
-                "{count} kaputte Links",
+            ("{count} of {total} link broken", "{count} of {total} links broken"): (
+                "{count} von {total} Link kaputt",
+                "{count} von {total} Links kaputt",
             ),
             "The file has moved permanently to %(url)s": "Nach %(url)s ist die Datei umgezogen (100 %%)",
             "Link state": "Zustand der Links",
@@ -118,6 +118,29 @@ def test_ckan_shows_what_a_catalogue_says(german: Callable[[dict[Any, Any]], Any
     assert "Die Datei ist weg (404 Not Found)." in page
     assert 'Nach <a href="https://new.example/a%20&lt;b&gt;.csv"' in page
     assert "a%20&lt;b&gt;.csv</bdi></a> ist die Datei umgezogen (100 %)" in page
-    assert "1 kaputter Link" in shown(f"/de/dataset/{resource['package_id']}")
+    assert "1 von 1 Link kaputt" in shown(f"/de/dataset/{resource['package_id']}")
     assert "Zustand der Links" in shown("/de/dataset/")
     assert "Broken links" in shown("/report/broken-links")
+
+
+@pytest.mark.usefixtures("clean_site")
+def test_a_page_in_german_is_german(app: Any) -> None:
+    resource = factories.Resource(url="http://example.org/a.csv")
+    model.Session.add(
+        Archival(
+            package_id=resource["package_id"],
+            resource_id=resource["id"],
+            source_url=resource["url"],
+            verdict="broken",
+            cause="gone",
+            detail="http-gone",
+            facts={"status": 404, "phrase": "Not Found"},
+            is_broken=True,
+            status_id=11,
+        )
+    )
+    model.Session.commit()
+    page = app.get(f"/de/dataset/{resource['package_id']}/resource/{resource['id']}").body
+    assert "Der Server meldet, dass die Datei nicht mehr vorhanden ist (404 Not Found)." in page
+    assert 'lang="en" dir="auto"' not in page
+    assert "Defekte Links" in app.get("/de/report/broken-links").body

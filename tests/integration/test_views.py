@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,40 @@ def test_ranges_and_conditions_are_honoured(app: Any, archive_dir: Path, resourc
 
     etag = app.get(url_of(resource)).headers["ETag"]
     app.get(url_of(resource), headers={"If-None-Match": etag}, status=304)
+
+
+def test_the_copy_names_its_original_and_its_time(app: Any, archive_dir: Path, resource: Dict) -> None:
+    keep(archive_dir, resource)
+    at = datetime.datetime.fromisoformat("2026-05-03T10:00:00")
+    point_at(
+        resource,
+        Archival.get_for_resource(resource["id"]).cache_filepath,
+        cached_at=at,
+        source_url="http://user:secret@example.org/a.csv",
+    )
+
+    answer = app.flask_app.test_client().head(url_of(resource))
+
+    assert answer.status_code == 200
+    assert answer.data == b""
+    assert answer.headers["Content-Length"] == "8"
+    assert answer.headers["Memento-Datetime"] == "Sun, 03 May 2026 10:00:00 GMT"
+    assert answer.headers["Link"] == '<http://***@example.org/a.csv>; rel="original"'
+
+
+def test_a_web_server_sends_the_file_where_it_can(
+    app: Any, archive_dir: Path, resource: Dict, ckan_config: Any, monkeypatch: Any
+) -> None:
+    path = keep(archive_dir, resource, name="a b.csv")
+    option = "ckanext-archiver.send_files"
+    monkeypatch.setitem(ckan_config, option, "/archiver-copies/")
+    answer = app.get(url_of(resource))
+    tail = f"{resource['id'][:2]}/{resource['id']}"
+    assert (answer.headers["X-Accel-Redirect"], answer.data) == (f"/archiver-copies/{tail}/a%20b.csv", b"")
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    monkeypatch.setitem(ckan_config, option, "x-sendfile")
+    answer = app.get(url_of(resource))
+    assert (answer.headers["X-Sendfile"], answer.data) == (str(path.resolve()), b"")
 
 
 def test_there_is_a_page_when_there_is_no_copy(app: Any, archive_dir: Path, resource: Dict) -> None:

@@ -368,6 +368,19 @@ def test_a_doubtful_file_replaces_a_copy_after_three_checks_over_36_hours(hours:
         assert transitions.index("doubt-replaced") == kept.index(True)
 
 
+def test_a_file_that_is_being_prepared_is_not_sure_and_checked_again_in_an_hour() -> None:
+    preparing = Outcome(Cause.SOFT_404, "soft-not-ready", {"status": 202, "phrase": "Accepted"}, requests=1)
+    now = NOW
+    known = archival(**COPY, last_success=EARLIER)
+    for _ in range(50):
+        decision = decide(a_run(preparing, known), current(now=now), None, OPTIONS)
+        assert decision.values is not None
+        known = {**known, **decision.values}
+        assert (known["verdict"], known["cache_filepath"]) == ("not-sure", COPY["cache_filepath"])
+        assert known["next_check_at"] == (now + timedelta(hours=1)).replace(tzinfo=None)
+        now += timedelta(hours=1)
+
+
 def test_what_is_planned_while_a_file_is_in_doubt_confirms_it_in_time() -> None:
     for jitter in (-1.0, 0.0, 1.0):
         known, now = archival(**COPY, source_format="CSV"), NOW

@@ -27,6 +27,9 @@ from ckanext.archiver.queue import claims, hosts
 from ckanext.archiver.queue.types import Reason
 from ckanext.archiver.verdict import History, Judgement, Rule, judge, rule_for, status_text
 
+NOT_READY = timedelta(hours=1)
+"""When a file that its server is still preparing (202) is checked again."""
+
 MAX_HOLDS_WITHOUT_OUTAGE = 3
 """Holds after which a failure counts although many hosts fail, as long as some answer."""
 
@@ -308,6 +311,8 @@ def _confirm_at(
         again = now + timedelta(hours=options.gone_recheck_hours)
         first = judgement.first_failure or now
         return again if judgement.failure_count <= 1 else max(again, first + timedelta(hours=options.rules.gone_hours))
+    if run.outcome.detail == "soft-not-ready":
+        return now + NOT_READY
     checks, hours = options.doubt
     if run.outcome.doubtful and values["doubt_count"] < checks:
         since = clock.aware(values["doubt_since"]) or now

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+
 import click
 from alembic.util.exc import CommandError
 
 from ckanext.archiver import archive_root, config
-from ckanext.archiver.cli import check, doctor, errors, links, maintenance, queue
+from ckanext.archiver.cli import celery_options, check, doctor, errors, links, maintenance, queue
 from ckanext.archiver.model import look_at_tables
 
 
@@ -49,6 +51,16 @@ def _upgrade() -> None:
     click.echo("The tables of the archiver are up to date.")
 
 
+@archiver.command("update-test", hidden=True, context_settings={"ignore_unknown_options": True})
+@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+def update_test(words: tuple[str, ...]) -> None:
+    """A command of older releases, which archived in its own process."""
+    raise click.UsageError(
+        "update-test is gone. To see what the archiver says of a link: ckan archiver check URL. To archive a dataset "
+        "or resource at once: ckan archiver update NAME --wait"
+    )
+
+
 @archiver.command()
 @click.option("--queue", type=click.Choice([*queue.NAMES, "all"]), default="all", show_default=True)
 @click.option(
@@ -79,8 +91,14 @@ def celeryd2() -> None:
 
 @celeryd2.command("run")
 @click.argument("queue", type=click.Choice(["all", *queue.NAMES]), default="all")
-@click.option("--concurrency", type=click.IntRange(1, 10_000), help="Archivals at a time. [default: 16]")
+@click.option("-c", "--concurrency", type=click.IntRange(1, 10_000), help="Archivals at a time. [default: 16]")
+@celery_options.celery_options
 @click.pass_context
 def celeryd2_run(ctx: click.Context, queue: str, concurrency: int | None) -> None:
-    """Run a worker for QUEUE: all, priority or bulk."""
+    """Run a worker for QUEUE: all, priority or bulk. Options of Celery's worker command are accepted."""
+    level = celery_options.log_level(ctx)
+    if level is not None:
+        if not isinstance(logging.getLevelName(level), int):
+            raise click.BadParameter(f"{level!r} is not a level such as INFO.", param_hint="--loglevel")
+        logging.getLogger("ckanext.archiver").setLevel(level)
     _run_worker(ctx, queue, concurrency, "threads")

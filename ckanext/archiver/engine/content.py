@@ -43,6 +43,10 @@ _MESSAGE = re.compile(
     r"|(?:the |your |this )?(?:file|export|download|report|data(?:set)?|document|resource|page)\b.{0,40}?\b"
     r"(?:(?:is|are) (?:being|not|no longer|currently|temporarily)|(?:was|were|has been|could|can|does|do)(?: ?not|n.?t)"
     r"|does not exist|no longer exists?|will be (?:ready|available)|(?:was|has been) (?:removed|deleted|moved))"
+    r"|(?:d(?:ie|er|as|ieser?) )?(?:datei|seite|export|dokument|datensatz)\b.{0,60}?\b(?:nicht|wird|existiert"
+    r"|ist noch)\b"
+    r"|(?:le |la |l.)?(?:fichier|page|export|document)\b.{0,60}?\b(?:n.existe|introuvable|en cours|n.est pas|non trouv)"
+    r"|(?:el |la )?(?:archivo|fichero|página|recurso)\b.{0,60}?\b(?:no (?:existe|encontrad|se |está)|se está)"
     r"|(?:uncaught )?\w{0,40}(?:exception|error)\b\s*[:(\[]|could not connect|connection (?:refused|failed|timed)"
     r"|unable to "
     r"|cannot |can't |failed to |you (?:must|need to|do not|don't|are not)|(?:null|undefined|ok|false|true)\W*$"
@@ -50,10 +54,30 @@ _MESSAGE = re.compile(
     re.IGNORECASE,
 )
 _TRACE = re.compile(
-    r"(?:php )?(?:fatal error|parse error|warning): |traceback \(most recent call|exception in thread"
+    r"<\?php|<%|(?:php )?(?:fatal error|parse error|warning): |traceback \(most recent call|exception in thread"
     r"|[\w.]{3,80}exception: "
     r"|ora-\d{4,5}: |sqlstate\[|microsoft ole db|uncaught ",
     re.IGNORECASE,
+)
+_ERROR_INSIDE = re.compile(r"\bsqlstate\[|\bora-\d{5}:|access denied for user '|connection refused\W*$", re.IGNORECASE)
+_DELIMITER = re.compile(r"[\t;|]|,\S")
+_PROSE = frozenset({"txt", "text", "asc", "rtf"})
+"""Formats in which a sentence is content."""
+# Beginnings of binary formats that are text so far, and formats of text that are not tables.
+_SIGNATURES = (
+    b"%PDF-",
+    b"GIF8",
+    b"PK",
+    b"Rar!",
+    b"7z",
+    b"CDF",
+    b"PAR1",
+    b"Obj",
+    b"SQLite",
+    b"RIFF",
+    b"LASF",
+    b"AC10",
+    b"{\\rtf",
 )
 MAX_MESSAGE = 600
 """Bytes: longer texts are documents."""
@@ -121,13 +145,16 @@ def judge(promise: Promise, first: bytes, whole: bool, content_type: str = "") -
     xml_promised, table_promised = bool(expected & formats.XML), bool(expected & formats.TEXT)
     if is_page(text, content_type, xml_promised=xml_promised, table_promised=table_promised):
         return Fit.FITS if expected & formats.OFFICE and _is_office_page(promise, text, content_type) else Fit.PAGE
-    if media_types.is_binary(text):
+    if media_types.is_binary(text) or text.startswith(_SIGNATURES):
         return Fit.CANNOT_SAY
     if _JSON_START.match(text):
         return Fit.FITS if expected & formats.JSON or not (whole and _is_small_object(text)) else Fit.MESSAGE
     root = _XML_START.match(text)
-    if root and (xml_promised or not table_promised):
-        wrong = root[1].lower() in _XML_ERROR_ROOTS if xml_promised else True
+    if root and not (table_promised and _is_table(text)):
+        # A short XML where a table was promised is a message; a long one is the publisher's file.
+        wrong = whole and len(text) <= MAX_MESSAGE if table_promised else True
+        if xml_promised:
+            wrong = root[1].lower() in _XML_ERROR_ROOTS
         return Fit.MESSAGE if wrong else Fit.FITS
     return _judge_text(expected, text, whole)
 
@@ -153,6 +180,7 @@ def is_page(text: bytes, content_type: str = "", *, xml_promised: bool = False, 
         return not (table_promised and _is_table(text))
     return (
         "html" in content_type.lower()
+        and not (xml_promised and _XML_START.match(text))
         and not _is_table(text)
         and media_types.mimetype("text/html", text, "") in ("text/html", "application/xhtml+xml")
     )
@@ -195,13 +223,21 @@ def _judge_text(expected: set[str], text: bytes, whole: bool) -> Fit:
     message = stripped.decode("utf-8", "replace") if is_short else ""
     if expected & formats.TEXT:
         # A single line may be a small file, and several lines a column, so only error messages do not fit.
-        says_error = _TRACE.match(message) or (lines == 1 and _MESSAGE.match(message) and not _has_delimiter(stripped))
+        says_error = _TRACE.match(message) or (lines == 1 and _says_error(expected, message))
         return Fit.MESSAGE if says_error else Fit.FITS
-    if expected & formats.JSON and (b"{" in stripped or b"[" in stripped):
+    if expected & formats.JSON and (b"{" in stripped or b"[" in stripped or _is_json(stripped)):
         return Fit.CANNOT_SAY
     return Fit.MESSAGE if is_short and (lines <= 3 or _MESSAGE.match(message)) else Fit.CANNOT_SAY
 
 
-def _has_delimiter(text: bytes) -> bool:
-    line = text.splitlines()[0]
-    return b"\t" in line or b";" in line or b"|" in line or line.count(b",") > 2
+def _says_error(expected: set[str], line: str) -> bool:
+    if expected & _PROSE:
+        return False
+    return _ERROR_INSIDE.search(line) is not None or (_MESSAGE.match(line) is not None and not _DELIMITER.search(line))
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        return json.loads(text) is not None
+    except (ValueError, RecursionError):
+        return False

@@ -67,7 +67,7 @@ def failure_of_status(head: Head) -> Failure | None:
     if status in GONE:
         return Failure(Cause.GONE, "http-gone" if status == 404 else "http-removed", **facts)
     if status == 202:
-        return Failure(Cause.SOFT_404, "soft-not-ready", True, **facts)
+        return Failure(Cause.SOFT_404, "soft-not-ready", **facts)
     if status in EMPTY:
         return Failure(Cause.SOFT_404, "soft-no-content", **facts)
     if status in BLOCKED:

@@ -134,12 +134,12 @@ REASONS: dict[str, str] = {
     "soft-arcgis-error": N_("The ArcGIS server answered with error {code}: {message}"),
     "soft-arcgis-failure": N_("The ArcGIS server answered with error {code}: {message}"),
     # refused-by-policy
-    "address-refused": N_("This address is not allowed."),
-    "port-refused": N_("This port is not allowed."),
+    "address-refused": N_("This portal does not allow its archiver to connect to this address."),
+    "port-refused": N_("This portal does not allow its archiver to connect to this port."),
     "scheme-refused": N_("Links of this kind ({scheme}) are not checked."),
     "ftp-off": N_("FTP links are not checked."),
     "no-ipv6": N_("The server has only an IPv6 address, which the archiver's network cannot reach."),
-    "proxy-refused": N_("This address is not allowed."),
+    "proxy-refused": N_("This portal does not allow its archiver to connect to this address."),
     # own-fault
     "disk-full": N_("There is no space on the archiver's disk."),
     "disk-broken": N_("The archiver cannot write to its disk."),

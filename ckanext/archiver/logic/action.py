@@ -13,7 +13,15 @@ from typing import Any
 import ckan.plugins.toolkit as tk
 from ckan import model
 
-from ckanext.archiver import compat, monitoring, search
+from ckanext.archiver import (
+    checking_now,
+    clock,
+    compat,
+    history,
+    monitoring,
+    search,
+    states,
+)
 from ckanext.archiver.logic import schema
 from ckanext.archiver.logic.report_action import (
     archiver_link_list,
@@ -21,10 +29,12 @@ from ckanext.archiver.logic.report_action import (
     archiver_snooze,
     archiver_summary,
 )
-from ckanext.archiver.model import Archival, aggregate_archivals_for_a_dataset
+from ckanext.archiver.model import BOOKKEEPING, Archival, aggregate_archivals_for_a_dataset
 
 __all__ = [
+    "archiver_check",
     "archiver_dataset_show",
+    "archiver_history",
     "archiver_link_list",
     "archiver_redirect_apply",
     "archiver_resource_show",
@@ -47,8 +57,11 @@ def archiver_resource_show(context: Any, data_dict: dict[str, Any]) -> dict[str,
     :param id: id of the resource
     :type id: string
 
-    :returns: the archival, as ``package_show`` has it under the resource's ``archiver``. Times are ISO 8601
-        in UTC, without an offset. ``is_broken`` is true, false, or null when that is not sure or not confirmed
+    :returns: the archival: what ``package_show`` has under the resource's ``archiver``, and all other columns,
+        ``requested`` (whether a check is waiting or running) and ``uptime`` (percentages by days: "7", "30", "90" and
+        "365"; null when nothing is known). ``is_broken`` is true, false, or null when that is not sure or not
+        confirmed. Times are ISO 8601 in UTC: without an offset in the keys of older releases, with one in the others.
+        ``cache_filepath`` is shown to sysadmins only, and URLs have no credentials
     :rtype: dictionary
     :raises NotFound: if there is no such resource, or its link was never checked
     """
@@ -57,10 +70,16 @@ def archiver_resource_show(context: Any, data_dict: dict[str, Any]) -> dict[str,
     if resource is None or resource.state != model.State.ACTIVE:
         raise tk.ObjectNotFound(tk._("There is no resource {id}.").format(id=id_))
     tk.check_access("archiver_resource_show", context, {"id": resource.id})
-    archival = Archival.get_for_resource(resource.id)
-    if archival is None:
+    known = states.of_resource(resource.id, resource.package_id)
+    if known is None or known.archival is None:
         raise tk.ObjectNotFound(tk._("The resource {id} has not been checked yet.").format(id=id_))
-    return archival.as_dict()
+    columns = [column.name for column in Archival.__table__.columns if column.name not in BOOKKEEPING]
+    shown = states.as_dict(known.archival, columns, for_sysadmin=states.is_sysadmin(context))
+    strip = history.days(states.checks(resource.id, history.UPTIME_DAYS[-1]), clock.naive_utc().date(), 365)
+    return shown | {
+        "requested": known.requested,
+        "uptime": {str(days): history.uptime(strip, days) for days in history.UPTIME_DAYS},
+    }
 
 
 @tk.side_effect_free
@@ -86,6 +105,76 @@ def archiver_dataset_show(context: Any, data_dict: dict[str, Any]) -> dict[str, 
     if not archivals:
         raise tk.ObjectNotFound(tk._("No resource of the dataset {id} has been checked yet.").format(id=id_))
     return aggregate_archivals_for_a_dataset(archivals)
+
+
+def archiver_check(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
+    """Request a check of links now: of a resource, of a dataset, or of all datasets of an organization.
+
+    Requires the right to edit the dataset or organization. Up to 200 links go to the queue ``priority``, more to
+    ``bulk``. A resource can be checked once a minute.
+
+    :param id: id of the resource, or id or name of the dataset or organization
+    :type id: string
+
+    :returns: ``queue`` and ``requested``, the number of links whose check is now requested or was already
+    :rtype: dictionary
+    :raises NotFound: if there is no such resource, dataset or organization
+    :raises ValidationError: if the resource was checked less than a minute ago
+    """
+    id_ = _id(context, data_dict)
+    condition, object_id = _selected(id_)
+    tk.check_access("archiver_check", context, {"id": object_id})
+    try:
+        queue, requested = checking_now.request(condition, object_id)
+    except checking_now.TooSoonError as e:
+        raise tk.ValidationError({"id": [tk._("This link was checked less than a minute ago.")]}) from e
+    return {"queue": queue, "requested": requested}
+
+
+def _selected(id_: str) -> tuple[str, str]:
+    """(condition on the id, id) of an active resource, dataset or organization.
+
+    :raises ObjectNotFound: there is none
+    """
+    resource = model.Resource.get(id_)
+    if resource is not None and resource.state == model.State.ACTIVE:
+        return checking_now.OF_RESOURCE, resource.id
+    package = model.Package.get(id_)
+    if package is not None and package.state != model.State.DELETED:
+        return checking_now.OF_DATASET, package.id
+    group = model.Group.get(id_)
+    if group is not None and group.is_organization and group.state == model.State.ACTIVE:
+        return checking_now.OF_ORGANIZATION, group.id
+    raise tk.ObjectNotFound(tk._("There is no resource, dataset or organization {id}.").format(id=id_))
+
+
+@tk.side_effect_free
+def archiver_history(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
+    """The history of one resource's link. Requires the right to see the resource (``resource_show``).
+
+    :param id: id of the resource
+    :type id: string
+    :param days: how many days back (optional, 90 by default, at most 400)
+    :type days: integer
+
+    :returns: ``checks`` (dictionaries with ``checked_at``, ``verdict``, ``cause``, ``http_status`` and ``seconds``,
+        oldest first) and ``outages`` (dictionaries with ``start`` and ``end``, which is null while it lasts)
+    :rtype: dictionary
+    :raises NotFound: if there is no such resource
+    """
+    data, errors = tk.navl_validate(data_dict, schema.archiver_history(), context)
+    if errors:
+        raise tk.ValidationError(errors)
+    resource = model.Resource.get(data["id"])
+    if resource is None or resource.state != model.State.ACTIVE:
+        raise tk.ObjectNotFound(tk._("There is no resource {id}.").format(id=data["id"]))
+    tk.check_access("archiver_history", context, {"id": resource.id})
+    days = data.get("days", history.STRIP_DAYS)
+    outages = history.outages(states.checks(resource.id, days))
+    return {
+        "checks": states.checks_in_full(resource.id, days),
+        "outages": [{"start": states.iso(outage.start), "end": states.iso(outage.end)} for outage in outages],
+    }
 
 
 @tk.side_effect_free

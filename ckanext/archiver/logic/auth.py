@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import ckan.plugins.toolkit as tk
+from ckan import model
 
 from ckanext.archiver.logic.report_auth import (
     archiver_link_list,
@@ -14,7 +15,9 @@ from ckanext.archiver.logic.report_auth import (
 )
 
 __all__ = [
+    "archiver_check",
     "archiver_dataset_show",
+    "archiver_history",
     "archiver_link_list",
     "archiver_redirect_apply",
     "archiver_resource_show",
@@ -34,6 +37,20 @@ def archiver_resource_show(context: Any, data_dict: dict[str, Any]) -> dict[str,
 def archiver_dataset_show(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
     """As ``package_show``."""
     return _as("package_show", context, data_dict)
+
+
+@tk.auth_allow_anonymous_access
+def archiver_history(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
+    """As ``resource_show``."""
+    return _as("resource_show", context, data_dict)
+
+
+def archiver_check(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
+    """Those who may edit: a resource or dataset as ``package_update``, an organization as ``organization_update``."""
+    if model.Group.get(data_dict["id"]) is not None:
+        return _as("organization_update", context, data_dict)
+    resource = model.Resource.get(data_dict["id"])
+    return _as("package_update", context, {"id": resource.package_id if resource else data_dict["id"]})
 
 
 def archiver_status_show(context: dict[str, Any], data_dict: dict[str, Any]) -> dict[str, Any]:

@@ -90,8 +90,8 @@ def _taken(out: io.StringIO) -> str:
 def cell(value: Any) -> Any:
     """A cell of a CSV file that no spreadsheet runs as a formula (CWE-1236).
 
-    Where a spreadsheet's list separator is a semicolon or a tab it divides a cell there, so the text behind one starts a
-    cell as well.
+    Where a spreadsheet's list separator is a semicolon or a tab it divides a cell there, so the text behind one
+    starts a cell as well.
     """
     if not isinstance(value, str):
         return value

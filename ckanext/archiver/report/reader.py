@@ -78,9 +78,10 @@ def current() -> Reader:
     return reader
 
 
-def of_user(user: model.User | None) -> Reader:
+def of_user(user: Any) -> Reader:
     """The reader that a user is; None, anonymous and deleted users see what is public."""
-    if user is None or getattr(user, "is_anonymous", False) or user.state != model.State.ACTIVE:
+    # CKAN 2.11 has an empty text, 2.12 an object of its own, where no user is logged in.
+    if not isinstance(user, model.User) or user.state != model.State.ACTIVE:
         return EVERYBODY
     if user.sysadmin:
         return Reader(user_id=user.id, is_sysadmin=True, user=user)

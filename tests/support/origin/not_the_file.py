@@ -120,6 +120,13 @@ for _name, _format, _body in (
     ("json-text", "JSON", b"Not Found"),
     ("png-text", "PNG", b"image missing"),
     ("utf-16-text", "ZIP", "not available".encode("utf-16")),
+    ("csv-source-code", "CSV", b"<?php echo 1;"),
+    ("csv-null", "CSV", b"null"),
+    ("csv-empty-object", "CSV", b"{}"),
+    ("csv-sqlstate", "CSV", b"Query failed: SQLSTATE[HY000] [2002] Connection refused"),
+    ("csv-xml", "CSV", b"<response><error>no</error></response>"),
+    ("csv-german", "CSV", b"Die Datei wird erstellt"),
+    ("zip-german", "ZIP", b"Datei nicht gefunden"),
 ):
     doubt(f"message-{_name}", _body, "soft-message", kind="text/plain", url=DATA, request={"format": _format})
 doubt(
@@ -176,6 +183,11 @@ for _name, _format, _body, _kind, _url in (
     ("wiki-file", "", PAGE, "text/html", "http://127.0.0.1:{http}/{name}/wiki/File:Map.png"),
     ("geojson-one-line", "GeoJSON", b'{"type":"FeatureCollection","features":[]}', "application/json", DATA),
     ("ndjson", "JSON", b'{"a":1}\n{"a":2}\n', "application/x-ndjson", DATA),
+    ("txt-no-data", "TXT", b"no data", "text/plain", DATA),
+    ("csv-invalid", "CSV", b"Invalid votes,1\n", "text/csv", DATA),
+    ("json-string", "JSON", b'"x"', "application/json", DATA),
+    ("pdf-short", "PDF", b"%PDF-1.4", "text/html", DATA),
+    ("svg-called-html", "SVG", b"<svg xmlns='http://www.w3.org/2000/svg'></svg>", "text/html", DATA),
     ("txt-sentence", "TXT", b"This is a short text file about errors.", "text/plain", DATA),
 ):
     good(f"fits-{_name}", ok(_body, kind=_kind), _body, url=_url, request={"format": _format})
@@ -791,7 +803,7 @@ row(
     answer("202 Accepted", b'{"status":"Pending"}'),
     "soft-404 soft-not-ready",
     "not-sure",
-    expect={"transient": True},
+    expect={"transient": False},
 )
 row(
     "not-ready-page",

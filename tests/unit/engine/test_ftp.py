@@ -215,7 +215,7 @@ def test_a_folder_can_be_seen_but_not_kept(fetch: Fetch, tmp_path: Path) -> None
         ("RETR", "999 what", "server-error ftp-garbage"),
         ("welcome", "garbage", "server-error ftp-garbage"),
         ("welcome", "220-" + "x" * 9_000, "server-error ftp-garbage"),
-        ("welcome", "220-x\r\n" * 20_000, "server-error headers-too-large"),
+        ("welcome", "220-x\r\n" * 50_000, "server-error headers-too-large"),
         ("RETR-END", "426 broken off", "server-error truncated-chunked"),
     ],
 )

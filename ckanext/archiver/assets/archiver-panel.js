@@ -1,0 +1,38 @@
+/* A panel whose check is waiting replaces itself when the result is there. */
+this.ckan.module("archiver-panel", function ($) {
+  "use strict";
+  var PAUSES = [1, 1, 1, 2, 2, 3, 5, 5, 10, 10, 20, 30];
+
+  return {
+    options: { url: null },
+
+    initialize: function () {
+      this.tries = 0;
+      this.wait();
+    },
+
+    wait: function () {
+      if (this.tries < PAUSES.length) {
+        window.setTimeout(this.look.bind(this), PAUSES[this.tries] * 1000);
+        this.tries += 1;
+      }
+    },
+
+    look: function () {
+      var module = this;
+      fetch(this.options.url, { credentials: "same-origin" })
+        .then(function (response) {
+          if (!response.ok) { throw new Error(response.statusText); }
+          return response.text();
+        })
+        .then(function (html) {
+          var fresh = new DOMParser().parseFromString(html, "text/html").getElementById("archiver-panel");
+          if (!fresh) { return; }
+          if (fresh.hasAttribute("data-module")) { module.wait(); return; }
+          module.el[0].replaceWith(fresh);
+          fresh.setAttribute("role", "status");
+        })
+        .catch(function () { module.wait(); });
+    }
+  };
+});

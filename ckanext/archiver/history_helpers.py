@@ -1,0 +1,70 @@
+"""Template helpers of the strip of days, and of text that has no translation."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import ckan.plugins.toolkit as tk
+from markupsafe import Markup
+
+from ckanext.archiver import clock, history, search, states
+
+Dict = dict[str, Any]
+
+TRANSLATED = ("de", "en", "es", "fr", "pl")
+"""The languages that have a catalogue; pages in any other language show our sentences in English."""
+
+
+def archiver_text_attributes() -> Markup:
+    """Attributes of an element with a sentence of ours: its language and direction, where these are not the page's."""
+    is_translated = str(tk.h.lang() or "en").split("_")[0] in TRANSLATED
+    return Markup("") if is_translated else Markup(' lang="en" dir="auto"')
+
+
+def archiver_percent(value: float) -> str:
+    """A percentage in the reader's notation: "7.4 %"."""
+    return str(tk._("{number} %").format(number=tk.h.localised_number(value)))
+
+
+# -- the strip of the resource page ------------------------------------------------------------------------
+
+
+def archiver_history(resource_id: str) -> Dict | None:
+    """The last days of a resource's link, oldest first; None without any check.
+
+    :returns: ``days`` (dicts with ``title`` and ``parts``, which are (CSS class, percentage)) and ``text``, the same
+        in words
+    """
+    checks = states.checks(resource_id, history.STRIP_DAYS)
+    if not checks:
+        return None
+    strip = history.days(checks, clock.naive_utc().date())
+    return {"days": [_day(day) for day in strip], "text": _history_text(strip, checks)}
+
+
+def _day(day: history.Day) -> Dict:
+    parts = [(f"archiver-day-{verdict}", round(100 * share)) for verdict, share in sorted(day.shares.items())]
+    said = ", ".join(search.state_label(verdict) for verdict in sorted(day.shares)) or search.state_label(
+        search.NOT_CHECKED
+    )
+    moment = datetime.datetime.combine(day.date, datetime.time())
+    return {"title": f"{tk.h.render_datetime(moment)}: {said}", "parts": parts or [("archiver-day-unknown", 100)]}
+
+
+def _history_text(strip: list[history.Day], checks: list[history.Check]) -> str:
+    """Such as "98.2 % in 90 days; 2 outages, the longest 3 days"."""
+    percent = history.uptime(strip, history.STRIP_DAYS)
+    if percent is None:
+        return tk._("Not sure in the last {days} days").format(days=history.STRIP_DAYS)
+    text = tk._("Worked {percent} of the checked days of the last {days}").format(
+        percent=archiver_percent(percent), days=history.STRIP_DAYS
+    )
+    outages = history.outages(checks)
+    if not outages:
+        return str(text)
+    now = clock.naive_utc()
+    longest = max(((outage.end or now) - outage.start) for outage in outages).days + 1
+    count = tk.ungettext("{count} outage", "{count} outages", len(outages)).format(count=len(outages))
+    length = tk.ungettext("the longest of {days} day", "the longest of {days} days", longest).format(days=longest)
+    return f"{text}; {count}, {length}"

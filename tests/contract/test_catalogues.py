@@ -1,0 +1,59 @@
+"""The catalogues of translations: each has every sentence of the template, with its placeholders, and is compiled."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from babel.messages.catalog import Catalog
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+
+FOLDER = Path(__file__).parents[2] / "ckanext/archiver/i18n"
+LANGUAGES = ("de", "es", "fr", "pl")
+
+
+def read(path: Path) -> Catalog:
+    return read_po(io.BytesIO(path.read_bytes()))
+
+
+def placeholders(text: str) -> set[str]:
+    return set(re.findall(r"\{\w+\}|%\(\w+\)s", text))
+
+
+def is_right(message: Any, found: Any, plurals: int) -> bool:
+    """Whether a translation has the placeholders of its sentence, and all its plural forms."""
+    if not message.pluralizable:
+        return placeholders(found.string) == placeholders(message.id)
+    known = placeholders("".join(message.id))
+    return len(found.string) == plurals and all(placeholders(text) <= known for text in found.string)
+
+
+def test_these_are_the_languages() -> None:
+    assert sorted(path.parts[-3] for path in FOLDER.glob("*/LC_MESSAGES/*.po")) == sorted(LANGUAGES)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_catalogue_has_every_sentence(language: str) -> None:
+    catalogue = read(FOLDER / language / "LC_MESSAGES/ckanext-archiver.po")
+    missing, wrong = [], []
+    for message in read(FOLDER / "ckanext-archiver.pot"):
+        if not message.id:
+            continue
+        found = catalogue.get(message.id)
+        if found is None or found.fuzzy or not found.string or not all(found.string):
+            missing.append(message.id)
+        elif not is_right(message, found, catalogue.num_plurals):
+            wrong.append(message.id)
+    assert (missing, wrong) == ([], [])
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_catalogue_is_compiled(language: str) -> None:
+    folder = FOLDER / language / "LC_MESSAGES"
+    compiled = io.BytesIO()
+    write_mo(compiled, read(folder / "ckanext-archiver.po"))
+    assert (folder / "ckanext-archiver.mo").read_bytes() == compiled.getvalue(), "python setup.py compile_catalog"
