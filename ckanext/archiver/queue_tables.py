@@ -49,6 +49,10 @@ class ArchiverRequest(tk.BaseModel):
     __table_args__ = (
         # The dispatcher's question: the next due request of a host.
         sa.Index("archiver_request_due_idx", "queue", "host", "not_before"),
+        # How many messages of a queue the broker may still get.
+        sa.Index(
+            "archiver_request_room_idx", "queue", "sent_until", postgresql_where=sa.text("sent_until IS NOT NULL")
+        ),
         sa.Index(
             "archiver_request_sent_idx",
             "host",

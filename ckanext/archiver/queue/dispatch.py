@@ -18,6 +18,7 @@ the index of the requests instead; they are few.
 from __future__ import annotations
 
 import logging
+from datetime import datetime
 
 from ckanext.archiver import config
 from ckanext.archiver.errors import BrokerError
@@ -121,14 +122,25 @@ def _send(resource_ids: list[str], queue: str, *, per_message: int = 1) -> int:
         raise
 
 
+_oldest_sent: dict[str, datetime] = {}
+"""The oldest message of each queue that the last count of this process found. What is older in the index is dead: only
+the dispatcher sends, with later times, and one at a time. Else each tick would read every message of a round again
+while another session holds a transaction open, since none of the dead entries can be removed then."""
+
+
 def _room(queue: str) -> int:
-    """How many more messages of a queue the broker may get, by the table; what a worker has in hand has left it."""
-    statement = """
-        SELECT count(*) FROM archiver_request
-        WHERE sent_until > now() + :in_hand * interval '1 second' AND queue = :queue
+    """How many more messages of a queue the broker may get, by the table; what a worker has in hand has left it.
+
+    In the transaction that holds the dispatcher's lock of the queue.
     """
-    sent = int(sql.run(statement, queue=queue, in_hand=claims.IN_HAND_SECONDS).scalar() or 0)
-    return config.dispatch_window() - sent
+    statement = """
+        SELECT count(*), coalesce(min(sent_until), now() + :sent * interval '1 second') FROM archiver_request
+        WHERE queue = :queue AND sent_until > now() + :in_hand * interval '1 second'
+          AND sent_until >= coalesce(CAST(:oldest AS timestamptz), now())
+    """
+    params = {"sent": SENT_SECONDS, "in_hand": claims.IN_HAND_SECONDS, "oldest": _oldest_sent.get(queue)}
+    sent, _oldest_sent[queue] = sql.run(statement, queue=queue, **params).one()
+    return config.dispatch_window() - int(sent)
 
 
 def _resources_per_message() -> int:

@@ -28,6 +28,10 @@ TABLES = ("archiver_request", "archiver_host", "archiver_notice", "archiver_work
 def upgrade() -> None:
     """Add the column, and set the tables' storage parameters. Both take a moment, whatever the size of the tables."""
     op.execute("ALTER TABLE archiver_worker ADD COLUMN IF NOT EXISTS polls_since TIMESTAMPTZ")
+    op.execute(
+        "CREATE INDEX IF NOT EXISTS archiver_request_room_idx ON archiver_request (queue, sent_until) "
+        "WHERE sent_until IS NOT NULL"
+    )
     for table in TABLES:
         op.execute(f"ALTER TABLE {table} SET ({', '.join(f'{name} = {value}' for name, value in VACUUM.items())})")
 
@@ -36,4 +40,5 @@ def downgrade() -> None:
     """Back to the server's own settings."""
     for table in TABLES:
         op.execute(f"ALTER TABLE {table} RESET ({', '.join(VACUUM)})")
+    op.execute("DROP INDEX IF EXISTS archiver_request_room_idx")
     op.execute("ALTER TABLE archiver_worker DROP COLUMN IF EXISTS polls_since")
