@@ -24,7 +24,8 @@ from _stack.ckan_site import with_settings  # noqa: E402 - the path is set above
 BIN = Path(sys.executable).parent
 TABLES = (
     "archiver_request, archiver_host, archiver_notice, archiver_dataset, archiver_worker, archiver_state, "
-    "archival, archival_check, archiver_summary, archiver_summary_organization, archiver_daily, resource, package"
+    "archival, archival_check, archiver_link_count, archiver_snooze, archiver_action_link, archiver_action, "
+    "resource, package"
 )
 
 
