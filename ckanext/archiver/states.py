@@ -57,9 +57,6 @@ OLD_TIMES = ("resource_timestamp", "first_failure", "last_success", "created", "
 URLS = ("source_url", "url_redirected_to", "permanent_url")
 """Columns with URLs of publishers, which can have credentials in them."""
 
-SHORT_WAIT = datetime.timedelta(seconds=10)
-"""A wait of a host that is not worth mentioning: the pause between two requests to it."""
-
 
 @dataclass(frozen=True)
 class LinkState:
@@ -149,13 +146,17 @@ def shown_of_datasets(package_ids: Iterable[str]) -> list[Any]:
 
 
 def _wait(row: Row) -> tuple[datetime.datetime | None, bool]:
+    """(until when the request waits for its host, whether the host asked for it); see ``queue.waits`` for the rules."""
     now: datetime.datetime = row["now"]
     if not row["is_requested"]:
         return None, False
+    asked = row["wait_until"]
+    if asked is not None and asked > now:
+        # An edit may go once in ten minutes all the same.
+        is_edit = row["queue_of_request"] == "priority"  # queue.types is in a layer above
+        return (min(asked, row["due_at"]) if is_edit and row["due_at"] > now else asked), True
     if row["open_until"] is not None and row["open_until"] > now:
         return row["open_until"], False
-    if row["next_at"] is not None and row["next_at"] > now + SHORT_WAIT:
-        return row["next_at"], True
     return None, False
 
 
@@ -167,7 +168,9 @@ _EVERYTHING = (
         _RESOURCE.c.url.label("url_now"),
         _RESOURCE.c.url_type,
         _REQUEST.c.resource_id.isnot(None).label("is_requested"),
-        _HOST.c.next_at,
+        _REQUEST.c.queue.label("queue_of_request"),
+        _REQUEST.c.not_before.label("due_at"),
+        _HOST.c.wait_until,
         _HOST.c.open_until,
         sa.func.now().label("now"),
         *_ARCHIVAL.columns,

@@ -135,7 +135,9 @@ def test_one_statement_reads_archivals_and_requests(resource: Dict) -> None:
     assert "archiver_request" in statements[0]
 
 
-@pytest.mark.parametrize(("columns", "host_asked"), [({"next_at": "1 hour"}, True), ({"open_until": "1 hour"}, False)])
+@pytest.mark.parametrize(
+    ("columns", "host_asked"), [({"wait_until": "1 hour"}, True), ({"open_until": "1 hour"}, False)]
+)
 def test_the_panel_says_until_when_a_host_makes_us_wait(
     resource: Dict, columns: dict[str, str], host_asked: bool
 ) -> None:
