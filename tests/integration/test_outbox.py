@@ -140,9 +140,9 @@ def test_given_back_it_waits_unless_it_was_requested_meanwhile(resource_id: str)
         ("http:\\\\example.org\\x", "example.org"),
         ("http:/example.org/x", "example.org"),
         ("ftp://example.org#f", "example.org"),
-        ("example.org/x", ""),
-        ("", ""),
-        ("mailto", ""),
+        ("example.org/x", "example.org"),
+        ("mailto:me@example.org", ""),
+        ("see our website", ""),
     ],
 )
 def test_hosts_of_urls(resource_id: str, url: str, host: str) -> None:
