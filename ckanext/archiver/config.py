@@ -6,7 +6,6 @@ the option.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import ssl
@@ -138,11 +137,8 @@ def mode_for(*, dataset: str, organization: str, host: str, format: str) -> str:
     """The mode for one resource, with overrides."""
     overrides = mode_overrides()
     names = {"dataset": dataset, "organization": organization, "host": host, "format": format}
-    for kind in OVERRIDE_KINDS:
-        override = overrides.get((kind, (names[kind] or "").lower()))
-        if override:
-            return override
-    return mode()
+    found = (overrides.get((kind, (names[kind] or "").lower())) for kind in OVERRIDE_KINDS)
+    return next(filter(None, found), None) or mode()
 
 
 # -- fetching ----------------------------------------------------------------------------------------------
@@ -386,21 +382,7 @@ def broker_url() -> str:
 @option
 def broker_transport_options() -> dict[str, Any]:
     """kombu's options for the broker, beside those in its URL. A bad value is not shown: it may hold a password."""
-    name = f"{PREFIX}broker_transport_options"
-    example = '{"master_name": "mymaster"}'
-    try:
-        found = json.loads(text("broker_transport_options") or "{}")
-    except ValueError as e:
-        raise ConfigError(f"{name} must be a JSON object like {example}: {e}.") from e
-    if not isinstance(found, dict):
-        raise ConfigError(f"{name} must be a JSON object like {example}.")
-    for key, value in found.items():
-        if key not in BROKER_OPTIONS:
-            raise ConfigError(f"{name} may have {', '.join(sorted(BROKER_OPTIONS))}, not {key!r}.")
-        types, what = BROKER_OPTIONS[key]
-        if not isinstance(value, types) or (what == "a number" and (isinstance(value, bool) or value < 0)):
-            raise ConfigError(f"{name}: {key} must be {what}.")
-    return found
+    return options.json_object("broker_transport_options", BROKER_OPTIONS, example='{"master_name": "mymaster"}')
 
 
 def site_id() -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -125,3 +126,26 @@ def scheme(url: str) -> str:
 def without_password(url: str) -> str:
     """The URL as an error message may show it."""
     return re.sub(r"//[^@/]*@", "//***@", url)
+
+
+def json_object(name: str, allowed: Mapping[str, tuple[Any, str]], *, example: str) -> dict[str, Any]:
+    """A JSON object; empty when the option is not set. A bad value is not shown: it may hold a password.
+
+    :param allowed: by key, the types that its value may have and what to call them ("a number" is 0 or more)
+    :param example: an object as people would write it, for the error
+    :raises ConfigError: for any other text
+    """
+    full_name = f"{PREFIX}{name}"
+    try:
+        found = json.loads(text(name) or "{}")
+    except ValueError as e:
+        raise ConfigError(f"{full_name} must be a JSON object like {example}: {e}.") from e
+    if not isinstance(found, dict):
+        raise ConfigError(f"{full_name} must be a JSON object like {example}.")
+    for key, value in found.items():
+        if key not in allowed:
+            raise ConfigError(f"{full_name} may have {', '.join(sorted(allowed))}, not {key!r}.")
+        types, what = allowed[key]
+        if not isinstance(value, types) or (what == "a number" and (isinstance(value, bool) or value < 0)):
+            raise ConfigError(f"{full_name}: {key} must be {what}.")
+    return found

@@ -51,7 +51,7 @@ def changed(ckan_config: dict[str, Any]) -> Callable[[str, str], None]:
     """``changed("archive_dir", "/x")``: an option of ours, for this test."""
 
     def change(name: str, value: str) -> None:
-        ckan_config[name if "." in name else f"ckanext-archiver.{name}"] = value
+        ckan_config[name if "." in name or name == "email_to" else f"ckanext-archiver.{name}"] = value
 
     return change
 

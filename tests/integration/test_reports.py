@@ -292,7 +292,7 @@ def test_no_cell_is_a_formula(organizations: dict[str, Dict], start: str) -> Non
 )
 def test_no_part_of_a_cell_is_a_formula(text: str, cell: str) -> None:
     """A spreadsheet whose list separator is a semicolon or a tab divides cells there."""
-    assert reports._cell(text) == cell
+    assert exports.cell(text) == cell
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,8 @@ MAX_VISIBLE_TEXT = 1_200
 _WAFW00F = ("github.com/EnableSecurity/wafw00f acf6104", "2026-01-26")
 _IS_ANTIBOT = ("github.com/microlinkhq/is-antibot 07b1b37", "2026-11-26")
 _REPORTS = ("markup quoted in public bug reports", "2026-11-26")
-_VENDOR = ("the vendor's documentation", "2026-11-26")
+# Not compared with a page or a document: the first report of a real one should confirm or correct these.
+_UNCONFIRMED = ("names that the product uses, unconfirmed", "2026-11-26")
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ WALLS: tuple[Wall, ...] = (
     Wall("HUMAN (PerimeterX)", _IS_ANTIBOT, markup=r"\bid=[\"']?px-captcha\b|perimeterx\.(?:com|net)/whywasiblocked"),
     Wall("Kasada", _REPORTS, markup=r"\bwindow\.KPSDK\s*=|/149e9513-01fa-4fb0-aad4-566afd725d1b/"),
     Wall("AWS WAF", _REPORTS, markup=r"\bwindow\.gokuProps\s*="),
-    Wall("Azure WAF", _VENDOR, markup=r"\bazwaf[_-]?(?:js)?(?:challenge|clearance)|/\.azwaf/"),
+    Wall("Azure WAF", _UNCONFIRMED, markup=r"\bazwaf[_-]?(?:js)?(?:challenge|clearance)|/\.azwaf/"),
     Wall("Azure Application Gateway", _WAFW00F, markup=r"<center>Microsoft-Azure-Application-Gateway/v2</center>", statuses=(403,)),
     Wall("Fastly", _REPORTS, markup=r"(?:src|href|action)=[\"']?[^\"'>]{0,300}/_fs-ch-\w+/"),
     Wall("Vercel", _WAFW00F, markup=r"<title>\s*Vercel Security Checkpoint"),
@@ -158,9 +159,9 @@ WALLS: tuple[Wall, ...] = (
     Wall("Palo Alto", _WAFW00F, markup=r"Palo Alto Next Generation Security Platform|Download of virus.spyware blocked"),
     Wall("ArvanCloud", _REPORTS, markup=r"\b__arcsj?s?\b[\s\S]{0,300}?document\.cookie|document\.cookie[\s\S]{0,300}?\b__arcsjs?"),
     Wall("Google", _REPORTS, markup=r"<title>\s*https?://[^<]*</title>[\s\S]{0,1500}?(?:unusual traffic from your computer network|/sorry/)"),
-    Wall("Queue-it", _VENDOR, markup=r"\bqueue-it\.net/|\bwindow\.queueViewModel\b|\bdata-queueit-"),
-    Wall("CrowdSec", _VENDOR, markup=r"<title>\s*CrowdSec (?:Captcha|Ban|Access Forbidden)"),
-    Wall("BunkerWeb", _VENDOR, markup=r"<title>\s*(?:Bot Detection|BunkerWeb)\b[\s\S]{0,1500}?bunkerweb"),
+    Wall("Queue-it", _UNCONFIRMED, markup=r"\bqueue-it\.net/|\bwindow\.queueViewModel\b|\bdata-queueit-"),
+    Wall("CrowdSec", _UNCONFIRMED, markup=r"<title>\s*CrowdSec (?:Captcha|Ban|Access Forbidden)"),
+    Wall("BunkerWeb", _UNCONFIRMED, markup=r"<title>\s*(?:Bot Detection|BunkerWeb)\b[\s\S]{0,1500}?bunkerweb"),
 )
 # fmt: on
 
