@@ -1,7 +1,8 @@
 #!/bin/bash
 # Install, use, upgrade, remove and purge the Debian package beside a CKAN.
 #
-#   unshare --mount --propagation private --pid --fork --kill-child tests/install/debian.sh RELEASE CONSTRAINTS WHEELS INI DATASET PACKAGE.deb
+#   unshare … tests/install/debian.sh    (overlay.sh has the options)
+#   RELEASE CONSTRAINTS WHEELS INI DATASET PACKAGE.deb
 set -euo pipefail
 release=$1 constraints=$2 wheels=$3 ini=$4 dataset=$5 deb=$6
 . "$(dirname "$0")/overlay.sh"

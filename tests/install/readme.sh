@@ -1,7 +1,8 @@
 #!/bin/bash
 # Run the README's own lines in a clean environment, to the first archival.
 #
-#   unshare --mount --propagation private --pid --fork --kill-child tests/install/readme.sh RELEASE CONSTRAINTS WHEELS INI DATASET SOURCE LINES
+#   unshare … tests/install/readme.sh    (overlay.sh has the options)
+#   RELEASE CONSTRAINTS WHEELS INI DATASET SOURCE LINES
 #
 # LINES has three files: install.sh, settings.ini and tables.sh with the README's literal blocks; the last line of the
 # last one is the worker's. The address that the README clones leads to SOURCE.
