@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
+import sys
 from pathlib import Path
 
 from . import cli
@@ -25,6 +27,8 @@ def main(arguments: list[str]) -> int:
     cli.add_keep_option(parser)
     options = parser.parse_args(mine)
     stack = Stack.at(options.ckan, options.dir)
+    # While the servers start; so that those which run already are stopped.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         return _run(stack, [word for word in theirs if word != "--"], keep=options.keep)
     except StackError as error:

@@ -1,7 +1,8 @@
 #!/bin/bash
 # Install, use, upgrade, remove and purge the Debian package beside a CKAN.
 #
-#   unshare --mount --propagation private tests/install/debian.sh RELEASE CONSTRAINTS WHEELS INI DATASET PACKAGE.deb
+#   unshare … tests/install/debian.sh    (overlay.sh has the options)
+#   RELEASE CONSTRAINTS WHEELS INI DATASET PACKAGE.deb
 set -euo pipefail
 release=$1 constraints=$2 wheels=$3 ini=$4 dataset=$5 deb=$6
 . "$(dirname "$0")/overlay.sh"
@@ -26,7 +27,7 @@ grep -q "^ckanext-archiver==" "$work/after"
 test -d "$work/root/var/lib/ckan/archiver"
 
 step "a link is archived"
-in_copy "$venv/bin/ckan" -c "$ini" archiver worker --queue priority >"$work/worker.log" 2>&1 &
+"${enter[@]}" "$venv/bin/ckan" -c "$ini" archiver worker --queue priority >"$work/worker.log" 2>&1 &
 worker=$!
 await_archival "$ini" "$dataset" || { cat "$work/worker.log"; exit 1; }
 kill "$worker"

@@ -1,17 +1,14 @@
 # A copy of this system that is thrown away, with a CKAN in it. Sourced by the scripts beside it, which run as
 #
-#   unshare --mount --propagation private SCRIPT …
+#   unshare --mount --propagation private --pid --fork --kill-child SCRIPT …
 #
-# The copy is an overlay in memory, mounted in that namespace alone.
+# The copy is an overlay in memory, mounted in that namespace alone; no process outlives the script.
 venv=/usr/lib/ckan/default
 
 step() { echo "== $*"; }
 
 # Run a program in the copy, with the environment of a fresh log-in.
-in_copy() {
-    env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root DEBIAN_FRONTEND=noninteractive \
-        chroot "$work/root" "$@"
-}
+in_copy() { "${enter[@]}" "$@"; }
 
 make_copy() {
     step "a copy of the system"
@@ -19,9 +16,13 @@ make_copy() {
     mount -t tmpfs tmpfs "$work"
     mkdir "$work/upper" "$work/work" "$work/root"
     mount -t overlay overlay -o "lowerdir=/,upperdir=$work/upper,workdir=$work/work" "$work/root"
-    for folder in proc dev sys; do
+    mount -t proc proc "$work/root/proc"
+    for folder in dev sys; do
         mount --rbind "/$folder" "$work/root/$folder"
     done
+    # For what runs in the background: the process itself, where a function would be a shell around it.
+    enter=(env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
+        DEBIAN_FRONTEND=noninteractive chroot "$work/root")
     rm -rf "$work/root/usr/lib/ckan"
 }
 

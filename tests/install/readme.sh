@@ -1,7 +1,8 @@
 #!/bin/bash
 # Run the README's own lines in a clean environment, to the first archival.
 #
-#   unshare --mount --propagation private tests/install/readme.sh RELEASE CONSTRAINTS WHEELS INI DATASET SOURCE LINES
+#   unshare … tests/install/readme.sh    (overlay.sh has the options)
+#   RELEASE CONSTRAINTS WHEELS INI DATASET SOURCE LINES
 #
 # LINES has three files: install.sh, settings.ini and tables.sh with the README's literal blocks; the last line of the
 # last one is the worker's. The address that the README clones leads to SOURCE.
@@ -36,9 +37,8 @@ packages >"$work/after"
 test -z "$(comm -23 "$work/before" "$work/after")" # CKAN's pins are as they were
 
 step "tables and worker"
-in_copy bash -euxc '. /usr/lib/ckan/default/bin/activate && . /tmp/tables.sh' >"$work/worker.log" 2>&1 &
+"${enter[@]}" bash -euxc '. /usr/lib/ckan/default/bin/activate && . /tmp/tables.sh' >"$work/worker.log" 2>&1 &
 worker=$!
 await_archival /etc/ckan/default/ckan.ini "$dataset" || { cat "$work/worker.log"; exit 1; }
-kill "$worker"
 
 step "passed"

@@ -34,8 +34,8 @@ def run(*command: str | Path, cwd: Path = ROOT) -> str:
 
 @pytest.fixture(scope="module")
 def unshared() -> list[str]:
-    """The command that gives a program mounts of its own; skips where this user may not mount an overlay."""
-    command = ["unshare", "--mount", "--propagation", "private"]
+    """The command that gives a program mounts and processes of its own; skips where this user may not do so."""
+    command = ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]
     mounts = (
         'd=$(mktemp -d) && mount -t tmpfs t "$d" && mkdir "$d/u" "$d/w" "$d/r" && '
         'mount -t overlay o -o "lowerdir=/,upperdir=$d/u,workdir=$d/w" "$d/r"'
