@@ -241,23 +241,6 @@ def test_check_now_shows_the_result_without_a_reload(visit: Callable[[int], Visi
     assert window.complaints == []
 
 
-def test_the_list_is_filtered_and_checked_again_by_hand(visit: Callable[[int], Visit], pages: dict[str, str]) -> None:
-    window = visit(1280)
-    log_in(window, "transport")
-    window.go(pages["report"])
-    window.page.get_by_role("link", name="files.example.org").click()
-    window.page.wait_for_load_state()
-    assert "2 links" in window.page.locator(".archiver-total").inner_text()
-    window.page.get_by_label("Select Potholes 1").check()
-    window.page.get_by_role("button", name="Check the selected links again").click()
-    window.page.wait_for_load_state()
-    assert "A check of 1 link is requested." in window.page.inner_text("body")
-    window.page.get_by_role("link", name="Remove the filter Server: files.example.org").click()
-    window.page.wait_for_load_state()
-    assert "host=" not in window.page.url
-    assert window.complaints == []
-
-
 def test_a_dead_link_offers_the_copy(visit: Callable[[int], Visit], pages: dict[str, str]) -> None:
     window = visit(1280)
     window.go(pages["broken"])

@@ -94,7 +94,7 @@ def make() -> dict[str, str]:
         "search-broken": "/dataset/?archiver_status=broken",
         "report": "/report/broken-links",
         "report-organization": "/report/broken-links/transport",
-        "report-filtered": "/report/broken-links?verdict=any&q=potholes&sort=newest",
+        "report-filtered": "/archiver/links?verdict=broken&q=potholes&sort=newest",
         "organization": "/organization/transport",
     }
 
