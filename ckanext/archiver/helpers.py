@@ -18,7 +18,7 @@ from markupsafe import Markup
 from ckanext.archiver import advice, clock, config, history, search, states, views
 from ckanext.archiver.engine import urls
 from ckanext.archiver.engine.outcome import Verdict
-from ckanext.archiver.engine.reasons import REASONS
+from ckanext.archiver.engine.reasons import REASONS, SIZES
 from ckanext.archiver.history_helpers import archiver_history, archiver_percent, archiver_text_attributes
 from ckanext.archiver.links import Kind
 from ckanext.archiver.report import listing, reader
@@ -247,8 +247,12 @@ AMOUNTS = ("expected", "length", "limit", "received", "size")
 
 def _facts(archival: Dict) -> Dict:
     facts = archival.get("facts") or {}
+    sizes = SIZES.get(archival.get("detail") or "", ())
     amounts = {name: facts[name] for name in AMOUNTS if isinstance(facts.get(name), int)}
-    return facts | {name: tk.h.localised_number(amount) for name, amount in amounts.items()}
+    return facts | {
+        name: tk.h.localised_filesize(amount) if name in sizes else tk.h.localised_number(amount)
+        for name, amount in amounts.items()
+    }
 
 
 def _other_url(url: str | None, resource: Dict) -> Dict | None:

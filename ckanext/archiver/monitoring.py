@@ -16,6 +16,7 @@ from ckan import model
 
 from ckanext.archiver import archive_root, clock, config
 from ckanext.archiver.engine import store
+from ckanext.archiver.engine.reasons import size_text
 from ckanext.archiver.errors import BrokerError
 from ckanext.archiver.queue import broker, hosts, names, rounds, sql
 from ckanext.archiver.queue.types import Queue
@@ -288,14 +289,7 @@ def duration(seconds: float | None) -> str:
 
 
 def _size(number: int | None) -> str:
-    if number is None:
-        return "unknown"
-    size = float(number)
-    for unit in ("bytes", "KB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
+    return "unknown" if number is None else size_text(number)
 
 
 def alarms(status: Status) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import ckan.plugins.toolkit as tk
@@ -212,7 +213,7 @@ def test_facts_are_no_templates() -> None:
 def test_large_numbers_can_be_read() -> None:
     facts = {"size": 5_368_709_120, "limit": 50_000_000}
     said = helpers.archiver_reason({"detail": "too-large-announced", "facts": facts})
-    assert "has 5,368,709,120 bytes and the limit is 50,000,000 bytes" in said
+    assert "has 5 GiB and the limit is 47.6 MiB" in said
 
     said = helpers.archiver_reason({"detail": "http-status", "facts": {"status": 1_000, "phrase": "x"}})
     assert "1000" in said
@@ -369,6 +370,20 @@ def test_themes_get_badges_and_links(resource: Dict) -> None:
 
     assert "Link broken" in tk.h.archiver_is_resource_broken_html(archived)
     assert f"/resource/{resource['id']}/cached" in tk.h.archiver_is_resource_cached_html(archived)
+
+
+def test_a_theme_that_overrides_the_badge_is_heard(
+    resource: Dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "archiver").mkdir()
+    (tmp_path / "archiver" / "is_resource_broken.html").write_text("{{ resource.id }} broken: {{ is_broken }}")
+    (tmp_path / "archiver" / "is_resource_cached.html").write_text("copy: {{ cache_filepath }}")
+    environment = flask.current_app.jinja_env
+    monkeypatch.setattr(environment.loader, "searchpath", [str(tmp_path), *environment.loader.searchpath])
+    monkeypatch.setattr(environment, "cache", None)
+    archived = with_archival(resource, verdict="broken", is_broken=True, cache_filepath="/x/a.csv")
+    assert tk.h.archiver_is_resource_broken_html(archived) == f"{resource['id']} broken: True"
+    assert tk.h.archiver_is_resource_cached_html(archived) == "copy: /x/a.csv"
 
 
 def test_resource_items_are_formatted() -> None:

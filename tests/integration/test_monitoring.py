@@ -151,7 +151,7 @@ def test_the_disk(ckan_config: Any) -> None:
     assert found["disk"]["used_bytes"] == 1500000
     assert found["disk"]["free_bytes"] > 0
     assert found["links"] == {"ok": 1, "broken": 1}
-    assert "1.5 MB in 1 copies" in "\n".join(monitoring.lines(found))
+    assert "1.4 MiB in 1 copies" in "\n".join(monitoring.lines(found))
     ckan_config["ckanext-archiver.min_free_bytes"] = found["disk"]["free_bytes"] * 1000
     assert any("DISK IS FULL" in line for line in monitoring.alarms(monitoring.collect()))
 

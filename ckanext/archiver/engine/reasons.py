@@ -6,6 +6,7 @@ translate the sentence and then fill it; the API and the command line show it in
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 
@@ -24,10 +25,8 @@ REASONS: dict[str, str] = {
     ),
     "ok-upload": N_("The file is stored in this portal."),
     # too-large
-    "too-large": N_("The link works. The file is larger than the limit of {limit} bytes, so no copy is kept."),
-    "too-large-announced": N_(
-        "The link works. The file has {size} bytes and the limit is {limit} bytes, so no copy is kept."
-    ),
+    "too-large": N_("The link works. The file is larger than the limit of {limit}, so no copy is kept."),
+    "too-large-announced": N_("The link works. The file has {size} and the limit is {limit}, so no copy is kept."),
     "expands-too-much": N_(
         "The link works. The file expands to more than {ratio} times its compressed size, so no copy is kept."
     ),
@@ -155,9 +154,24 @@ REASONS: dict[str, str] = {
 }
 
 
+SIZES: dict[str, tuple[str, ...]] = {"too-large": ("limit",), "too-large-announced": ("size", "limit")}
+"""Facts that are sizes in bytes, by detail: they are shown in the unit that fits."""
+
+
 def reason(detail: str, facts: Mapping[str, str | int]) -> str:
     """The English sentence of ``detail`` filled with ``facts``.
 
     :raises KeyError: for a detail that is not in ``REASONS`` or a fact that is missing (a defect, not input)
     """
-    return REASONS[detail].format(**facts)
+    sizes = {name: size_text(int(facts[name])) for name in SIZES.get(detail, ()) if name in facts}
+    return REASONS[detail].format(**{**facts, **sizes})
+
+
+def size_text(number: int) -> str:
+    """A number of bytes in the unit that fits, rounded down as CKAN rounds sizes: "8.2 KiB"."""
+    size = float(number)
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{math.floor(size * 10) / 10} {unit}"
+        size /= 1024
+    return f"{math.floor(size * 10) / 10} TiB"
