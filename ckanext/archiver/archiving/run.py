@@ -23,9 +23,14 @@ def look(request: ClaimedRequest, link: Link) -> Run:
     """Look at the link of a claimed request. Nothing is raised for what the remote side does."""
     outcome = fetch(request, link)
     run = Run(request, link, outcome, outcome.temp_path)
-    _make_resource_dir(run)
-    if outcome.cause not in (Cause.OK, Cause.OWN_FAULT):
-        run.actual_copy = record.actual_copy(link.archival)
+    try:
+        _make_resource_dir(run)
+        if outcome.cause not in (Cause.OK, Cause.OWN_FAULT):
+            run.actual_copy = record.actual_copy(link.archival)
+    except BaseException:
+        # The database may be away, which says whether the archive is mounted.
+        remove_temporary(run)
+        raise
     return run
 
 
