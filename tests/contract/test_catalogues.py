@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from babel.messages.catalog import Catalog
-from babel.messages.mofile import write_mo
+from babel.messages.mofile import read_mo
 from babel.messages.pofile import read_po
 
 FOLDER = Path(__file__).parents[2] / "ckanext/archiver/i18n"
@@ -53,7 +53,15 @@ def test_a_catalogue_has_every_sentence(language: str) -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_catalogue_is_compiled(language: str) -> None:
+    """With the same sentences, if not the same bytes: those depend on the release of Babel."""
     folder = FOLDER / language / "LC_MESSAGES"
-    compiled = io.BytesIO()
-    write_mo(compiled, read(folder / "ckanext-archiver.po"))
-    assert (folder / "ckanext-archiver.mo").read_bytes() == compiled.getvalue(), "python setup.py compile_catalog"
+    catalogue = read(folder / "ckanext-archiver.po")
+    with (folder / "ckanext-archiver.mo").open("rb") as file:
+        compiled = read_mo(file)
+    assert sentences(compiled) == sentences(catalogue), "python setup.py compile_catalog"
+
+
+def sentences(catalogue: Catalog) -> list[tuple[list[str], list[str]]]:
+    """The sentences with their translations, each as the list of its plural forms."""
+    forms = ((message.id, message.string) for message in catalogue if message.id)
+    return sorted(tuple([text] if isinstance(text, str) else list(text) for text in pair) for pair in forms)  # type: ignore[misc]
