@@ -188,7 +188,7 @@ def write_and_claim_batch(steps: Sequence[Step], *, wait: bool = False) -> list[
         claimed = _claim(steps, contended, wait=wait)
         if not wait:
             _note_messages(steps)
-        admitted = _write_andadmit(
+        admitted = _write_and_admit(
             [run for run in runs if run.claim.token in current],
             current,
             [(claim, steps[number].delivery) for number, claim in claimed.items() if isinstance(claim, claims.Claim)],
@@ -242,7 +242,7 @@ def _note_messages(steps: Sequence[Step]) -> None:
         claims.take_in_hand(others)
 
 
-def _write_andadmit(
+def _write_and_admit(
     runs: Sequence[Run],
     current: Mapping[str, claims.CurrentResource],
     claimed: Sequence[tuple[claims.Claim, Delivery | None]],

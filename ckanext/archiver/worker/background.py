@@ -21,7 +21,7 @@ from ckan import model
 
 from ckanext.archiver import cache_urls, config, indexing, rollup
 from ckanext.archiver.archiving import parked
-from ckanext.archiver.archiving.writer import write_parked
+from ckanext.archiver.archiving.parked_writer import write_parked
 from ckanext.archiver.errors import BrokerError
 from ckanext.archiver.queue import broker, claims, dispatch, leases, names, notices, recovery, rounds, sql
 from ckanext.archiver.worker import database
