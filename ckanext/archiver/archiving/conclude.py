@@ -44,6 +44,6 @@ def after_commit(run: Run, is_ours: bool) -> Result | None:
     finally:
         leases.discard(claim.token)
     if Queue.BULK not in (claim.queue, run.request.notice_queue or claim.queue):
-        # The round leaves the index to the dispatcher, which refreshes it in batches.
+        # The round leaves the index to the housekeeper thread, which refreshes it in batches.
         indexing.refresh_dataset(claim.package_id)
     return Result(run.outcome, values)

@@ -1,8 +1,8 @@
 """Runs that cannot be written yet, because another transaction (an edit, a harvest) has their request locked.
 
 The thread of such a run goes on with the next message; a background thread writes the run when the lock is gone
-(:mod:`~ckanext.archiver.archiving.writer`). Until then its lease stays in flight and its file in the worker's temporary
-directory.
+(:mod:`~ckanext.archiver.archiving.parked_writer`). Until then its lease stays in flight and its file in the worker's
+temporary directory.
 """
 
 from __future__ import annotations

@@ -107,8 +107,9 @@ def release_on_error(request: ClaimedRequest | None) -> Iterator[None]:
 def write_and_claim_one(step: Step) -> StepResult:
     """Do one step in a transaction of its own.
 
-    A worker waits for no lock: a run whose request is locked is parked (:mod:`~ckanext.archiver.archiving.parked`), and
-    ``CONTENDED`` stands for a request that is. Elsewhere, see :func:`_write_and_claim_waiting`.
+    A worker waits for no locked request. A run whose request is locked is parked
+    (:mod:`~ckanext.archiver.archiving.parked`). ``CONTENDED`` is returned for a request that is locked. Outside a
+    worker, it waits: see :func:`_write_and_claim_waiting`.
     """
     if not leases.current().parks:
         return _write_and_claim_waiting(step)
@@ -124,8 +125,8 @@ def write_and_claim_one(step: Step) -> StepResult:
 
 
 def write_batch_or_each(steps: Sequence[Step]) -> list[StepResult | Contended]:
-    """:func:`write_and_claim_batch` without waiting; where a lock other than a request's is in the way, each step by
-    itself, so that it stops no other."""
+    """:func:`write_and_claim_batch` without waiting for requests. Where another lock is in the way for longer than
+    ``claims.SHORT_WAIT``, each step is done by itself, so that it stops no other."""
     try:
         return write_and_claim_batch(steps)
     except sa.exc.OperationalError as e:
@@ -171,10 +172,10 @@ def retry_while_locked(work: Callable[[], T]) -> T:
 def write_and_claim_batch(steps: Sequence[Step], *, wait: bool = False) -> list[StepResult | Contended]:
     """The steps of several threads in one transaction.
 
-    Rows are locked in one order everywhere, so that workers do not deadlock: requests (a transaction that waits for
-    one holds no other), suspects, hosts, archivals, datasets, and each kind in the order of its key.
+    Locks are taken in one order everywhere, so that workers do not deadlock: requests (a transaction that waits for
+    one holds no other), suspects, hosts, addresses, archivals, datasets, and each kind in the order of its key.
 
-    :param wait: wait for rows that other transactions have locked; else ``CONTENDED`` stands for such a step
+    :param wait: wait for requests that other transactions have locked; else ``CONTENDED`` stands for such a step
     """
     runs = [step.run for step in steps if step.run is not None]
     claimed: dict[int, claims.Claim | None | Contended] = {}
@@ -188,7 +189,7 @@ def write_and_claim_batch(steps: Sequence[Step], *, wait: bool = False) -> list[
         claimed = _claim(steps, contended, wait=wait)
         if not wait:
             _note_messages(steps)
-        admitted = _write_andadmit(
+        admitted = _write_and_admit(
             [run for run in runs if run.claim.token in current],
             current,
             [(claim, steps[number].delivery) for number, claim in claimed.items() if isinstance(claim, claims.Claim)],
@@ -242,7 +243,7 @@ def _note_messages(steps: Sequence[Step]) -> None:
         claims.take_in_hand(others)
 
 
-def _write_andadmit(
+def _write_and_admit(
     runs: Sequence[Run],
     current: Mapping[str, claims.CurrentResource],
     claimed: Sequence[tuple[claims.Claim, Delivery | None]],

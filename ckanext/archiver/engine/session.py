@@ -62,7 +62,7 @@ class Response:
 class Session:
     """The state of one fetch.
 
-    :ivar asked_url: the link, normalised
+    :ivar asked_url: the link, normalised; until :meth:`begin`, as it was given, without user name and password
     :ivar trail: the current question
     :ivar requests: requests sent
     :ivar bodies: all bodies of this fetch, which count their bytes
@@ -262,8 +262,8 @@ class Session:
             facts=failure.facts,
             transient=failure.transient,
             doubtful=failure.detail in soft_failures.DOUBTS,
-            # For other causes the header has no meaning (RFC 9110 §10.2.3), and the whole host would rest for one dead
-            # link.
+            # RFC 9110 §10.2.3 defines the header for redirects too. It is used for this cause only: else the whole host
+            # would rest for one dead link.
             retry_after=http_status.retry_after(head, datetime.now(timezone.utc))
             if head and failure.cause is Cause.BLOCKED
             else None,

@@ -142,8 +142,9 @@ _RUN_AGAIN = sa.text(f"""
 def finish(claims: Sequence[Claim]) -> dict[str, bool]:
     """Delete requests that are done, in the caller's transaction; one that was put again since its claim stays.
 
-    :returns: the tokens of the requests that were still ours, and whether no open request of the dataset is left. Where
-        one is missing, the caller must roll back and write nothing
+    The caller has locked the requests by :func:`still_ours` in the same transaction, so they are ours until its end.
+
+    :returns: the tokens of the requests that were still ours, and whether no open request of the dataset is left
     """
     connection = model.Session.connection()
     params = {"ids": [claim.resource_id for claim in claims], "tokens": [claim.token for claim in claims]}
@@ -253,7 +254,8 @@ _STILL_OURS = f"""
     WHERE q.resource_id = ANY(:ids) AND q.lease_token = ANY(:tokens) ORDER BY q.resource_id FOR UPDATE OF q %s
 """  # noqa: S608 - constants only
 LONG_WAIT, SHORT_WAIT = 5, 1
-"""Seconds that a transaction of one thread waits for a lock, and that one which threads share does."""
+"""Lock timeout in seconds: for one thread's own transaction that waits for locked requests, and for a transaction that
+leaves them out, such as one shared by several threads."""
 
 _OURS_WAITING = sa.text(_STILL_OURS % (LONG_WAIT, ""))
 _OURS_FREE = sa.text(_STILL_OURS % (SHORT_WAIT, "SKIP LOCKED"))
@@ -278,7 +280,7 @@ def still_ours(claims: Sequence[Claim], *, wait: bool = True) -> dict[str, Curre
     Locks the requests until the transaction ends, and sets the transaction's lock timeout: so it is called first, also
     without claims.
 
-    :param wait: wait for other transactions (an edit) that have a row locked; else the row is left out
+    :param wait: wait for other transactions (an edit) that have a request locked; else the request is left out
     """
     params = {"ids": [claim.resource_id for claim in claims], "tokens": [claim.token for claim in claims]}
     rows = model.Session.connection().execute(_OURS_WAITING if wait else _OURS_FREE, params)

@@ -3,9 +3,9 @@
 Each thread of a worker claims a request and writes a result in a few milliseconds of work, most of which costs the
 same for one item as for twenty. PostgreSQL writes its own log this way, under the same name.
 
-One item must not hold up the others. So a batch never waits for a lock of another transaction (an edit may be long):
-an item that the batch could not do, or each item of a batch that failed, is done by its own thread, where it may wait
-and where its errors are its own.
+One item must not hold up the others. So a batch leaves out an item whose row another transaction has locked (an edit
+may be long), and waits for other locks for a short time only. An item that the batch could not do, or each item of a
+batch that failed, is done by its own thread, where it may wait and where its errors are its own.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Group(Generic[Item, Done]):
     """Work whose transactions threads share.
 
     :param do_batch: does many items and returns their results in the same order, ``CONTENDED`` for an item whose row
-        is locked. It begins and ends its own transaction and waits for no lock; when it raises, nothing was done
+        is locked. It begins and ends its own transaction and waits for no item's row; when it raises, nothing was done
     :param do_one: does one item, may wait, and raises the item's own errors
     """
 

@@ -1,12 +1,18 @@
-"""Politeness and the breaker: one host gets one request at a time, an interval apart, and none while it is down.
+"""Politeness and the breaker: a host gets few requests at a time, an interval apart, and hardly any while it is down.
+
+How many at a time is ``host_concurrency``: one, by default. Claims made at once, by direct calls of the tasks, do not
+enter their host and wait for nothing here.
 
 A worker enters a host in the transaction in which it claims a request, and leaves it in the one in which it writes the
 result, so the rule holds over all workers of all machines.
 
-The breaker: after ``breaker_failures`` network failures in a row no request goes to a host for 15 minutes, then one
-request probes it; each failed probe doubles the pause, up to a day. Until then, runs of its other links end with "the
-host does not answer" without a request each. Such a run counts as a failed run, as a request would, so the evidence
-must be fresh: at most an hour old. After that, requests of ``bulk`` wait for the next probe, and an edit is a probe.
+The breaker: after ``breaker_failures`` network failures in a row no request of ``bulk`` goes to a host for 15 minutes,
+then one request probes it; each failed probe doubles the pause, up to a day. During the pause, checks of its other
+links fail with "the host does not answer" and send no request. Such a run counts as a failed run, as a request would,
+so the evidence must be fresh: at most an hour old. After that, requests of ``bulk`` wait for the next probe.
+
+A request of ``priority`` is sent during the pause too, once the evidence is a minute old. It is no probe: its success
+closes the breaker, but its failure does not lengthen the pause.
 """
 
 from __future__ import annotations
@@ -91,7 +97,7 @@ _ENTERED = sa.text("""
 class Candidate:
     """A claimed request that is to enter its host.
 
-    :ivar urgent: a person waits: probe a host that was down, unless the evidence is less than a minute old
+    :ivar urgent: a person waits: ask a host that is down all the same, unless the evidence is less than a minute old
     """
 
     host: str

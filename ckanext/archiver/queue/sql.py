@@ -1,9 +1,15 @@
 """SQL that more than one statement needs, each piece under a name, and how statements are run.
 
-Functions of ``queue/`` run in the caller's transaction and never commit. The exceptions do their work in more than one
-transaction by nature, since something outside the database happens in between: ``dispatch.tick`` (messages),
-``notices.deliver`` (other extensions) and ``rounds.Selection`` (batches). They open each with :func:`transaction`,
-as the callers of all the others do.
+Functions of ``queue/`` run in the caller's transaction and do not commit, with these exceptions:
+
+* ``dispatch``: ``tick``, ``tick_priority`` and ``tick_bulk`` commit before they send messages;
+* ``notices``: ``deliver`` and ``deliver_abandoned`` run other extensions' code between their transactions;
+* ``rounds``: ``Selection`` puts requests in batches, and ``put_never_planned`` uses it;
+* ``recovery``: ``forget_lost_messages`` asks the broker first, ``sweep`` walks through folders afterwards;
+* ``names`` may be called in the middle of an edit's transaction.
+
+``Selection`` and ``names`` use connections of their own. The others open each transaction with :func:`transaction`, as
+most callers of the other functions do.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The background threads of every worker: heartbeat, dispatcher, schedule, recovery. All workers run them; advisory
-locks in the database let one dispatch at a time.
+"""The background threads of a worker: heartbeat, writer, dispatcher, housekeeper, counter and broker. Some workers have
+the threads poller and stalls as well. All workers dispatch; for each queue an advisory lock lets one do so at a time.
 
 They are threads and not Celery timers, because a tick waits for the database and must never stop the loop that reads
 the broker. There are several, because a slow chore must not delay the others: a worker without a heartbeat loses all
@@ -21,7 +21,7 @@ from ckan import model
 
 from ckanext.archiver import cache_urls, config, indexing, rollup
 from ckanext.archiver.archiving import parked
-from ckanext.archiver.archiving.writer import write_parked
+from ckanext.archiver.archiving.parked_writer import write_parked
 from ckanext.archiver.errors import BrokerError
 from ckanext.archiver.queue import broker, claims, dispatch, leases, names, notices, recovery, rounds, sql
 from ckanext.archiver.worker import database
@@ -47,13 +47,16 @@ class Load:
 
 
 class Chore:
-    """Work that is done every so often. A failure is logged once a minute; the pauses between the tries grow.
+    """Work that is done every so often. After failures, the pauses between the tries grow.
+
+    A failure of the database, the broker or the disk is logged once a minute. Any other is a defect, and is logged each
+    time.
 
     :param work: runs in a transaction of this chore
     :param own_transactions: ``work`` opens its transactions itself
     :param max_pause: most seconds between two tries
-    :param rest: how many times the processor time of ``work`` it rests, while this process archives and keeps a
-        processor busy; less in proportion where it does not
+    :param rest: pause after work, as a multiple of the processor time it took, scaled by how busy this process is; none
+        while it is not archiving
     """
 
     def __init__(
