@@ -141,7 +141,6 @@ def test_given_back_it_waits_unless_it_was_requested_meanwhile(resource_id: str)
         ("http:/example.org/x", "example.org"),
         ("ftp://example.org#f", "example.org"),
         ("example.org/x", "example.org"),
-        ("mailto:me@example.org", ""),
         ("see our website", ""),
     ],
 )
