@@ -96,13 +96,20 @@ def index_fields(pkg_dict: dict[str, Any]) -> dict[str, Any]:
     """
     if isinstance(pkg_dict.get(KEY), dict):
         del pkg_dict[KEY]
-    for name in ("data_dict", "validated_data_dict"):
-        if f'"{KEY}"' in pkg_dict.get(name, ""):
-            dataset = json.loads(pkg_dict[name])
-            strip(dataset)
-            pkg_dict[name] = json.dumps(dataset)
+    _strip_copies(pkg_dict)
     pkg_dict[FIELD] = facet_value(Archival.get_for_package(pkg_dict["id"]))
     return pkg_dict
+
+
+def _strip_copies(pkg_dict: dict[str, Any]) -> None:
+    """Remove our keys from the copies of a dataset that are JSON. On CKAN 2.11 one copy has the other within it."""
+    for name in ("data_dict", "validated_data_dict"):
+        copy = pkg_dict.get(name)
+        if isinstance(copy, str) and KEY in copy:
+            dataset = json.loads(copy)
+            strip(dataset)
+            _strip_copies(dataset)
+            pkg_dict[name] = json.dumps(dataset)
 
 
 def facet_value(archivals: Iterable[Archival]) -> str:

@@ -241,15 +241,17 @@ def test_the_clocks_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "180 s" in one("database clock", Level.PROBLEM).message
 
 
-def test_dead_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dead_rows(monkeypatch: pytest.MonkeyPatch, wait_until: Callable[..., None]) -> None:
     monkeypatch.setattr(database, "MANY_DEAD_ROWS", -1)
-    run("CREATE TABLE IF NOT EXISTS archiver_doctor_probe (n int)")
-    put("h.example", 50)
-    run("DELETE FROM archiver_request")
-    run("SELECT pg_stat_force_next_flush()")
-    found = reports("dead rows")
-    run("DROP TABLE archiver_doctor_probe")
-    assert any("archiver_request" in report.message and report.level is Level.WARNING for report in found)
+
+    def is_found() -> bool:
+        # PostgreSQL counts dead rows some time after they died, and autovacuum may come before.
+        put("h.example", 50)
+        run("DELETE FROM archiver_request")
+        run("SELECT pg_stat_force_next_flush()")
+        return any("archiver_request" in message for _, message in bad("dead rows"))
+
+    wait_until(is_found, timeout=20)
 
 
 def test_stale_leases_are_released_by_fix() -> None:
@@ -479,7 +481,7 @@ def test_the_command_says_what_mends_it(cli: Any, changed: Callable[[str, str], 
 
 def test_json(cli: Any) -> None:
     result = cli.invoke(ckan, ["archiver", "doctor", "--json"])
-    found = json.loads(result.stdout)
+    found = json.loads(result.output.splitlines()[-1])
     assert {report["check"] for report in found} == set(doctor.CHECKS)
     assert set(found[0]) == {"check", "level", "message", "remedy", "fixed"}
 
