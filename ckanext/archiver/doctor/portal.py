@@ -120,7 +120,9 @@ def combinations() -> Iterator[Finding]:
 
 def solr() -> Iterator[Finding]:
     """Whether the facet can be searched, and whether indexed datasets have it."""
-    hits = make_connection().search(q="*:*", fq="+archiver_status:*", rows=0).hits
+    # Portals may share a Solr core.
+    own = f'+site_id:"{config.site_id()}" +archiver_status:*'
+    hits = make_connection().search(q="*:*", fq=own, rows=0).hits
     datasets = sql.run("SELECT count(*) FROM archiver_dataset WHERE facet IS NOT NULL").scalar() or 0
     waiting = sql.run("SELECT count(*) FROM archiver_dataset WHERE facet IS DISTINCT FROM indexed_facet").scalar() or 0
     if datasets and not hits:
