@@ -10,9 +10,6 @@ from ckanext.archiver.errors import ArchiverError
 from ckanext.archiver.queue import enqueue, sql
 from ckanext.archiver.queue.types import Queue, Reason
 
-MOST_ON_PRIORITY = 200
-"""Links that one request may put on the queue of edits; a larger selection goes to the queue of the round."""
-
 PAUSE_SECONDS = 60
 """The least time between two checks of one link that editors request."""
 
@@ -47,9 +44,11 @@ def request_selection(condition: str, params: dict[str, Any]) -> tuple[str, int]
     :param condition: see :func:`enqueue.selection_sql`
     :returns: (queue, number of links)
     """
-    counted = f"SELECT count(*) FROM ({enqueue.selection_sql(condition)} LIMIT {MOST_ON_PRIORITY + 1}) AS counted"  # noqa: S608 - conditions of this package
+    counted = (
+        f"SELECT count(*) FROM ({enqueue.selection_sql(condition)} LIMIT {enqueue.MAX_ON_PRIORITY + 1}) AS counted"  # noqa: S608 - conditions of this package
+    )
     count = int(sql.run(counted, **params).scalar())
-    queue = Queue.PRIORITY if count <= MOST_ON_PRIORITY else Queue.BULK
+    queue = Queue.PRIORITY if count <= enqueue.MAX_ON_PRIORITY else Queue.BULK
     put = enqueue.put_selection(condition, params, queue, Reason.COMMAND)
     model.Session.commit()
     return queue.value, count if queue is Queue.PRIORITY else put

@@ -7,10 +7,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
 WHOLE_PORTAL = "*"
-"""Stands for all organizations together in ``archiver_link_count.organization_id``."""
-
-NO_ORGANIZATION = ""
-"""Stands for the datasets without an organization there."""
+"""Stands for all organizations together in ``archiver_link_count.organization_id``. The datasets without an
+organization have the empty text there."""
 
 
 # No name has more than 253 characters, and an index does not take a value of any length.

@@ -11,6 +11,7 @@ from ckanext.archiver.link_actions import UNDO_DAYS
 from ckanext.archiver.queue import rounds, sql
 from ckanext.archiver.report import counts, groups, reader
 from ckanext.archiver.report.filters import LinkFilter
+from ckanext.archiver.report_tables import WHOLE_PORTAL
 
 SECONDS = 300
 """How often the links are counted."""
@@ -26,11 +27,11 @@ BACK_FILLED = 90
 
 _COLUMNS = "organization_id, day, verdict, cause, links, datasets"
 
-_WHOLE = """
-    INSERT INTO archiver_link_count (organization_id, day, verdict, cause, links, datasets)
-    SELECT '*', day, verdict, cause, sum(links), sum(datasets) FROM archiver_link_count
+_WHOLE = f"""
+    INSERT INTO archiver_link_count ({_COLUMNS})
+    SELECT '{WHOLE_PORTAL}', day, verdict, cause, sum(links), sum(datasets) FROM archiver_link_count
     WHERE day = :day GROUP BY day, verdict, cause
-"""
+"""  # noqa: S608 - constants only
 
 
 def refresh() -> bool:
@@ -118,7 +119,7 @@ _OF_DAY = f"""
 """  # noqa: S608 - constants only
 
 _NOTHING = f"""
-    INSERT INTO archiver_link_count ({_COLUMNS}) VALUES ('*', :day, 'none', '', 0, 0)
+    INSERT INTO archiver_link_count ({_COLUMNS}) VALUES ('{WHOLE_PORTAL}', :day, 'none', '', 0, 0)
     ON CONFLICT (organization_id, day, verdict, cause) DO NOTHING
 """  # noqa: S608 - constants only
 

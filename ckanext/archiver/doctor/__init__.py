@@ -13,7 +13,7 @@ from enum import Enum
 
 from ckan import model
 
-from ckanext.archiver.doctor import connections, database, network, portal, queues, storage
+from ckanext.archiver.doctor import connections, database, network, portal, queues, status, storage
 from ckanext.archiver.doctor.finding import Finding, Level, problem
 
 __all__ = ["CHECKS", "Finding", "Level", "Report", "run"]
@@ -63,6 +63,7 @@ def run(*, fix: bool = False, checks: dict[str, Check] | None = None) -> Iterato
     :param fix: also mend what can be mended safely
     :returns: at least one report for each check
     """
+    status.forget()
     for name, check in (CHECKS if checks is None else checks).items():
         for finding in _findings(name, check):
             outcome = _fix(finding) if fix and finding.fix is not None else Outcome.NOT_TRIED

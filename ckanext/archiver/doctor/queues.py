@@ -13,6 +13,7 @@ import redis
 
 from ckanext.archiver import config, monitoring
 from ckanext.archiver.doctor.finding import Finding, ok, problem, warning
+from ckanext.archiver.doctor.status import current
 from ckanext.archiver.options import without_password
 from ckanext.archiver.queue import sql
 from ckanext.archiver.queue.types import Queue
@@ -129,7 +130,7 @@ def versions() -> Iterator[Finding]:
 
 def workers() -> Iterator[Finding]:
     """Whether every queue has a worker, and messages reach it."""
-    status = monitoring.collect()
+    status = current()
     without = status["queues_without_worker"]
     for queue in without:
         waiting = status["queues"][queue]["waiting"]

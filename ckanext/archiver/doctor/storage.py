@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from ckanext.archiver import archive_root, config, monitoring
+from ckanext.archiver import archive_root, config
 from ckanext.archiver.archiving import uploads
 from ckanext.archiver.doctor.finding import Finding, ok, problem, warning
 from ckanext.archiver.doctor.network import ask_our_own
+from ckanext.archiver.doctor.status import current
 from ckanext.archiver.engine import store
 from ckanext.archiver.engine.outcome import Cause
 from ckanext.archiver.queue import sql
@@ -133,7 +134,7 @@ def uploaded_files() -> Iterator[Finding]:
 
 def unused_space() -> Iterator[Finding]:
     """How much the copies take."""
-    disk = monitoring.collect()["disk"]
+    disk = current()["disk"]
     yield ok(f"{disk['copies']:,} copies take {disk['used_bytes']:,} bytes.")
 
 

@@ -50,6 +50,10 @@ class Move:
     obstacle: str
 
 
+_LINK_COLUMNS = f"""r.id AS resource_id, coalesce(r.name, '') AS resource_name, p.id AS package_id,
+    p.name AS package_name, coalesce(nullif(p.title, ''), p.name) AS package_title, {links.URL_SQL} AS old_url"""
+
+
 def moves(who: reader.Reader, selection: Selection) -> list[Move]:
     """The selected links that have moved for good, at most ``MAX_EDITS``, and whether each can be taken over.
 
@@ -60,9 +64,7 @@ def moves(who: reader.Reader, selection: Selection) -> list[Move]:
     selected.conditions.append(f"a.permanent_url IS NOT NULL AND a.permanent_url <> {links.URL_SQL}")
     rows = model.Session.connection().execute(
         sa.text(f"""
-            SELECT r.id AS resource_id, coalesce(r.name, '') AS resource_name, p.id AS package_id,
-                p.name AS package_name, coalesce(nullif(p.title, ''), p.name) AS package_title,
-                {links.URL_SQL} AS old_url,
+            SELECT {_LINK_COLUMNS},
                 a.permanent_url AS new_url, coalesce(a.permanent_seen, 0) AS seen, a.source_url
             {selected.sql()} ORDER BY p.name, r.position, r.id LIMIT :most
         """),  # noqa: S608 - constants only
@@ -129,9 +131,7 @@ def replacements(who: reader.Reader, selection: Selection, old: str, new: str) -
     selected.conditions.append(f"starts_with({links.URL_SQL}, :old_prefix) AND coalesce(r.url_type, '') = ''")
     rows = model.Session.connection().execute(
         sa.text(f"""
-            SELECT r.id AS resource_id, coalesce(r.name, '') AS resource_name, p.id AS package_id,
-                p.name AS package_name, coalesce(nullif(p.title, ''), p.name) AS package_title,
-                {links.URL_SQL} AS old_url,
+            SELECT {_LINK_COLUMNS},
                 CAST(:new_prefix AS text) || substr({links.URL_SQL}, length(:old_prefix) + 1) AS new_url, r.format
             {selected.sql()} ORDER BY p.name, r.position, r.id LIMIT :most
         """),  # noqa: S608 - constants only

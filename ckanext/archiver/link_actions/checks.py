@@ -15,7 +15,7 @@ from ckanext.archiver.queue.types import Queue, Reason
 from ckanext.archiver.report import reader
 from ckanext.archiver.report.groups import Group
 
-URGENT = 200
+URGENT = enqueue.MAX_ON_PRIORITY
 """Up to so many links go to the queue ``priority``; more wait for their turn in ``bulk``."""
 
 

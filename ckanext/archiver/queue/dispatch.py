@@ -162,18 +162,24 @@ def _per_host() -> int | None:
     return config.host_concurrency() or 1
 
 
+def _waiting_hosts(queue: Queue) -> str:
+    """The recursive subquery ``waiting`` (host): the hosts with requests on a queue, by one index lookup each; at last
+    NULL."""
+    return f"""waiting AS (
+        (SELECT host FROM archiver_request WHERE queue = '{queue}' ORDER BY host LIMIT 1)
+        UNION ALL
+        SELECT (SELECT r.host FROM archiver_request r WHERE r.queue = '{queue}' AND r.host > waiting.host
+                ORDER BY r.host LIMIT 1)
+        FROM waiting WHERE waiting.host IS NOT NULL
+    )"""  # noqa: S608 - constants only
+
+
 # -- priority ----------------------------------------------------------------------------------------------
 
 # The web process sends an edit's first message. A request that was deferred since (its host was busy) has its
 # ``not_before`` after its ``requested_at``.
 _PRIORITY = f"""
-    WITH RECURSIVE waiting AS (
-        (SELECT host FROM archiver_request WHERE queue = 'priority' ORDER BY host LIMIT 1)
-        UNION ALL
-        SELECT (SELECT r.host FROM archiver_request r WHERE r.queue = 'priority' AND r.host > waiting.host
-                ORDER BY r.host LIMIT 1)
-        FROM waiting WHERE waiting.host IS NOT NULL
-    ), due AS MATERIALIZED (
+    WITH RECURSIVE {_waiting_hosts(Queue.PRIORITY)}, due AS MATERIALIZED (
         SELECT d.resource_id FROM waiting w LEFT JOIN archiver_host h ON h.host = w.host
         CROSS JOIN LATERAL (
             SELECT r.resource_id, r.not_before FROM archiver_request r
@@ -349,13 +355,7 @@ def _select_due(room: int, fill: bool, sent: float = SENT_SECONDS) -> list[str]:
 
 
 _WAKE_FORGOTTEN_HOSTS = f"""
-    WITH RECURSIVE waiting AS (
-        (SELECT host FROM archiver_request WHERE queue = 'bulk' ORDER BY host LIMIT 1)
-        UNION ALL
-        SELECT (SELECT r.host FROM archiver_request r WHERE r.queue = 'bulk' AND r.host > waiting.host
-                ORDER BY r.host LIMIT 1)
-        FROM waiting WHERE waiting.host IS NOT NULL
-    )
+    WITH RECURSIVE {_waiting_hosts(Queue.BULK)}
     INSERT INTO archiver_host AS h (host, bulk_at)
     SELECT w.host, now() FROM waiting w LEFT JOIN archiver_host k ON k.host = w.host
     WHERE w.host IS NOT NULL AND k.bulk_at IS NULL ORDER BY w.host {sql.WAKE_HOST}

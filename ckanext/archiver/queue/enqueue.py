@@ -58,6 +58,10 @@ _CHANGED = f"""
 # -- putting -----------------------------------------------------------------------------------------------
 
 
+MAX_ON_PRIORITY = 200
+"""Links that one request of an editor may put on the queue ``priority``; a larger selection goes to ``bulk``."""
+
+
 def put_changed(session: Any, resource_id: str, *, is_new: bool, url_changed: bool) -> bool:
     """Put a request for a resource that was just saved, if the edit is worth an archival.
 

@@ -19,6 +19,7 @@ from ckanext.archiver import links
 from ckanext.archiver.engine.outcome import Verdict
 from ckanext.archiver.report import organizations, reader
 from ckanext.archiver.report.filters import NEVER, SNOOZED
+from ckanext.archiver.report_tables import WHOLE_PORTAL
 
 COUNTED_WHEN_READ = 20_000
 """A portal with no more links than this is counted anew for each page."""
@@ -88,10 +89,10 @@ def counted(condition: str) -> str:
     """  # noqa: S608 - constants only
 
 
-_ROLLED_UP = """
+_ROLLED_UP = f"""
     SELECT organization_id, verdict, cause, links, datasets FROM archiver_link_count
-    WHERE day = :counted_day AND organization_id <> '*'
-"""
+    WHERE day = :counted_day AND organization_id <> '{WHOLE_PORTAL}'
+"""  # noqa: S608 - constants only
 
 
 @dataclass(frozen=True)
@@ -249,7 +250,7 @@ def history(days: int, organization_ids: list[str] | None = None) -> list[Day]:
             WHERE organization_id = ANY(CAST(:organizations AS text[])) AND day > {TODAY} - CAST(:days AS int)
             GROUP BY day HAVING sum(links) FILTER (WHERE verdict NOT IN ('none', 'no-link')) > 0 ORDER BY day
         """),  # noqa: S608 - constants only
-        {"organizations": ["*"] if organization_ids is None else organization_ids, "days": days},
+        {"organizations": [WHOLE_PORTAL] if organization_ids is None else organization_ids, "days": days},
     )
     return [Day(*row) for row in rows]
 

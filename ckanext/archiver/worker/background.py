@@ -240,8 +240,14 @@ class BackgroundThreads:
         self, queues: list[str], watch: BrokerWatch, restart: Callable[[], None] | None, poller: Poller | None
     ) -> None:
         config.remember()
-        self.threads = [heartbeat(queues), writer(), _dispatcher(watch, restart), _housekeeper(), _counter()]
-        self.threads.append(broker_watch(watch))
+        self.threads = [
+            heartbeat(queues),
+            writer(),
+            _dispatcher(watch, restart),
+            _housekeeper(),
+            _counter(),
+            broker_watch(watch),
+        ]
         if poller is not None:
             self.threads.append(polling(poller))
         if restart is not None:
