@@ -14,25 +14,25 @@ make_copy() {
     step "a copy of the system"
     work=$(mktemp -d)
     mount -t tmpfs tmpfs "$work"
-    mkdir "$work/upper" "$work/work" "$work/root"
-    mount -t overlay overlay -o "lowerdir=/,upperdir=$work/upper,workdir=$work/work" "$work/root"
-    mount -t proc proc "$work/root/proc"
+    mkdir "$work/upper" "$work/work" "$work/system"
+    mount -t overlay overlay -o "lowerdir=/,upperdir=$work/upper,workdir=$work/work" "$work/system"
+    mount -t proc proc "$work/system/proc"
     for folder in dev sys; do
-        mount --rbind "/$folder" "$work/root/$folder"
+        mount --rbind "/$folder" "$work/system/$folder"
     done
     # For what runs in the background: the process itself, where a function would be a shell around it.
     enter=(env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
-        DEBIAN_FRONTEND=noninteractive chroot "$work/root")
-    rm -rf "$work/root/usr/lib/ckan"
+        DEBIAN_FRONTEND=noninteractive chroot "$work/system")
+    rm -rf "$work/system/usr/lib/ckan"
 }
 
 # install_ckan RELEASE CONSTRAINTS WHEELS: as CKAN's own packages place it. WHEELS has the psycopg2 of bin/stack.
 install_ckan() {
     step "CKAN $1 in $venv"
     in_copy /usr/bin/python3 -m venv "$venv"
-    chroot "$work/root" "$venv/bin/pip" install --quiet --disable-pip-version-check --find-links "$3" --prefer-binary \
+    chroot "$work/system" "$venv/bin/pip" install --quiet --disable-pip-version-check --find-links "$3" --prefer-binary \
         --constraint "$2" "ckan[requirements]==$1" pylibmagic
-    echo "import pylibmagic" >"$(echo "$work/root$venv"/lib/python3*/site-packages)/libmagic.pth"
+    echo "import pylibmagic" >"$(echo "$work/system$venv"/lib/python3*/site-packages)/libmagic.pth"
 }
 
 packages() { in_copy "$venv/bin/pip" list --format=freeze | LC_ALL=C sort; }

@@ -15,23 +15,23 @@ install_ckan "$release" "$constraints" "$wheels"
 packages >"$work/before"
 
 step "the portal's configuration file"
-mkdir -p "$work/root/etc/ckan/default"
-cp "$ini" "$work/root/etc/ckan/default/ckan.ini"
+mkdir -p "$work/system/etc/ckan/default"
+cp "$ini" "$work/system/etc/ckan/default/ckan.ini"
 # The README's settings take the place of those of the same name.
 while read -r line; do
     [ -n "$line" ] || continue
     name=${line%% =*}
-    sed -i "/^$name *=/d" "$work/root/etc/ckan/default/ckan.ini"
-    sed -i "s|^use = egg:ckan\$|&\n$line|" "$work/root/etc/ckan/default/ckan.ini"
+    sed -i "/^$name *=/d" "$work/system/etc/ckan/default/ckan.ini"
+    sed -i "s|^use = egg:ckan\$|&\n$line|" "$work/system/etc/ckan/default/ckan.ini"
 done <"$lines/settings.ini"
-mkdir -p "$work/root/var/lib/ckan/archiver"
+mkdir -p "$work/system/var/lib/ckan/archiver"
 
 step "install"
 printf '[url "file://%s"]\n\tinsteadOf = https://github.com/ckan/ckanext-archiver\n[safe]\n\tdirectory = *\n' "$source" \
-    >"$work/root/etc/gitconfig"
-cp "$lines"/*.sh "$work/root/tmp/"
+    >"$work/system/etc/gitconfig"
+cp "$lines"/*.sh "$work/system/tmp/"
 # With the environment of this process: pip may need its certificates.
-chroot "$work/root" bash -euxc 'cd /tmp && . /tmp/install.sh'
+chroot "$work/system" bash -euxc 'cd /tmp && . /tmp/install.sh'
 in_copy "$venv/bin/pip" check
 packages >"$work/after"
 test -z "$(comm -23 "$work/before" "$work/after")" # CKAN's pins are as they were
