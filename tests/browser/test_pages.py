@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,37 +10,14 @@ import ckan.plugins.toolkit as tk
 import pytest
 from ckan import model
 from ckan.tests import factories
+from playwright.sync_api import sync_playwright
 
 import example_portal
+from chromium import CHROMIUM, MARKS, OPTIONS, PASSWORD, WIDTHS, Window
 from ckanext.archiver import clock
 from ckanext.archiver.model import Archival, ArchiverRequest
 
-pytest.importorskip("playwright.sync_api", reason="playwright is not installed (dev-requirements.txt)")
-
-from playwright.sync_api import Page, Route, sync_playwright
-
-WIDTHS = (1280, 390)
-
-CHROMIUM = os.environ.get("ARCHIVER_CHROMIUM") or next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
-)
-
-pytestmark = [
-    pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium; ARCHIVER_CHROMIUM may name one"),
-    pytest.mark.usefixtures("clean_site"),
-    pytest.mark.slow,
-]
-
-OPTIONS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-]
+pytestmark = MARKS
 
 # What of ours reaches beyond the window. CKAN's own page is six pixels wider than 390, so the page is no measure.
 BEYOND = """() => [...document.querySelectorAll('[class*="archiver-"], [class*="archiver-"] *')]
@@ -72,48 +47,27 @@ FAINT = """() => {
 }"""
 
 
-class Visit:
-    """A browser at a site, that notes every complaint."""
-
-    def __init__(self, page: Page, site: str) -> None:
-        self.page = page
-        self.site = site
-        self.complaints: list[str] = []
-        page.on("console", lambda message: message.type == "error" and self.complaints.append(message.text))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.route(lambda url: not url.startswith(site), self._keep_in)
-
-    def _keep_in(self, route: Route) -> None:
-        # Pictures that CKAN's own pages have from elsewhere.
-        route.fulfill(status=204)
-
-    def go(self, path: str) -> None:
-        answer = self.page.goto(self.site + path)
-        assert answer is not None
-        assert answer.status == 200, path
-
-
 @pytest.fixture
 def pages() -> dict[str, str]:
     return example_portal.make()
 
 
 @pytest.fixture
-def visit(pages: dict[str, str], web: Callable[..., str]) -> Iterator[Callable[[int], Visit]]:
+def visit(pages: dict[str, str], web: Callable[..., str]) -> Iterator[Callable[[int], Window]]:
     """``visit(width)``: a browser window of that width at a portal with a link in every state."""
     site = web()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
 
-        def open_window(width: int) -> Visit:
-            return Visit(browser.new_page(viewport={"width": width, "height": 900}), site)
+        def open_window(width: int) -> Window:
+            return Window(browser.new_page(viewport={"width": width, "height": 900}), site)
 
         yield open_window
         browser.close()
 
 
 @pytest.mark.timeout(400)
-def test_every_page_is_sound(visit: Callable[[int], Visit], pages: dict[str, str]) -> None:
+def test_every_page_is_sound(visit: Callable[[int], Window], pages: dict[str, str]) -> None:
     faults: dict[str, Any] = {}
     for width in WIDTHS:
         window = visit(width)
@@ -131,7 +85,7 @@ def test_every_page_is_sound(visit: Callable[[int], Visit], pages: dict[str, str
     assert not faults
 
 
-def test_the_panel_says_the_state_at_both_widths(visit: Callable[[int], Visit], pages: dict[str, str]) -> None:
+def test_the_panel_says_the_state_at_both_widths(visit: Callable[[int], Window], pages: dict[str, str]) -> None:
     for width in WIDTHS:
         window = visit(width)
         for state, heading in (
@@ -150,7 +104,7 @@ def test_the_panel_says_the_state_at_both_widths(visit: Callable[[int], Visit], 
 
 
 def test_the_keyboard_reaches_the_cached_copy(
-    visit: Callable[[int], Visit], pages: dict[str, str], tmp_path: Path
+    visit: Callable[[int], Window], pages: dict[str, str], tmp_path: Path
 ) -> None:
     window = visit(1280)
     window.go(pages["broken"])
@@ -174,7 +128,7 @@ def test_the_keyboard_reaches_the_cached_copy(
 
 
 def test_the_pages_turn_round_where_people_read_from_right_to_left(
-    visit: Callable[[int], Visit], pages: dict[str, str]
+    visit: Callable[[int], Window], pages: dict[str, str]
 ) -> None:
     window = visit(1280)
     window.go("/ar" + pages["broken"])
@@ -189,7 +143,7 @@ def test_the_pages_turn_round_where_people_read_from_right_to_left(
     assert window.page.evaluate(url) == "ltr"
 
 
-def test_buttons_look_like_buttons(visit: Callable[[int], Visit], pages: dict[str, str]) -> None:
+def test_buttons_look_like_buttons(visit: Callable[[int], Window], pages: dict[str, str]) -> None:
     window = visit(1280)
     for name, button in (("broken", ".archiver-download"), ("report", ".archiver-downloads .btn")):
         window.go(pages[name])
@@ -197,20 +151,13 @@ def test_buttons_look_like_buttons(visit: Callable[[int], Visit], pages: dict[st
         assert underline == "none"
 
 
-PASSWORD = "correct-horse-7"
-
-
-def log_in(window: Visit, organization: str) -> None:
+def log_in(window: Window, organization: str) -> None:
     """Log in, by the form, as a new editor of an organization."""
     user = factories.User(password=PASSWORD)
     tk.get_action("organization_member_create")(
         {"ignore_auth": True}, {"id": organization, "username": user["name"], "role": "editor"}
     )
-    window.go("/user/login")
-    window.page.fill("#field-login", user["name"])
-    window.page.fill("#field-password", PASSWORD)
-    window.page.press("#field-password", "Enter")
-    window.page.wait_for_load_state()
+    window.log_in(user["name"])
 
 
 def finish(resource_id: str) -> None:
@@ -223,7 +170,7 @@ def finish(resource_id: str) -> None:
     model.Session.commit()
 
 
-def test_check_now_shows_the_result_without_a_reload(visit: Callable[[int], Visit], pages: dict[str, str]) -> None:
+def test_check_now_shows_the_result_without_a_reload(visit: Callable[[int], Window], pages: dict[str, str]) -> None:
     window = visit(1280)
     log_in(window, "transport")
     window.go(pages["broken"])
@@ -241,7 +188,7 @@ def test_check_now_shows_the_result_without_a_reload(visit: Callable[[int], Visi
     assert window.complaints == []
 
 
-def test_a_dead_link_offers_the_copy(visit: Callable[[int], Visit], pages: dict[str, str]) -> None:
+def test_a_dead_link_offers_the_copy(visit: Callable[[int], Window], pages: dict[str, str]) -> None:
     window = visit(1280)
     window.go(pages["broken"])
     button = window.page.locator(".module-resource .actions .btn-primary")

@@ -4,8 +4,6 @@ both themes, and without JavaScript."""
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,36 +12,13 @@ import ckan
 import pytest
 from ckan import model
 from ckan.tests import factories, helpers
+from playwright.sync_api import Browser, Page, sync_playwright
 
 import example_portal
+from chromium import CHROMIUM, MARKS, OPTIONS, PASSWORD, WIDTHS, Window
 from rows import run
 
-pytest.importorskip("playwright.sync_api", reason="playwright is not installed (dev-requirements.txt)")
-
-from playwright.sync_api import Browser, Page, Route, sync_playwright
-
-WIDTHS = (1280, 390)
-
-CHROMIUM = os.environ.get("ARCHIVER_CHROMIUM") or next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
-)
-
-pytestmark = [
-    pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium; ARCHIVER_CHROMIUM may name one"),
-    pytest.mark.usefixtures("clean_site"),
-    pytest.mark.slow,
-]
-
-OPTIONS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-]
+pytestmark = MARKS
 
 MIDNIGHT_BLUE = {
     "ckan.base_public_folder": "public-midnight-blue",
@@ -68,40 +43,11 @@ BEYOND = """() => [...document.querySelectorAll('[class*="archiver-"], [class*="
     .map(e => `${e.tagName}.${e.className} at ${e.getBoundingClientRect().right}`)"""
 
 
-class Window:
-    """A browser at a site, that notes every complaint."""
-
-    def __init__(self, page: Page, site: str) -> None:
-        self.page = page
-        self.site = site
-        self.complaints: list[str] = []
-        page.on("console", lambda message: message.type == "error" and self.complaints.append(message.text))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.route(lambda url: not url.startswith(site), self._keep_in)
-
-    def _keep_in(self, route: Route) -> None:
-        # Pictures that CKAN's own pages have from elsewhere.
-        route.fulfill(status=204)
-
-    def go(self, path: str, status: int = 200) -> None:
-        answer = self.page.goto(self.site + path)
-        assert answer is not None
-        assert answer.status == status, path
-
-    def log_in(self, name: str) -> None:
-        self.go("/user/login")
-        form = self.page.locator("form").filter(has=self.page.locator("#field-password"))
-        form.locator("#field-login").fill(name)
-        form.locator("#field-password").fill("Passw0rd-of-the-test")
-        form.locator("button[type=submit]").click()
-        self.page.wait_for_url("**/dashboard/**")
-
-
 @pytest.fixture
 def portal() -> dict[str, str]:
     """A link in every state, an editor of the organization transport, and one link that has moved for good."""
     pages = example_portal.make()
-    editor = factories.User(name="editor", password="Passw0rd-of-the-test")
+    editor = factories.User(name="editor", password=PASSWORD)
     helpers.call_action("member_create", id="transport", object=editor["name"], object_type="user", capacity="editor")
     run("UPDATE archival SET permanent_seen = 3 WHERE permanent_url = 'https://data.example.org/v2/routes.csv'")
     run(

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ckan import model
 
 from origin_server import Answer, Request
 from world import World
@@ -49,7 +47,7 @@ def test_an_edit_starts_within_a_second(
     busy = 16 * sum(queue != "priority" for queue in queues)
     wait_until(lambda: _leased(world) >= busy, timeout=30)
 
-    waits = [_edit(world, resource_id) for resource_id in edited]
+    waits = [world.seconds_to_start(resource_id) for resource_id in edited]
 
     waits.sort()
     p50, p99 = waits[EDITS // 2], waits[EDITS * 99 // 100 - 1]
@@ -65,25 +63,3 @@ def test_an_edit_starts_within_a_second(
 
 def _leased(world: World) -> int:
     return int(world.scalar("SELECT count(*) FROM archiver_request WHERE lease_token IS NOT NULL AND queue = 'bulk'"))
-
-
-def _edit(world: World, resource_id: str) -> float:
-    """Give a resource a URL on another host; returns the seconds from the commit to the first byte asked of it."""
-    arrived: list[float] = []
-    path = f"/{uuid.uuid4().hex}.csv"
-
-    def answer(request: Request) -> Answer:
-        arrived.append(request.at)
-        return Answer(b"edited")
-
-    url = world.origin.answer(path, answer).replace("127.0.0.1", "localhost")
-    resource = model.Resource.get(resource_id)
-    resource.url = url
-    resource.url_changed = True  # as CKAN's actions do
-    model.Session.add(resource)
-    model.Session.commit()
-    committed = time.monotonic()
-    while not arrived and time.monotonic() < committed + 20:
-        time.sleep(0.002)
-    assert arrived, f"{resource_id} did not start within 20 s"
-    return arrived[0] - committed

@@ -5,15 +5,12 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from ckan import model
 
-from origin_server import Answer, Request
 from world import World
 
 SLOW_LINKS = 200
@@ -60,31 +57,9 @@ def test_slow_transfers_do_not_keep_edits_waiting(
     start("priority")
     world.request("priority", slow)
 
-    waits = sorted(_edit(world, resource_id) for resource_id in edited)
+    waits = sorted(world.seconds_to_start(resource_id) for resource_id in edited)
 
     p95 = waits[EDITS * 95 // 100 - 1]
     print(f"start after an edit: median {waits[EDITS // 2]:.2f} s, p95 {p95:.2f} s, worst {waits[-1]:.2f} s")  # noqa: T201 - a measurement, shown with -s
     assert world.scalar("SELECT count(*) FROM archiver_request WHERE lease_token IS NOT NULL") >= 16, "all the while"
     assert p95 < 1
-
-
-def _edit(world: World, resource_id: str) -> float:
-    """Give a resource a URL on another host; returns the seconds from the commit to the first byte asked of it."""
-    arrived: list[float] = []
-    path = f"/{uuid.uuid4().hex}.csv"
-
-    def answer(request: Request) -> Answer:
-        arrived.append(request.at)
-        return Answer(b"edited")
-
-    url = world.origin.answer(path, answer).replace("127.0.0.1", "localhost")
-    resource = model.Resource.get(resource_id)
-    resource.url = url
-    resource.url_changed = True  # as CKAN's actions do
-    model.Session.add(resource)
-    model.Session.commit()
-    committed = time.monotonic()
-    while not arrived and time.monotonic() < committed + 20:
-        time.sleep(0.002)
-    assert arrived, f"{resource_id} did not start within 20 s"
-    return arrived[0] - committed

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -28,6 +28,7 @@ from steps import (
     DOWN,
     LOCK_HOST,
     LOCK_REQUEST,
+    MARKS,
     OK,
     archived,
     claimed_runs,
@@ -41,12 +42,7 @@ from steps import (
     worker_thread,
 )
 
-pytestmark = [
-    pytest.mark.usefixtures("clean_site"),
-    pytest.mark.ckan_config("ckanext-archiver.host_interval", 0),
-    pytest.mark.ckan_config("ckanext-archiver.host_concurrency", 0),
-    pytest.mark.ckan_config("ckanext-archiver.archive_on_change", "false"),
-]
+pytestmark = MARKS
 
 
 @pytest.fixture(autouse=True)
@@ -56,24 +52,9 @@ def no_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, Outcome]:
-    """What a look at each link gives, where it is not OK."""
-    outcomes: dict[str, Outcome] = {}
-    monkeypatch.setattr(one_run, "fetch", lambda request, link: outcomes.get(link.resource_id, OK))
-    return outcomes
-
-
-@pytest.fixture
 def one_at_a_time(ckan_config: dict[str, Any]) -> None:
     """A host takes one run at a time."""
     ckan_config["ckanext-archiver.host_concurrency"] = 1
-
-
-@pytest.fixture(autouse=True)
-def nothing_in_hand(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(leases.current(), "_in_flight", set())  # other tests claim and leave it at that
-    yield
-    assert not leases.busy(), "a token was never discarded"
 
 
 # -- sharing -------------------------------------------------------------------------------------------------------

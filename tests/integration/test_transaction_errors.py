@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from ckanext.archiver.queue.types import Queue
 from ckanext.archiver.worker import consumer
 from steps import (
     LOCK_REQUEST,
+    MARKS,
     OK,
     archived,
     claimed_runs,
@@ -38,27 +39,7 @@ from steps import (
     worker_thread,
 )
 
-pytestmark = [
-    pytest.mark.usefixtures("clean_site"),
-    pytest.mark.ckan_config("ckanext-archiver.host_interval", 0),
-    pytest.mark.ckan_config("ckanext-archiver.host_concurrency", 0),
-    pytest.mark.ckan_config("ckanext-archiver.archive_on_change", "false"),
-]
-
-
-@pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, Outcome]:
-    """What a look at each link gives, where it is not OK."""
-    outcomes: dict[str, Outcome] = {}
-    monkeypatch.setattr(one_run, "fetch", lambda request, link: outcomes.get(link.resource_id, OK))
-    return outcomes
-
-
-@pytest.fixture(autouse=True)
-def nothing_in_hand(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(leases.current(), "_in_flight", set())  # other tests claim and leave it at that
-    yield
-    assert not leases.busy(), "a token was never discarded"
+pytestmark = MARKS
 
 
 # -- troubles of one -----------------------------------------------------------------------------------------------

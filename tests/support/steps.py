@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 from ckan import model
 from ckan.tests import factories
@@ -22,6 +23,14 @@ from ckanext.archiver.queue.types import Queue, Reason
 
 OK = Outcome(Cause.OK, "ok-checked", requests=1)
 DOWN = Outcome(Cause.UNREACHABLE, "connect-refused", requests=1)
+
+MARKS = [
+    pytest.mark.usefixtures("clean_site", "nothing_in_hand"),
+    pytest.mark.ckan_config("ckanext-archiver.host_interval", 0),
+    pytest.mark.ckan_config("ckanext-archiver.host_concurrency", 0),
+    pytest.mark.ckan_config("ckanext-archiver.archive_on_change", "false"),
+]
+"""Of every module whose tests make the steps of a worker's threads by hand."""
 
 
 def sql(statement: str, **values: Any) -> list[Any]:

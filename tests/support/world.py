@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from ckan import model
 
 from ckanext.archiver import archive_root
-from origin_server import Answer, Origin
+from origin_server import Answer, Origin, Request
 
 OK, BROKEN = "ok", "broken"
 
@@ -95,6 +96,27 @@ class World:
             connection.execute(sa.text(wake))
 
     # -- looking -----------------------------------------------------------------------------------------------
+
+    def seconds_to_start(self, resource_id: str) -> float:
+        """Give a resource a URL on another host; returns the seconds from the commit to the first byte asked of it."""
+        arrived: list[float] = []
+        path = f"/{uuid.uuid4().hex}.csv"
+
+        def answer(request: Request) -> Answer:
+            arrived.append(request.at)
+            return Answer(b"edited")
+
+        url = self.origin.answer(path, answer).replace("127.0.0.1", "localhost")
+        resource = model.Resource.get(resource_id)
+        resource.url = url
+        resource.url_changed = True  # as CKAN's actions do
+        model.Session.add(resource)
+        model.Session.commit()
+        committed = time.monotonic()
+        while not arrived and time.monotonic() < committed + 20:
+            time.sleep(0.002)
+        assert arrived, f"{resource_id} did not start within 20 s"
+        return arrived[0] - committed
 
     def rows(self, sql: str, **params: Any) -> list[dict[str, Any]]:
         with self.engine.connect() as connection:
