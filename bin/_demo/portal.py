@@ -344,13 +344,13 @@ DATASETS = (
                 ),
                 "One row per light.",
             ),
-            # Also on loopback, so that nothing leaves the machine whatever happens; only 127.0.0.1 is allowed.
+            # Also on loopback, so that no request can leave the machine; only 127.0.0.1 is allowed.
             Link(
                 "Asset register",
                 "XLSX",
                 "/intranet/assets.xlsx",
                 Answer(status=404),
-                "A link into somebody's private network.",
+                "A link into a private network.",
                 Expected("not-sure", "refused-by-policy"),
                 host="127.0.0.2",
             ),

@@ -50,7 +50,7 @@ def _run(stack: Stack, *, write: bool) -> int:
 
 def _build(stack: Stack) -> int:
     """:returns: the exit code of Sphinx; 1 when there was a warning"""
-    # CKAN's variables would have CKAN loaded by whatever imports it.
+    # With CKAN's variables set, every import of its modules would load the whole of CKAN.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CKAN_")}
     options = ["-W", "--keep-going", "-q", "-E", "-b", "html", "-d", str(_SITE / ".doctrees")]
     command = [str(_venv(stack) / "bin" / "sphinx-build"), *options, str(REPOSITORY / "docs"), str(_SITE)]

@@ -122,7 +122,7 @@ SECTIONS: tuple[Section, ...] = (
         Cause.BLOCKED,
         "401, 402, 403, 406, 407, 418, 420, 423, 428, 429, 440, 449, 451, 498, 509, 511, 999; 503 with "
         "Retry-After; the page "
-        "of a firewall, whatever its status; a redirect to a log-in.",
+        "of a firewall, with any status; a redirect to a log-in.",
         "Open the link in a browser. If it works for everybody, ask the operator of the server to let the archiver in, "
         "by its User-Agent or its address.",
         (

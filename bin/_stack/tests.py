@@ -13,7 +13,7 @@ from .ckan_site import process_environment
 from .layout import REPOSITORY, Stack, StackError, say
 from .process import run_to_its_end
 
-#: CKAN's pytest plugins load a CKAN, with its database, whatever is tested.
+#: CKAN's pytest plugins load a CKAN, with its database, before any test.
 WITHOUT_CKAN = ("-p", "no:ckan", "-p", "no:ckan_fixtures")
 
 #: Tests below these folders need no server.

@@ -324,7 +324,7 @@ def host_concurrency() -> int:
 
 @option
 def address_concurrency() -> int:
-    """Requests to one IP address at the same time, whatever its host names; 0 for no limit."""
+    """Requests to one IP address at the same time, over all its host names; 0 for no limit."""
     return integer("address_concurrency", 0, zero_means="no limit")
 
 

@@ -31,7 +31,7 @@ def next_check(
     :param stable_since: when the bytes last changed
     :param broken_since: when the link was found broken
     :param retry_after: seconds the server asked us to stay away
-    :param confirm_at: when a check can confirm what is not certain yet: not later than then, whatever the schedule
+    :param confirm_at: when a check can confirm what is not certain yet: the next check is not later than that
     :param jitter: -1 to 1: the position within ±10 %; random when it is not given, so that links that were checked
         together are not due together again
     """

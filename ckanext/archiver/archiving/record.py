@@ -87,7 +87,7 @@ def actual_copy(row: Mapping[str, Any] | None) -> dict[str, Any]:
 
 # -- writing -----------------------------------------------------------------------------------------------
 
-# One parameter, whatever the number of rows. The columns that archival_check shares with archival have the same names.
+# One parameter for any number of rows. The columns that archival_check shares with archival have the same names.
 _SAVE = sa.text(f"""
     WITH given AS MATERIALIZED (SELECT CAST(:rows AS json) AS rows),
     history AS (

@@ -39,7 +39,7 @@ class Link:
     :ivar url: as CKAN shows it (see :mod:`ckanext.archiver.links`); the file name of an upload
     :ivar raw_url: as the resource table has it
     :ivar timestamp: ``last_modified`` of the resource, which changes when a file is uploaded
-    :ivar archival: the row of the table ``archival``, whatever URL it is about
+    :ivar archival: the row of the table ``archival``, which may be about an older URL
     """
 
     resource_id: str

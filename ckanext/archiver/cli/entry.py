@@ -15,7 +15,7 @@ from ckanext.archiver.cli import errors
 
 
 class _LazyGroup(errors.Group):
-    """A group of ``cli.main``; the plugin is loaded for this process, whatever ``ckan.plugins`` says."""
+    """A group of ``cli.main``; the plugin is loaded for this process, also if ``ckan.plugins`` lacks it."""
 
     def _loaded(self) -> click.Group:
         if not p.plugin_loaded("archiver"):

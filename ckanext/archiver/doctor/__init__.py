@@ -75,7 +75,7 @@ def _findings(name: str, check: Check) -> list[Finding]:
     try:
         return list(check())
     except Exception as e:
-        # The next check shall run whatever is wrong here; the traceback is for a report of the defect.
+        # The next check runs all the same; the traceback is for a report of the defect.
         log.debug("The check %s failed", name, exc_info=True)
         reason = (str(e).strip() or "no reason was given").splitlines()[0]
         return [

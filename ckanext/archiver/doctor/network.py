@@ -23,7 +23,7 @@ SECONDS = 5
 
 
 def ask_our_own(url: str) -> Outcome:
-    """Request a URL of the portal's own, at whatever address, without a proxy."""
+    """Request a URL of the portal's own, without a proxy; any address is allowed."""
     limits = replace(
         config.limits(),
         connect_timeout=SECONDS,

@@ -117,7 +117,7 @@ class Guard:
         self._hosts = frozenset(hosts)
 
     def judge(self, ip: str) -> bool:
-        """Whether this address is allowed, whatever its name is. A string that is not an address is refused."""
+        """Whether this address is allowed; its host name does not count. A string that is not an address is refused."""
         address = _address(ip)
         if address is None:
             return False
@@ -143,7 +143,7 @@ def is_public(address: Address) -> bool:
 def _unwrapped(address: Address) -> Address:
     """The IPv4 address that an IPv6 address contains, or the address itself.
 
-    6to4 and Teredo (RFC 4380) are not unwrapped: they are refused whatever they contain.
+    6to4 and Teredo (RFC 4380) are not unwrapped: they are refused without a look at what they contain.
     """
     if isinstance(address, ipaddress.IPv6Address) and (address in _MAPPED or address in _NAT64):
         return _low_bits(address)

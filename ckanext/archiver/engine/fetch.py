@@ -27,7 +27,7 @@ def fetch(
 ) -> Outcome:
     """Request one link and, unless it is only to be checked, download its file.
 
-    Never raises for anything a URL or a remote does; every wait ends by ``limits`` whatever the remote does.
+    Never raises for anything a URL or a remote does; ``limits`` end every wait.
 
     :param spool: directory for the downloaded file (``Outcome.temp_path``); None keeps nothing on disk
     :param stop: once set, the fetch ends (cause own-fault, detail "stopped") within a second; only setting up a

@@ -78,7 +78,7 @@ _ALIASES = {
 
 
 def plain(format: str) -> str:
-    """One word for a format of whatever spelling: ``"csv"`` for "CSV", ".csv" and "text/csv; charset=utf-8"."""
+    """One word for all spellings of a format: ``"csv"`` for "CSV", ".csv" and "text/csv; charset=utf-8"."""
     word = format.strip().lower().lstrip(".")
     if "/" in word:
         word = word.partition(";")[0].strip().rpartition("/")[2].removeprefix("x-")
@@ -86,7 +86,7 @@ def plain(format: str) -> str:
 
 
 def is_data(format: str) -> bool:
-    """Whether a format of whatever spelling ("CSV", ".csv", "text/csv") promises a file of data."""
+    """Whether a format, in any spelling ("CSV", ".csv", "text/csv"), promises a file of data."""
     return plain(format) in DATA
 
 

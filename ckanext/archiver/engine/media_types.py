@@ -11,7 +11,7 @@ what the bytes cannot tell apart. In order:
 3. In a zip the names of its members identify Office, OpenDocument, EPUB and KMZ files. Any other zip has the type of
    the header, or else of the extension, if that is a kind of zip; else it is "application/zip".
 4. Text keeps any text type of the header ("text/csv", "application/geo+json"), except that an HTML page is "text/html"
-   whatever the header says, and JSON, XML or text without any HTML tag is not HTML.
+   with any header, and JSON, XML or text without any HTML tag is not HTML.
 5. An extension makes a type more exact, never another: "application/json" with ".geojson" is GeoJSON; text without a
    declared type is CSV if its name ends in ".csv".
 """

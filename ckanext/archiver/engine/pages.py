@@ -1,6 +1,6 @@
 """HTML as far as judging a response needs it: whether text is a page, its titles, and how much a person sees of it.
 
-Everything here is linear in the size of the data, whatever a server sends.
+Every function here takes time linear in the size of the data, also for hostile data.
 """
 
 from __future__ import annotations

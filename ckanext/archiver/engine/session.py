@@ -1,4 +1,4 @@
-"""One fetch in progress, whatever its protocol: what it may cost, what it has cost, and how its outcome is made."""
+"""One fetch in progress, over HTTP or FTP: what it may cost, what it has cost, and how its outcome is made."""
 
 from __future__ import annotations
 

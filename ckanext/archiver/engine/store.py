@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 TEMP_DIR = ".tmp"
 Directory = str | Path
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-# CKAN takes for an id whatever uuid.UUID() can read: "urn:uuid:…", "{…}" and stray hyphens as well.
+# CKAN takes for an id everything that uuid.UUID() can read: "urn:uuid:…", "{…}" and stray hyphens as well.
 _RESOURCE_ID = re.compile(r"[A-Za-z0-9_:{}-]{2,200}")
 
 

@@ -1,7 +1,7 @@
 # ruff: noqa: E501 - a row of the table is one line
 """Firewalls and bot walls: pages that stand in front of a file and demand a browser, as a table of signatures.
 
-Such a page says nothing about the file behind it, whatever its status (several products send 200), so the link is
+Such a page says nothing about the file behind it, and neither does its status (several products send 200), so the link is
 blocked: neither ok nor broken, and the page is never kept as a copy.
 
 The rows are narrow on purpose. An article about bots, a form with a captcha, a CSV with such words in it and an

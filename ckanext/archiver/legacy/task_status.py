@@ -67,7 +67,7 @@ def count() -> int:
 def migrate(write: bool) -> Iterator[Counter[str]]:
     """Make archivals from the state of 0.1. Yields the number of resources by outcome, after each batch.
 
-    A resource that has an archival keeps it, since whatever wrote it is newer than 0.1. So this can be run again.
+    A resource that has an archival keeps it, since the code that wrote it is newer than 0.1. So this can be run again.
 
     :param write: False counts only
     """

@@ -237,6 +237,6 @@ _API_ERROR = re.compile(r"<(?:\w+:)?(?:ServiceExceptionReport|ExceptionReport)\b
 
 
 def response_is_an_api_error(response_body: str | bytes) -> bool:
-    """Whether the beginning of a response is an OGC exception report, whatever its status."""
+    """Whether the beginning of a response is an OGC exception report; the status does not count."""
     first = response_body[:250]
     return bool(_API_ERROR.search(first.decode("utf-8", "replace") if isinstance(first, bytes) else first))

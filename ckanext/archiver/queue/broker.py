@@ -161,7 +161,7 @@ def _send_and_log(resource_ids: Sequence[str], queue: str) -> None:
             if _connection is None:
                 _connection, _names = connect(), names.prefix()
             send(_connection, resource_ids, queue)
-        except Exception as e:  # noqa: BLE001 - whatever it is (a bad URL, a library's defect): the edit is saved
+        except Exception as e:  # noqa: BLE001 - a bad URL, a library's defect: the edit is saved all the same
             _pause(e)
             _discard()
         else:

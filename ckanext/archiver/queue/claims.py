@@ -318,7 +318,7 @@ def lock_suspects(claims: Sequence[Claim]) -> None:
 def suspects_to_wait(claims: Sequence[Claim]) -> set[str]:
     """The tokens of the requests on their last chance that have to wait for another one.
 
-    A resource that kills its worker takes with it whatever runs beside it. On their last chance suspects run one at a
+    A resource that kills its worker takes the runs beside it with it. On their last chance suspects run one at a
     time, so that only the one that kills is set aside. Called after :func:`lock_suspects`.
     """
     last_chance = _last_chance()

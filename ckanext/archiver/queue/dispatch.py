@@ -6,7 +6,7 @@ and commands may call :func:`tick`, and one at a time does it. The transactions 
 in the middle of one loses it after ``LOCKED_SECONDS``.
 
 For ``bulk``, each host has the time of its next look (``archiver_host.bulk_at``; empty while nothing waits). Putting
-requests and leaving a host set it. So a tick reads the hosts that can go now and no others, whatever the number of
+requests and leaving a host set it. So a tick reads the hosts that can go now and no others, for any number of
 requests and hosts. Putting writes the requests first and locks the host then; the dispatcher locks the host first and
 reads requests in the next statement. So it either sees the requests or has just cleared the time, which putting then
 sets again: no host is forgotten.
@@ -61,7 +61,7 @@ UNMETERED_PER_TICK = 50
 def tick(*, fill: bool = False) -> int:
     """Send what is due of both queues.
 
-    :param fill: fill the window whatever the hosts' pace, so that the queue can be inspected while no worker runs
+    :param fill: fill the window beyond the hosts' pace, so that the queue can be inspected while no worker runs
     :returns: for how many requests messages were sent
     :raises BrokerError: when the broker does not take them; they are sent later
     """
@@ -93,7 +93,7 @@ def take_due(queue: str, room: int) -> list[str]:
 def _begin(queue: Queue) -> bool:
     """Begin the transaction of a tick. False when another dispatcher has the lock.
 
-    The tick's statements use indexes, row by row, whatever the statistics say: statistics are missing just after a
+    The tick's statements use indexes, row by row, without regard to the statistics: these are missing just after a
     million requests were put, and a plan that reads the whole table takes seconds.
     """
     statement = """

@@ -43,7 +43,7 @@ class WorkerProcess:
         return token
 
     def discard(self, token: str) -> None:
-        """End the work on what was claimed by this token, whatever came of it."""
+        """End the work on what was claimed by this token: it was written, deferred or lost."""
         self._in_flight.discard(token)
 
     def in_flight(self, token: str) -> bool:

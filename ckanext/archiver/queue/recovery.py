@@ -1,4 +1,4 @@
-"""Keeps the table of requests true whatever dies: heartbeats, leases of dead workers, lost messages."""
+"""Keeps the table of requests true when processes die: heartbeats, leases of dead workers, lost messages."""
 
 from __future__ import annotations
 
@@ -211,7 +211,7 @@ def sweep() -> None:
     # Its own transaction: to walk through the folders may take long.
     with sql.transaction():
         statement = f"SELECT worker_id FROM archiver_worker w WHERE {sql.WORKER_IS_ALIVE}"  # noqa: S608 - a constant
-        # This process is alive, whatever became of its heartbeat.
+        # This process is alive, even if its heartbeat was not written.
         alive = {leases.worker_id(), *sql.run(statement, dead=dead).scalars()}
     store.sweep(archive_dir, dead, alive | {DIRECT})
     # Processes that are no workers send no heartbeat.

@@ -140,7 +140,7 @@ def delete_old_selections() -> None:
 def put_due() -> int:
     """Put requests for the links that are due by the schedule, in the caller's transaction.
 
-    What a command or an edit has requested already is not requested twice, and every check of a link, whatever its
+    What a command or an edit has requested already is not requested twice, and every check of a link, for any
     reason, moves the next regular one: so lines in a crontab do not double the work.
 
     :returns: how many

@@ -103,7 +103,7 @@ _FORMULA_BEHIND_SEPARATOR = re.compile(r"([;\t\r\n|][\s\"']*)(?=[=+\-@])")
 
 
 def as_xlsx(columns: Sequence[str], rows: Iterable[Row]) -> Iterator[bytes]:
-    """A workbook, the titles first. Its cells are strings whatever they begin with."""
+    """A workbook, the titles first. Each cell is a string, also one that begins like a formula."""
 
     def cells() -> Iterator[Sequence[Any]]:
         yield columns

@@ -45,7 +45,7 @@ _COLUMNS = """
 
 
 def entries(wanted: LinkFilter, who: reader.Reader) -> list[Entry]:
-    """The newest events of the links that a filter selects, whatever their state is now.
+    """The newest events of the links that a filter selects; their state now does not count.
 
     :raises ObjectNotFound: if there is no such organization
     """

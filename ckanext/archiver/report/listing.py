@@ -1,4 +1,4 @@
-"""The list of links: one statement for each question, whatever the size of the portal.
+"""The list of links: one statement for each question, on a portal of any size.
 
 Pages are read by keyset: a page begins after the last row of the one before, found through an index, so that the
 thousandth costs what the first does.

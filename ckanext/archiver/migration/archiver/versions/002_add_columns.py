@@ -37,9 +37,9 @@ NEW = {
 def upgrade() -> None:
     """Add missing columns; mark the rows of older releases in a column ``of_2x``, which 004 drops.
 
-    The mark makes 003 convert each row once, whatever is interrupted and repeated, and excludes the rows of a table
-    that 3.0 made. At 1,000,000 rows: under a second, in which the table cannot be read; most of it builds the index
-    over the still empty next_check_at, since no row is rewritten.
+    The mark makes 003 convert each row once, also when the migration is interrupted and repeated, and excludes the
+    rows of a table that 3.0 made. At 1,000,000 rows: under a second, in which the table cannot be read; most of it
+    builds the index over the still empty next_check_at, since no row is rewritten.
     """
     # The "archiver migrate" of a 2.x release made these two as VARCHAR; the change of type rewrites no row.
     for name in ("etag", "last_modified"):

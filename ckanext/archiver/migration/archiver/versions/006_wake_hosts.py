@@ -16,7 +16,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add three columns and their indexes. Takes a moment, whatever the size of the tables.
+    """Add three columns and their indexes. Takes a moment on tables of any size.
 
     The workers find hosts that already have requests within a minute.
     """

@@ -26,7 +26,7 @@ TABLES = ("archiver_request", "archiver_host", "archiver_notice", "archiver_work
 
 
 def upgrade() -> None:
-    """Add the column, and set the tables' storage parameters. Both take a moment, whatever the size of the tables."""
+    """Add the column, and set the tables' storage parameters. Both take a moment on tables of any size."""
     op.execute("ALTER TABLE archiver_worker ADD COLUMN IF NOT EXISTS polls_since TIMESTAMPTZ")
     op.execute(
         "CREATE INDEX IF NOT EXISTS archiver_request_room_idx ON archiver_request (queue, sent_until) "
