@@ -1,34 +1,61 @@
-"""What a publisher can do about a link: one sentence for each cause, for those who may edit the dataset."""
+"""What a cause is called, and what a publisher can do about it: the same on the resource page and in the report."""
 
 from __future__ import annotations
+
+import ckan.plugins.toolkit as tk
 
 from ckanext.archiver.engine.outcome import Cause
 from ckanext.archiver.engine.reasons import N_
 
+NAMES: dict[str, str] = {
+    Cause.OK.value: N_("Works"),
+    Cause.GONE.value: N_("File or server is gone"),
+    Cause.BAD_URL.value: N_("Not a valid URL"),
+    Cause.SERVER_ERROR.value: N_("Server error"),
+    Cause.UNREACHABLE.value: N_("Server does not answer"),
+    Cause.TLS.value: N_("Certificate not accepted"),
+    Cause.BLOCKED.value: N_("Server refuses the archiver"),
+    Cause.REDIRECT.value: N_("Redirect that leads nowhere"),
+    Cause.SOFT_404.value: N_("Not the file that was promised"),
+    Cause.TOO_LARGE.value: N_("Too large for a copy"),
+    Cause.REFUSED_BY_POLICY.value: N_("Address not allowed"),
+    Cause.OWN_FAULT.value: N_("Not checked, by a fault of this portal"),
+}
+
 ADVICE: dict[str, str] = {
-    Cause.GONE: N_("Enter the file's new URL, or delete the resource if the file no longer exists."),
-    Cause.BAD_URL: N_("Edit the URL: it must begin with http:// or https:// and name a server."),
-    Cause.SERVER_ERROR: N_("Ask the operator of the server what is wrong with it. Nothing in the URL needs to change."),
-    Cause.UNREACHABLE: N_("Ask the operator of the server whether it was moved or switched off."),
-    Cause.TLS: N_("Ask the operator of the server to renew or repair its certificate."),
-    Cause.BLOCKED: N_("Ask the operator of the server to let this portal's requests through."),
-    Cause.REDIRECT: N_("Open the link in a browser, and enter the URL of the file itself."),
-    Cause.SOFT_404: N_("Open the link in a browser. If it does not show the file, enter the file's URL."),
-    Cause.REFUSED_BY_POLICY: N_(
-        "Move the file to a server on the public internet, or ask the operator of this portal to allow the address"
-        " (option ckanext-archiver.allowed_addresses)."
+    Cause.GONE.value: N_(
+        "Find the file's new address and enter it, or restore the file on the server. If it is gone for good, delete "
+        "the resource."
     ),
-    Cause.OWN_FAULT: N_("Nothing needs to be done: the archiver will check the link again."),
+    Cause.BAD_URL.value: N_("Edit the resource and enter the whole URL, beginning with https:// or http://."),
+    Cause.SERVER_ERROR.value: N_("Tell the people who run the server: it answers, but with an error."),
+    Cause.UNREACHABLE.value: N_(
+        "Ask the people who run the server whether it is still in use. If its files have moved to another server, "
+        "replace the address."
+    ),
+    Cause.TLS.value: N_(
+        "The people who run the server need to install a valid certificate with its whole chain; browsers warn as well."
+    ),
+    Cause.BLOCKED.value: N_("Ask the people who run the server to let the archiver in; see its name in their log."),
+    Cause.REDIRECT.value: N_("Open the link in a browser, see where the file is now, and enter that address."),
+    Cause.SOFT_404.value: N_("Open the link in a browser. If the file is not there, enter its new address."),
+    Cause.REFUSED_BY_POLICY.value: N_("Use an address that everybody can reach, on the public internet."),
+    Cause.OWN_FAULT.value: N_("Nothing needs to be done: the archiver will check the link again."),
 }
 
 UPLOAD_MISSING = N_("Upload the file again.")
 
 
-def advice(cause: str | None, detail: str | None) -> str:
-    """The English sentence for a cause; empty when there is nothing to do.
+def name(cause: str | None) -> str:
+    """What a cause is called, in the reader's language."""
+    text = NAMES.get(cause or "")
+    return str(tk._(text)) if text else tk._("Cause unknown")
+
+
+def advice(cause: str | None, detail: str | None = None) -> str:
+    """What a publisher can do about it, in the reader's language; empty where there is nothing to do.
 
     :param detail: the detail of the outcome, which can make the advice more specific
     """
-    if detail == "upload-missing":
-        return UPLOAD_MISSING
-    return ADVICE.get(cause or "", "")
+    text = UPLOAD_MISSING if detail == "upload-missing" else ADVICE.get(cause or "")
+    return str(tk._(text)) if text else ""

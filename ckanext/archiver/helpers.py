@@ -197,8 +197,7 @@ def archiver_advice(archival: Dict) -> str:
 
     :param archival: a dict with ``cause`` and ``detail``
     """
-    sentence = advice.advice(archival.get("cause"), archival.get("detail"))
-    return str(tk._(sentence)) if sentence else ""
+    return advice.advice(archival.get("cause"), archival.get("detail"))
 
 
 def _web_archive(known: LinkState) -> str | None:

@@ -11,9 +11,9 @@ import ckan.plugins.toolkit as tk
 import sqlalchemy as sa
 from ckan import model
 
-from ckanext.archiver import clock
+from ckanext.archiver import advice, clock
 from ckanext.archiver.engine import urls
-from ckanext.archiver.report import advice, listing, reader, xlsx
+from ckanext.archiver.report import listing, reader, xlsx
 from ckanext.archiver.report.filters import ANY, LinkFilter
 
 ENTRIES = 50

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ckan.plugins.toolkit as tk
 
+from ckanext.archiver import advice
 from ckanext.archiver.engine.outcome import Verdict
-from ckanext.archiver.report import advice
 from ckanext.archiver.report.filters import ANY, EVERYTHING_BROKEN, NEVER, SNOOZED, LinkFilter, Sort
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import ckan.plugins.toolkit as tk
 from flask import Blueprint, Response, make_response, stream_with_context
 
-from ckanext.archiver import clock, link_actions, reports
-from ckanext.archiver.report import advice, chart, counts, exports, feed, groups, listing, organizations, reader, words
+from ckanext.archiver import advice, clock, link_actions, reports
+from ckanext.archiver.report import chart, counts, exports, feed, groups, listing, organizations, reader, words
 from ckanext.archiver.report.filters import BadFilter, LinkFilter, parse
 
 archiver_report = Blueprint("archiver_report", __name__)
