@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 
-from ckanext.archiver import config
+from ckanext.archiver import compat, config
 from ckanext.archiver.queue import sql
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ def follow_options() -> int:
     base = {"root": root, "site": site}
     with sql.transaction():
         known = sql.run(_KNOWN).scalar()
-    if (json.loads(known) if isinstance(known, str) else known) == base:
+    if compat.parsed_json(known) == base:
         return 0
     count = 0
     last: str | None = ""

@@ -38,9 +38,10 @@ def admit(claimed: Sequence[tuple[claims.Claim, Delivery | None]], leaving: Sequ
         hosts.Candidate(claim.host, links[claim.resource_id].url, urgent=claim.queue == Queue.PRIORITY)
         for claim in fetching
     ]
-    entered = hosts.enter(candidates, [*leaving, *(claim.token for claim, _ in claimed)])
+    mine = [*leaving, *(claim.token for claim, _ in claimed)]
+    entered = hosts.enter(candidates, mine)
     admissions = {claim.token: admission for claim, admission in zip(fetching, entered, strict=True)}
-    admissions.update(_by_address(fetching, admissions, [*leaving, *(claim.token for claim, _ in claimed)]))
+    admissions.update(_by_address(fetching, admissions, mine))
     admissions.update({token: hosts.Admission(wait=CROWDED_SECONDS) for token in crowded})
     admissions.update({token: hosts.Admission(wait=SUSPECT_SECONDS) for token in suspects})
     requests, deferrals = {}, []

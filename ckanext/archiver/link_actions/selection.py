@@ -11,6 +11,7 @@ import ckan.plugins.toolkit as tk
 import sqlalchemy as sa
 from ckan import model
 
+from ckanext.archiver import compat
 from ckanext.archiver.report import listing, reader
 from ckanext.archiver.report.filters import ANY, LinkFilter
 
@@ -138,7 +139,4 @@ def history(who: reader.Reader, before: int | None = None, size: int = 50) -> li
             "size": size,
         },
     )
-    return [
-        {**row, "selection": json.loads(row["selection"]) if isinstance(row["selection"], str) else row["selection"]}
-        for row in rows.mappings()
-    ]
+    return [{**row, "selection": compat.parsed_json(row["selection"])} for row in rows.mappings()]

@@ -7,7 +7,6 @@ when that queue is empty again.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import uuid
 from collections.abc import Iterator, Mapping
@@ -16,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from ckan import model
 
-from ckanext.archiver import config
+from ckanext.archiver import compat, config
 from ckanext.archiver.queue import enqueue, sql
 from ckanext.archiver.queue.types import Queue, Reason
 
@@ -221,7 +220,7 @@ def note_finished() -> bool:
     """
     ended = sql.run(_FINISH).scalar()
     if ended is not None:
-        ended = json.loads(ended) if isinstance(ended, str) else ended
+        ended = compat.parsed_json(ended)
         log.info("The round that began at %s is finished: %s checks", ended["started_at"], ended["checks"])
     return ended is not None
 
@@ -230,5 +229,5 @@ def bookkeeping() -> Mapping[str, Any]:
     """``started_at`` of the round that is going on, if any, and ``last`` with ``started_at``, ``finished_at`` and
     ``checks`` of the last finished one, if any. Times are ISO 8601."""
     value = sql.run("SELECT value FROM archiver_state WHERE key = 'round'").scalar()
-    entries = json.loads(value) if isinstance(value, str) else value or {}
+    entries = compat.parsed_json(value) or {}
     return {key: entry for key, entry in entries.items() if entry is not None}

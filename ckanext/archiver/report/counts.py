@@ -7,7 +7,6 @@ page is read. Either way a count has the same columns, so that nothing here depe
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from ckan import model
 
-from ckanext.archiver import links
+from ckanext.archiver import compat, links
 from ckanext.archiver.engine.outcome import Verdict
 from ckanext.archiver.report import organizations, reader
 from ckanext.archiver.report.filters import NEVER, SNOOZED
@@ -131,7 +130,7 @@ def source(who: reader.Reader) -> Source:
     if not who.sees_only_public:
         sql = f"({sql}) UNION ALL ({counted(who.private_condition())})"
     params = {**who.params(), "counted_day": known["day"]}
-    groups = json.loads(known["groups"]) if isinstance(known["groups"], str) else known["groups"]
+    groups = compat.parsed_json(known["groups"])
     return Source(sql, params, known["counted_at"], known["round_ends"], groups or ())
 
 

@@ -7,7 +7,6 @@ thousandth costs what the first does.
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from ckan import model
 
-from ckanext.archiver import links
+from ckanext.archiver import compat, links
 from ckanext.archiver.engine import urls
 from ckanext.archiver.engine.outcome import Verdict
 from ckanext.archiver.model import Status
@@ -245,7 +244,7 @@ def shown(row: Row) -> dict[str, Any]:
     hidden = {"cache_filepath", "status_id", "source_url", "key0", "key1", "key2", "owner_org"}
     return {
         **{key: _plain(value) for key, value in row.items() if key not in hidden},
-        "facts": json.loads(row["facts"]) if isinstance(row["facts"], str) else row["facts"],
+        "facts": compat.parsed_json(row["facts"]),
         "resource_url": urls.redact(row["resource_url"] or ""),
         "url_redirected_to": urls.redact(row["url_redirected_to"] or "") or None,
         "permanent_url": urls.redact(row["permanent_url"] or "") or None,
@@ -289,7 +288,7 @@ def total(wanted: LinkFilter, who: reader.Reader) -> Total:
     if found <= COUNTED:
         return Total(found, is_exact=True)
     plan = execute(sa.text(f"EXPLAIN (FORMAT JSON) SELECT 1 {selected.sql()}"), selected.params).scalar_one()
-    plan = json.loads(plan) if isinstance(plan, str) else plan
+    plan = compat.parsed_json(plan)
     return Total(max(int(plan[0]["Plan"]["Plan Rows"]), COUNTED), is_exact=False)
 
 

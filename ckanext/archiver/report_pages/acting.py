@@ -58,14 +58,9 @@ def act() -> Response | str:
 
 def _act(who: reader.Reader, selection: Selection, back: str) -> Response | str:
     what, is_confirmed = tk.request.form.get("do"), tk.request.form.get("confirmed") == "1"
-    if what == "check":
-        return _check(who, selection, back) if is_confirmed else _ask(who, selection, back, "check")
-    if what == "wake":
-        return _wake(who, selection, back) if is_confirmed else _ask(who, selection, back, "wake")
-    if what == "snooze":
-        return _snooze(who, selection, back) if is_confirmed else _ask(who, selection, back, "snooze")
-    if what == "redirect":
-        return _take_over(who, selection, back) if is_confirmed else _ask(who, selection, back, "redirect")
+    simple = {"check": _check, "wake": _wake, "snooze": _snooze, "redirect": _take_over}
+    if what in simple:
+        return simple[what](who, selection, back) if is_confirmed else _ask(who, selection, back, what)
     if what == "replace":
         return _replace(who, selection, back, is_confirmed=is_confirmed)
     choices = "check, snooze, wake, redirect, replace"
@@ -94,23 +89,32 @@ def _ask(
     values = {name: tk.request.form.get(name, "") for name in ("until", "reason")}
     tomorrow = clock.utc().date() + datetime.timedelta(days=1)
     values["until"] = values["until"] or (tomorrow + datetime.timedelta(days=29)).isoformat()
-    html: str = tk.render(
-        "archiver/report_confirm.html",
-        {
-            "what": what,
-            "title": title,
-            "explanation": explanation,
-            "button": button,
-            "moves": moves,
-            "resource_ids": selection.resource_ids,
-            "action": tk.url_for("archiver_report.act", **selection.wanted.parameters()),
-            "back": back,
-            "values": values,
-            "errors": errors or {},
-            "tomorrow": tomorrow.isoformat(),
-            "can_do": any(not move.obstacle for move in moves) if what == "redirect" else count > 0,
-        },
+    return _question(
+        what,
+        (title, explanation, button),
+        tk.url_for("archiver_report.act", **selection.wanted.parameters()),
+        back,
+        moves=moves,
+        resource_ids=selection.resource_ids,
+        values=values,
+        errors=errors or {},
+        tomorrow=tomorrow.isoformat(),
+        can_do=any(not move.obstacle for move in moves) if what == "redirect" else count > 0,
     )
+
+
+def _question(what: str, words: tuple[str, str, str], action: str, back: str, **more: Any) -> str:
+    """The page that asks.
+
+    :param words: title, explanation and button
+    :param action: URL that the button posts to
+    :param back: URL of the page before
+    :param more: ``moves``, ``resource_ids``, ``values``, ``errors``, ``tomorrow`` and ``can_do``, where there are any
+    """
+    title, explanation, button = words
+    question = {"what": what, "title": title, "explanation": explanation, "button": button, "action": action}
+    without = {"moves": [], "resource_ids": (), "values": {}, "errors": {}, "tomorrow": "", "can_do": True}
+    html: str = tk.render("archiver/report_confirm.html", {**question, "back": back, **without, **more})
     return html
 
 
@@ -190,28 +194,22 @@ def _replace(who: reader.Reader, selection: Selection, back: str, *, is_confirme
 
 
 def _ask_replace(selection: Selection, back: str, moves: list[link_actions.Move], errors: dict[str, list[str]]) -> str:
-    form = tk.request.form
-    html: str = tk.render(
-        "archiver/report_confirm.html",
-        {
-            "what": "replace",
-            "title": tk._("The server has moved"),
-            "explanation": tk._(
-                "Replaces the beginning of the selected links. Each new address is checked first, {count} at a time; "
-                "only those that work can be ticked. This can be undone for {days} days."
-            ).format(count=link_actions.MAX_CHECKED, days=link_actions.UNDO_DAYS),
-            "button": tk._("Replace") if moves else tk._("Check the new addresses"),
-            "moves": moves,
-            "resource_ids": selection.resource_ids,
-            "action": tk.url_for("archiver_report.act", **selection.wanted.parameters()),
-            "back": back,
-            "values": {name: form.get(name, "") for name in ("old_prefix", "new_prefix")},
-            "errors": errors,
-            "tomorrow": "",
-            "can_do": not moves or any(not move.obstacle for move in moves),
-        },
+    explanation = tk._(
+        "Replaces the beginning of the selected links. Each new address is checked first, {count} at a time; "
+        "only those that work can be ticked. This can be undone for {days} days."
+    ).format(count=link_actions.MAX_CHECKED, days=link_actions.UNDO_DAYS)
+    button = tk._("Replace") if moves else tk._("Check the new addresses")
+    return _question(
+        "replace",
+        (tk._("The server has moved"), explanation, button),
+        tk.url_for("archiver_report.act", **selection.wanted.parameters()),
+        back,
+        moves=moves,
+        resource_ids=selection.resource_ids,
+        values={name: tk.request.form.get(name, "") for name in ("old_prefix", "new_prefix")},
+        errors=errors,
+        can_do=not moves or any(not move.obstacle for move in moves),
     )
-    return html
 
 
 def _report(applied: link_actions.Applied, back: str) -> Response:
@@ -277,21 +275,6 @@ def undo(action_id: int) -> Response | str:
 
 
 def _ask_undo(action_id: int, back: str) -> str:
-    html: str = tk.render(
-        "archiver/report_confirm.html",
-        {
-            "what": "undo",
-            "title": tk._("Undo this?"),
-            "explanation": tk._("The links get back the addresses they had, where they were not edited since."),
-            "button": tk._("Undo"),
-            "moves": [],
-            "resource_ids": (),
-            "action": tk.url_for("archiver_report.undo", action_id=action_id),
-            "back": back,
-            "values": {},
-            "errors": {},
-            "tomorrow": "",
-            "can_do": True,
-        },
-    )
-    return html
+    explanation = tk._("The links get back the addresses they had, where they were not edited since.")
+    words = (tk._("Undo this?"), explanation, tk._("Undo"))
+    return _question("undo", words, tk.url_for("archiver_report.undo", action_id=action_id), back)
