@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 
 from kombu import Connection
 from kombu.common import maybe_declare
-from kombu.exceptions import KombuError
 
 from ckanext.archiver import config
 from ckanext.archiver.errors import BrokerError
@@ -57,21 +56,9 @@ _down_until = 0.0
 
 def connect(timeout: float = TIMEOUT) -> Connection:
     """A connection for sending that fails after ``timeout`` seconds instead of trying for ever."""
-    options: dict[str, Any] = {"max_retries": 0, "interval_start": 0, "interval_step": 0, "interval_max": 0}
     settings = broker_settings.read()
-    if settings.is_redis:
-        options.update(settings.options, global_keyprefix=names.prefix())
-        options.update(socket_timeout=timeout, socket_connect_timeout=timeout, retry_on_timeout=False)
-    else:
-        options.update(settings.options)
-        options.update(read_timeout=timeout, write_timeout=timeout)
-    return Connection(
-        settings.url,
-        transport=settings.transport,
-        ssl=settings.tls,
-        connect_timeout=timeout,
-        transport_options=options,
-    )
+    prefix = {"global_keyprefix": names.prefix()} if settings.is_redis else {}
+    return settings.connect(timeout, **prefix)
 
 
 def _batch(producer: Any) -> Any:
@@ -92,7 +79,7 @@ def send(connection: Connection, resource_ids: Sequence[str], queue: str, *, per
                 task, first = (TASK, ids[0]) if per_message == 1 else (TASK_FOR_MANY, ids)
                 expect()
                 app.send_task(task, (first, queue), queue=queue, producer=producer, retry=False)
-    except _errors(connection) as e:
+    except broker_settings.errors_of(connection) as e:
         raise _failure(e) from e
     return len(resource_ids)
 
@@ -180,10 +167,6 @@ def _discard() -> None:
 # -- what goes wrong ---------------------------------------------------------------------------------------
 
 
-def _errors(connection: Connection) -> tuple[type[Exception], ...]:
-    return (KombuError, OSError, *connection.connection_errors, *connection.channel_errors)
-
-
 def _failure(error: Exception) -> BrokerError:
     """What went wrong, in one sentence."""
     text = str(error)
@@ -201,7 +184,7 @@ def refusal() -> str | None:
         channel = connection.default_channel
         if connection.transport.driver_type == "redis" and channel.client.info("cluster").get("cluster_enabled"):
             return CLUSTER
-    except _errors(connection) as e:
+    except broker_settings.errors_of(connection) as e:
         return CLUSTER if str(_failure(e)) == CLUSTER else None
     finally:
         connection.release()
@@ -256,5 +239,5 @@ def queue_length(connection: Connection, queue: str) -> int:
     """
     try:
         return int(app.amqp.queues[queue].bind(connection.default_channel).queue_declare().message_count)
-    except _errors(connection) as e:
+    except broker_settings.errors_of(connection) as e:
         raise _failure(e) from e

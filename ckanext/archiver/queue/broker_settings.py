@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 
+from kombu import Connection
+from kombu.exceptions import KombuError
+
 from ckanext.archiver import config
 from ckanext.archiver.errors import ConfigError
 
@@ -70,6 +73,30 @@ class BrokerSettings:
     def is_redis(self) -> bool:
         """Whether the broker speaks the protocol of Redis."""
         return self.transport is not None
+
+    def connect(self, timeout: float, **more: Any) -> Connection:
+        """A connection that fails after ``timeout`` seconds instead of trying for ever.
+
+        :param more: further transport options
+        """
+        options: dict[str, Any] = {"max_retries": 0, "interval_start": 0, "interval_step": 0, "interval_max": 0}
+        options.update(self.options)
+        if self.is_redis:
+            options.update(socket_timeout=timeout, socket_connect_timeout=timeout, retry_on_timeout=False)
+        else:
+            options.update(read_timeout=timeout, write_timeout=timeout)
+        return Connection(
+            self.url,
+            transport=self.transport,
+            ssl=self.tls,
+            connect_timeout=timeout,
+            transport_options={**options, **more},
+        )
+
+
+def errors_of(connection: Connection) -> tuple[type[Exception], ...]:
+    """What using a connection may raise because of the broker."""
+    return (KombuError, OSError, *connection.connection_errors, *connection.channel_errors)
 
 
 def read() -> BrokerSettings:

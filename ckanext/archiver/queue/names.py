@@ -18,8 +18,6 @@ from typing import Any
 
 import sqlalchemy as sa
 from ckan import model
-from kombu import Connection
-from kombu.exceptions import KombuError
 
 from ckanext.archiver import config
 from ckanext.archiver.queue import broker_settings
@@ -120,25 +118,14 @@ def _claim(settings: broker_settings.BrokerSettings, portal: str, known: Any) ->
     candidates = ["", f"{site_id}.", f"{site_id}-{portal[:8]}."]
     if known is not None:
         candidates.insert(0, str(known))
-    connection = Connection(
-        settings.url,
-        transport=settings.transport,
-        ssl=settings.tls,
-        connect_timeout=CONNECT_SECONDS,
-        transport_options={
-            **settings.options,
-            "socket_timeout": CONNECT_SECONDS,
-            "socket_connect_timeout": CONNECT_SECONDS,
-            "max_retries": 0,
-        },
-    )
+    connection = settings.connect(CONNECT_SECONDS)
     try:
         client = connection.default_channel.client
         for candidate in candidates:
             key = KEY + candidate
             if client.set(key, portal, nx=True) or _text(client.get(key)) == portal:
                 return candidate
-    except (KombuError, OSError, *connection.connection_errors, *connection.channel_errors) as e:
+    except broker_settings.errors_of(connection) as e:
         log.debug("The names of the queues cannot be claimed: %s", e)
     finally:
         connection.release()
