@@ -100,7 +100,7 @@ class Metrics(Generated):
     """Every metric with the help text that Prometheus is given."""
 
     def lines(self) -> Iterator[str]:
-        for name, text in monitoring._HELP.items():
+        for name, text in monitoring.HELP.items():
             yield from (f"``{name}``", f"    {_escaped(text)}", "")
 
 

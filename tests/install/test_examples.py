@@ -192,8 +192,8 @@ def _expressions() -> list[str]:
 def test_alerts_and_dashboard_use_metrics_that_exist() -> None:
     used = {name for text in _expressions() for name in re.findall(r"archiver_\w+", text)}
 
-    assert used <= set(monitoring._HELP)
-    assert used == set(monitoring._HELP) - {"archiver_guard"}, "each metric is on the dashboard"
+    assert used <= set(monitoring.HELP)
+    assert used == set(monitoring.HELP) - {"archiver_guard"}, "each metric is on the dashboard"
 
 
 def test_promtool_accepts_the_rules_and_they_alert_when_they_should() -> None:

@@ -106,7 +106,7 @@ BAD_VALUES = [
 def declaration() -> Declaration:
     """Ours alone, as CKAN reads it."""
     declared = Declaration()
-    text = (Path(config.__file__).parent / "config_declaration.yaml").read_text()
+    text = (Path(config.__file__).parents[1] / "config_declaration.yaml").read_text()
     declared.load_dict(yaml.safe_load(text))
     return declared
 

@@ -1,14 +1,8 @@
-"""The state of the queues, the round, the hosts, the workers and the disk, for people and for monitoring.
-
-``ckan archiver status --json`` prints what :func:`collect` returns, and the action ``archiver_status_show`` returns it.
-:func:`prometheus` is the same in Prometheus' text format. Two ways lead to it, and neither is public: ``ckan archiver
-status --prometheus`` in a cron job that writes a file for the textfile collector of node_exporter, and
-``/archiver/metrics``, for sysadmins only (Prometheus sends the API token of one in the header ``Authorization``).
-"""
+"""The state, as plain data."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +10,6 @@ from ckan import model
 
 from ckanext.archiver import archive_root, clock, config
 from ckanext.archiver.engine import store
-from ckanext.archiver.engine.reasons import size_text
 from ckanext.archiver.errors import BrokerError
 from ckanext.archiver.queue import broker, hosts, names, rounds, sql
 from ckanext.archiver.queue.types import Queue
@@ -270,168 +263,3 @@ def _disk() -> Status:
     except OSError as e:
         return {"free_bytes": None, "enough": False, "error": str(e)}
     return {"free_bytes": free, "enough": free >= config.min_free_bytes()}
-
-
-# -- for people --------------------------------------------------------------------------------------------
-
-
-def duration(seconds: float | None) -> str:
-    """In the two largest units that matter: "3 h 20 min"."""
-    if seconds is None:
-        return "unknown"
-    left = round(seconds)
-    parts = []
-    for name, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
-        number, left = divmod(left, size)
-        if number:
-            parts.append(f"{number} {name}")
-    return " ".join(parts[:2]) or "0 s"
-
-
-def _size(number: int | None) -> str:
-    return "unknown" if number is None else size_text(number)
-
-
-def alarms(status: Status) -> Iterator[str]:
-    """The conditions that an operator should act on."""
-    for queue in status["queues_without_worker"]:
-        waiting = status["queues"][queue]["waiting"]
-        yield f"NO WORKER reads queue {queue} ({waiting:,} wait). Start one: ckan archiver worker --queue {queue}"
-    if not status["broker"]["answers"]:
-        polling = status["broker"]["workers_polling"]
-        slower = f". {polling} workers take requests from the table meanwhile, slower" if polling else ""
-        yield f"NO BROKER: {status['broker']['error']}{slower}"
-    held = status["held"]
-    if held["outage_suspected"]:
-        yield (
-            f"VERDICTS ARE HELD: {held['hosts_failed']} of {held['hosts_seen']} hosts fail at once. "
-            "Is our own network or name server down?"
-        )
-    if status["disk"].get("error"):
-        yield f"THE ARCHIVE CANNOT BE USED: {status['disk']['error']}. Nothing is downloaded."
-    elif not status["disk"]["enough"]:
-        free = _size(status["disk"]["free_bytes"])
-        yield f"THE ARCHIVE'S DISK IS FULL: {free} free. Nothing is downloaded."
-
-
-def lines(status: Status) -> Iterator[str]:
-    """The status as text."""
-    for queue, numbers in status["queues"].items():
-        yield (
-            f"{queue:9} {numbers['waiting']:>10,} waiting {numbers['running']:>6,} running "
-            f"{numbers['in_broker']:>6,} in the broker ({numbers['broker_queue']})   "
-            f"oldest waits {duration(numbers['oldest_wait_seconds'])}"
-        )
-    yield f"{'rate':9} {status['rate_per_second']:,} links/s in the last {RATE_MINUTES} minutes"
-    yield f"{'round':9} {_round(status['round'])}"
-    polling = status["broker"]["workers_polling"]
-    yield (
-        f"{'broker':9} {'answers' if status['broker']['answers'] else 'does not answer'}"
-        f"{f'; {polling} workers take requests from the table' if polling else ''}"
-    )
-    yield f"{'workers':9} {_names(status['workers'])}"
-    paused = status["hosts_paused"]
-    yield f"{'hosts':9} {paused['count']:,} paused"
-    for host in paused["hosts"]:
-        why = f"not responding since {host['since']}" if host["why"] == "not-responding" else "asked us to wait"
-        yield f"{'':9}   {host['host']}: {why}, until {host['until']}, {host['waiting']:,} waiting"
-    held = status["held"]
-    reasons = ", ".join(f"{reason} {number:,}" for reason, number in sorted(held["reasons"].items()))
-    yield f"{'held':9} {held['count']:,} verdicts{f' ({reasons})' if reasons else ''}"
-    yield f"{'set aside':9} {status['set_aside']:,} resources that killed their workers"
-    if status["subscriber_failures"]:
-        times = status["subscriber_failures"]
-        yield f"{'plugins':9} failed {times:,} times on notices; the workers' logs say which"
-    links = ", ".join(f"{verdict} {number:,}" for verdict, number in sorted(status["links"].items()))
-    yield f"{'links':9} {links or 'none checked yet'}"
-    database = status["database"]
-    oldest = duration(database["oldest_transaction_seconds"])
-    yield f"{'database':9} {database['dead_rows']:,} dead rows; the oldest transaction is open for {oldest}"
-    disk = status["disk"]
-    yield f"{'disk':9} {_size(disk['used_bytes'])} in {disk['copies']:,} copies, {_size(disk['free_bytes'])} free"
-
-
-def _round(round_: Status) -> str:
-    last = round_.get("last")
-    finished = f"last finished {last['finished_at']} ({last['checks']:,} checks)" if last else "none finished yet"
-    if "started_at" not in round_:
-        return f"none is going on; {finished}"
-    eta = round_["eta_seconds"]
-    left = "time left unknown" if eta is None else f"about {duration(eta)} left"
-    return f"began {round_['started_at']}, {left}; {finished}"
-
-
-def _names(workers: list[Status]) -> str:
-    names = [f"{worker['hostname']} pid {worker['pid']} ({', '.join(worker['queues'])})" for worker in workers]
-    return "; ".join(names) or "none"
-
-
-# -- for Prometheus ----------------------------------------------------------------------------------------
-
-_HELP = {
-    "archiver_waiting": "Requests that wait, by queue.",
-    "archiver_running": "Requests that a worker holds, by queue.",
-    "archiver_oldest_wait_seconds": "Age of the oldest waiting request, by queue.",
-    "archiver_broker_up": "1 when the broker answers.",
-    "archiver_workers_polling": "Workers that take requests from the table, because their broker is away.",
-    "archiver_workers": "Workers that are alive, by queue.",
-    "archiver_rate_per_second": f"Links checked per second, over {RATE_MINUTES} minutes.",
-    "archiver_round_eta_seconds": "Seconds until the round is done; NaN when that cannot be estimated.",
-    "archiver_hosts_paused": "Hosts that get no requests for the time being.",
-    "archiver_held": "Verdicts that are held for a fault of our own.",
-    "archiver_outage_suspected": "1 while so many hosts fail at once that the fault must be ours.",
-    "archiver_guard": "The old name of archiver_outage_suspected; removed in 3.1.",
-    "archiver_set_aside": "Resources that killed their workers.",
-    "archiver_links": "Links by verdict.",
-    "archiver_copies_bytes": "Size of all cached copies.",
-    "archiver_disk_free_bytes": "Free space on the archive's disk.",
-    "archiver_notices_waiting": "Notices to other plugins that are not delivered yet.",
-    "archiver_subscriber_failures": "How often another plugin failed on a notice.",
-    "archiver_dead_rows": "Dead rows of the queue's tables that are not vacuumed yet.",
-    "archiver_oldest_transaction_seconds": "Age of the oldest transaction in the database.",
-    "archiver_datasets_to_index": "Datasets whose facet value is newer than the search index.",
-}
-
-
-def prometheus(status: Status) -> str:
-    """The status in Prometheus' text format. All values are gauges."""
-    queues = status["queues"]
-    eta = status["round"]["eta_seconds"]
-    samples: dict[str, list[tuple[dict[str, str], Any]]] = {
-        "archiver_waiting": [({"queue": queue}, numbers["waiting"]) for queue, numbers in queues.items()],
-        "archiver_running": [({"queue": queue}, numbers["running"]) for queue, numbers in queues.items()],
-        "archiver_oldest_wait_seconds": [
-            ({"queue": queue}, numbers["oldest_wait_seconds"]) for queue, numbers in queues.items()
-        ],
-        "archiver_broker_up": [({}, int(status["broker"]["answers"]))],
-        "archiver_workers_polling": [({}, status["broker"]["workers_polling"])],
-        "archiver_workers": [
-            ({"queue": queue}, sum(queue in worker["queues"] for worker in status["workers"])) for queue in queues
-        ],
-        "archiver_rate_per_second": [({}, status["rate_per_second"])],
-        "archiver_round_eta_seconds": [({}, "NaN" if eta is None else eta)],
-        "archiver_hosts_paused": [({}, status["hosts_paused"]["count"])],
-        "archiver_held": [({}, status["held"]["count"])],
-        "archiver_outage_suspected": [({}, int(status["held"]["outage_suspected"]))],
-        "archiver_guard": [({}, int(status["held"]["outage_suspected"]))],
-        "archiver_set_aside": [({}, status["set_aside"])],
-        "archiver_links": [({"verdict": verdict}, number) for verdict, number in sorted(status["links"].items())],
-        "archiver_copies_bytes": [({}, status["disk"]["used_bytes"])],
-        "archiver_disk_free_bytes": [({}, _or_nan(status["disk"]["free_bytes"]))],
-        "archiver_subscriber_failures": [({}, status["subscriber_failures"])],
-        "archiver_notices_waiting": [({}, status["notices_waiting"])],
-        "archiver_dead_rows": [({}, status["database"]["dead_rows"])],
-        "archiver_oldest_transaction_seconds": [({}, status["database"]["oldest_transaction_seconds"])],
-        "archiver_datasets_to_index": [({}, status["datasets_to_index"])],
-    }
-    text = []
-    for name, values in samples.items():
-        text += [f"# HELP {name} {_HELP[name]}", f"# TYPE {name} gauge"]
-        for labels, value in values:
-            label = ",".join(f'{key}="{text_}"' for key, text_ in labels.items())
-            text.append(f"{name}{{{label}}} {value}" if label else f"{name} {value}")
-    return "\n".join(text) + "\n"
-
-
-def _or_nan(value: int | None) -> int | str:
-    return "NaN" if value is None else value

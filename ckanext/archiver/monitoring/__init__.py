@@ -1,0 +1,26 @@
+"""The state of the queues, the round, the hosts, the workers and the disk, for people and for monitoring.
+
+``ckan archiver status --json`` prints what :func:`collect` returns, and the action ``archiver_status_show`` returns it.
+:func:`prometheus` is the same in Prometheus' text format. Two ways lead to it, and neither is public: ``ckan archiver
+status --prometheus`` in a cron job that writes a file for the textfile collector of node_exporter, and
+``/archiver/metrics``, for sysadmins only (Prometheus sends the API token of one in the header ``Authorization``).
+"""
+
+from __future__ import annotations
+
+from ckanext.archiver.monitoring.exposition import HELP, prometheus
+from ckanext.archiver.monitoring.state import RATE_MINUTES, Status, broker_error, collect, eta
+from ckanext.archiver.monitoring.text import alarms, duration, lines
+
+__all__ = [
+    "HELP",
+    "RATE_MINUTES",
+    "Status",
+    "alarms",
+    "broker_error",
+    "collect",
+    "duration",
+    "eta",
+    "lines",
+    "prometheus",
+]

@@ -1,0 +1,99 @@
+"""The state for people: what ``ckan archiver status`` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckanext.archiver.engine.reasons import size_text
+from ckanext.archiver.monitoring.state import RATE_MINUTES, Status
+
+
+def duration(seconds: float | None) -> str:
+    """In the two largest units that matter: "3 h 20 min"."""
+    if seconds is None:
+        return "unknown"
+    left = round(seconds)
+    parts = []
+    for name, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        number, left = divmod(left, size)
+        if number:
+            parts.append(f"{number} {name}")
+    return " ".join(parts[:2]) or "0 s"
+
+
+def _size(number: int | None) -> str:
+    return "unknown" if number is None else size_text(number)
+
+
+def alarms(status: Status) -> Iterator[str]:
+    """The conditions that an operator should act on."""
+    for queue in status["queues_without_worker"]:
+        waiting = status["queues"][queue]["waiting"]
+        yield f"NO WORKER reads queue {queue} ({waiting:,} wait). Start one: ckan archiver worker --queue {queue}"
+    if not status["broker"]["answers"]:
+        polling = status["broker"]["workers_polling"]
+        slower = f". {polling} workers take requests from the table meanwhile, slower" if polling else ""
+        yield f"NO BROKER: {status['broker']['error']}{slower}"
+    held = status["held"]
+    if held["outage_suspected"]:
+        yield (
+            f"VERDICTS ARE HELD: {held['hosts_failed']} of {held['hosts_seen']} hosts fail at once. "
+            "Is our own network or name server down?"
+        )
+    if status["disk"].get("error"):
+        yield f"THE ARCHIVE CANNOT BE USED: {status['disk']['error']}. Nothing is downloaded."
+    elif not status["disk"]["enough"]:
+        free = _size(status["disk"]["free_bytes"])
+        yield f"THE ARCHIVE'S DISK IS FULL: {free} free. Nothing is downloaded."
+
+
+def lines(status: Status) -> Iterator[str]:
+    """The status as text."""
+    for queue, numbers in status["queues"].items():
+        yield (
+            f"{queue:9} {numbers['waiting']:>10,} waiting {numbers['running']:>6,} running "
+            f"{numbers['in_broker']:>6,} in the broker ({numbers['broker_queue']})   "
+            f"oldest waits {duration(numbers['oldest_wait_seconds'])}"
+        )
+    yield f"{'rate':9} {status['rate_per_second']:,} links/s in the last {RATE_MINUTES} minutes"
+    yield f"{'round':9} {_round(status['round'])}"
+    polling = status["broker"]["workers_polling"]
+    yield (
+        f"{'broker':9} {'answers' if status['broker']['answers'] else 'does not answer'}"
+        f"{f'; {polling} workers take requests from the table' if polling else ''}"
+    )
+    yield f"{'workers':9} {_names(status['workers'])}"
+    paused = status["hosts_paused"]
+    yield f"{'hosts':9} {paused['count']:,} paused"
+    for host in paused["hosts"]:
+        why = f"not responding since {host['since']}" if host["why"] == "not-responding" else "asked us to wait"
+        yield f"{'':9}   {host['host']}: {why}, until {host['until']}, {host['waiting']:,} waiting"
+    held = status["held"]
+    reasons = ", ".join(f"{reason} {number:,}" for reason, number in sorted(held["reasons"].items()))
+    yield f"{'held':9} {held['count']:,} verdicts{f' ({reasons})' if reasons else ''}"
+    yield f"{'set aside':9} {status['set_aside']:,} resources that killed their workers"
+    if status["subscriber_failures"]:
+        times = status["subscriber_failures"]
+        yield f"{'plugins':9} failed {times:,} times on notices; the workers' logs say which"
+    links = ", ".join(f"{verdict} {number:,}" for verdict, number in sorted(status["links"].items()))
+    yield f"{'links':9} {links or 'none checked yet'}"
+    database = status["database"]
+    oldest = duration(database["oldest_transaction_seconds"])
+    yield f"{'database':9} {database['dead_rows']:,} dead rows; the oldest transaction is open for {oldest}"
+    disk = status["disk"]
+    yield f"{'disk':9} {_size(disk['used_bytes'])} in {disk['copies']:,} copies, {_size(disk['free_bytes'])} free"
+
+
+def _round(round_: Status) -> str:
+    last = round_.get("last")
+    finished = f"last finished {last['finished_at']} ({last['checks']:,} checks)" if last else "none finished yet"
+    if "started_at" not in round_:
+        return f"none is going on; {finished}"
+    eta = round_["eta_seconds"]
+    left = "time left unknown" if eta is None else f"about {duration(eta)} left"
+    return f"began {round_['started_at']}, {left}; {finished}"
+
+
+def _names(workers: list[Status]) -> str:
+    names = [f"{worker['hostname']} pid {worker['pid']} ({', '.join(worker['queues'])})" for worker in workers]
+    return "; ".join(names) or "none"
