@@ -248,7 +248,7 @@ def test_the_keyboard_is_enough(window: Callable[..., Window]) -> None:
     tab.page.get_by_text("1 link will be checked again.").wait_for()
 
 
-def test_strangers_words_are_text(window: Callable[..., Window]) -> None:
+def test_remote_text_is_no_markup(window: Callable[..., Window]) -> None:
     evil = "<img src=x onerror='window.archiverHacked = 1'>"
     run("UPDATE package SET title = title || :evil", evil=evil)
     run("UPDATE resource SET name = name || :evil, url = 'javascript:window.archiverHacked=1//' || url", evil=evil)

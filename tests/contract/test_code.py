@@ -29,6 +29,7 @@ MODULES = sorted(
     for path in (ROOT / folder).rglob("*.py")
     if "__pycache__" not in path.parts
 )
+TESTS = sorted(path.relative_to(ROOT) for path in (ROOT / "tests").rglob("*.py") if path.name != "test_code.py")
 PAGES = sorted(path.relative_to(ROOT) for path in [*ROOT.glob("*.rst"), *ROOT.glob("docs/**/*.rst")])
 
 
@@ -56,7 +57,7 @@ def _height(node: ast.stmt) -> int:
     return (node.end_lineno or node.lineno) - node.lineno + 1
 
 
-@pytest.mark.parametrize("path", [*MODULES, *PAGES], ids=str)
+@pytest.mark.parametrize("path", [*MODULES, *TESTS, *PAGES], ids=str)
 def test_prose_is_plain(path: Path) -> None:
     text = (ROOT / path).read_text(encoding="utf-8")
     lines = _prose(text) if path.suffix == ".py" else enumerate(text.splitlines(), 1)

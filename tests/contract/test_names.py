@@ -1,4 +1,4 @@
-"""The names other people's code imports. A change here breaks somebody's portal."""
+"""The names that other people's code imports. A change here breaks portals."""
 
 from __future__ import annotations
 

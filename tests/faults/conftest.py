@@ -167,7 +167,7 @@ class Database:
 
     def start(self) -> None:
         postgres._up(self._stack)
-        assert postgres.url(self._stack, "test") == self.url, "the port was taken meanwhile"
+        assert postgres.url(self._stack, "test") == self.url, "another process has taken the port"
 
     def read_only(self, is_so: bool) -> None:
         """Let it only read, as a standby does, or write again."""

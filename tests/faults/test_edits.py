@@ -31,16 +31,16 @@ def test_fifty_edits_in_a_second_are_two_fetches(world: World, start: Callable[.
     _edit(rolled_back, never)
     model.Session.flush()
     model.Session.rollback()
-    world.settle(30, meanwhile=lambda: _pass_the_interval(world))
+    world.settle(30, between=lambda: _pass_the_interval(world))
 
-    # Each visit is one request, whatever the URL was at the time.
+    # Each check is one request, for any URL.
     assert 1 <= len(world.origin.requests) <= 2
     assert world.origin.asked("/never.csv") == 0
     assert world.rows("SELECT resource_id, source_url, verdict FROM archival") == [
         {"resource_id": edited, "source_url": urls[0], "verdict": OK}
     ]
     world.request("priority", [rolled_back])
-    world.settle(30, meanwhile=lambda: _pass_the_interval(world))
+    world.settle(30, between=lambda: _pass_the_interval(world))
     check_invariants(world, runs=None)
 
 

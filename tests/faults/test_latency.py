@@ -1,4 +1,4 @@
-"""Somebody who edits does not wait for the round."""
+"""An edit does not wait for the round."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_an_edit_starts_within_a_second(
     print(  # noqa: T201 - a measurement, shown with -s
         f"start after an edit: median {p50 * 1000:.0f} ms, p99 {p99 * 1000:.0f} ms, worst {waits[-1] * 1000:.0f} ms"
     )
-    assert _leased(world) >= busy - 4, "the round went on meanwhile"
+    assert _leased(world) >= busy - 4, "the round went on"
     assert world.scalar("SELECT count(*) FROM archiver_request") > BACKLOG * 0.9
     # The figure is printed; on a busy machine only this much is certain: edits do not wait for the round.
     assert p50 < 1

@@ -56,7 +56,7 @@ def test_a_broker_that_is_killed_for_good_stops_nobody(
     world.verdicts[edited], world.datasets[dataset["id"]] = "ok", [edited]
     world.settle(60)
     check_invariants(world)
-    # One host: one request at a time and half a second apart, whoever makes it.
+    # One host: one request at a time and half a second apart, over all workers.
     began = sorted(request.at for request in world.origin.requests)
     assert min(after - before for before, after in itertools.pairwise(began)) > 0.45
 

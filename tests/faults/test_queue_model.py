@@ -124,7 +124,7 @@ class Queue(RuleBasedStateMachine):
 
     @rule()
     def send(self) -> None:
-        # A host whose request is in flight is looked at every five seconds.
+        # A host whose request is in flight is selected every five seconds.
         self.time_passes(10)
         to_send = [row for row in self.rows.values() if row.is_to_send(self.now)]
         assert dispatch.tick() == len(to_send)

@@ -35,7 +35,7 @@ def test_workers_are_killed_at_random(
     bad_day = murderer(lambda **how: start("bulk", *options, **how), 2, (0.2, 0.8))
     world.request()
 
-    world.settle(150, meanwhile=lambda: bad_day.strike() if world.left().get("requests", 0) > 20 else None)
+    world.settle(150, between=lambda: bad_day.strike() if world.left().get("requests", 0) > 20 else None)
 
     assert bad_day.killed >= 2
     check_invariants(world)
@@ -59,7 +59,7 @@ def test_a_resource_that_kills_its_worker_is_set_aside(world: World, start: Call
             workers.append(start("bulk", "--concurrency=6", poison_deaths=2, worker_dead_seconds=2))
 
     keep_one_running()
-    world.settle(90, meanwhile=keep_one_running)
+    world.settle(90, between=keep_one_running)
 
     assert world.origin.asked("/poison.csv") == 2
     assert len(workers) == 3

@@ -94,7 +94,7 @@ def test_dataset_show_takes_id_or_name_and_tells_of_the_worst_link() -> None:
 
 
 @pytest.mark.parametrize("what", ["resource", "dataset"])
-def test_who_may_not_see_it_is_told_nothing(private: Dict, what: str) -> None:
+def test_readers_without_access_get_nothing(private: Dict, what: str) -> None:
     action = f"archiver_{what}_show"
 
     for user in ("", private["stranger"]):

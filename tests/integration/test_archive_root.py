@@ -1,4 +1,4 @@
-"""An archive directory that is not mounted: nothing is written below its mount point, and somebody is told."""
+"""An archive directory that is not mounted: nothing is written below its mount point, and the operator learns of it."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def test_lines_of_standard_input_give_lines_of_json(check):
         (("-", "x"), "Give either URLs or -, not both."),
     ],
 )
-def test_bad_usage_exits_with_3_and_is_told(check, args, told):
+def test_bad_usage_exits_with_3_and_a_message(check, args, told):
     result = check(*args)
     assert result.exit_code == 3
     assert told in result.output.partition("Error: ")[2]

@@ -124,7 +124,7 @@ def as_ckan_reads(declaration: Declaration) -> Any:
 
 
 @pytest.mark.parametrize(("name", "value"), BAD_VALUES)
-def test_a_bad_value_is_told_in_one_sentence_that_names_the_option(
+def test_the_error_of_a_bad_value_is_one_sentence_that_names_the_option(
     ckan_config, monkeypatch, as_ckan_reads, name, value
 ):
     read, complaint = as_ckan_reads(name, value)
@@ -142,21 +142,21 @@ def test_every_option_has_a_bad_value_above_but_the_one_without_effect(declarati
 
 
 @pytest.mark.parametrize(("value", "meant"), [("on", True), ("TRUE", True), ("1", True), ("off", False), ("no", False)])
-def test_true_and_false_are_told_as_older_releases_took_them(ckan_config, monkeypatch, as_ckan_reads, value, meant):
+def test_true_and_false_are_read_as_in_older_releases(ckan_config, monkeypatch, as_ckan_reads, value, meant):
     read, complaint = as_ckan_reads("verify_https", value)
     monkeypatch.setitem(ckan_config, "ckanext-archiver.verify_https", read)
     assert not complaint
     assert config.policy().verify_https is meant
 
 
-def test_a_password_is_not_told_with_a_bad_broker(ckan_config, monkeypatch):
+def test_the_error_of_a_bad_broker_hides_the_password(ckan_config, monkeypatch):
     monkeypatch.setitem(ckan_config, "ckanext-archiver.broker_url", "redi://me:secret@localhost/1")
     with pytest.raises(ConfigError, match="redi://") as caught:
         config.check()
     assert "secret" not in str(caught.value)
 
 
-def test_a_bad_proxy_is_told(ckan_config, monkeypatch):
+def test_a_bad_proxy_is_an_error(ckan_config, monkeypatch):
     monkeypatch.setitem(ckan_config, "ckan.download_proxy", "proxy:3128")
     with pytest.raises(ConfigError, match="ckan.download_proxy"):
         config.check()
@@ -168,7 +168,7 @@ def test_the_defaults_are_good():
     assert config.retry_delays() == (5, 20)
 
 
-def test_the_archive_lies_in_the_storage_when_nothing_else_is_said(ckan_config, monkeypatch, tmp_path):
+def test_the_archive_is_below_the_storage_path_by_default(ckan_config, monkeypatch, tmp_path):
     monkeypatch.setitem(ckan_config, "ckanext-archiver.archive_dir", "")
     monkeypatch.setitem(ckan_config, "ckan.storage_path", str(tmp_path))
     assert config.archive_dir() == str(tmp_path / "archiver")
@@ -246,7 +246,7 @@ def test_the_section_may_stand_in_the_file_that_this_one_is_built_on(ckan_config
     assert config.broker_url() == "redis://localhost/1"
 
 
-def test_a_bad_broker_is_told_where_it_is_named(ckan_config, monkeypatch, tmp_path):
+def test_the_error_of_a_bad_broker_names_where_it_is_set(ckan_config, monkeypatch, tmp_path):
     ini = tmp_path / "old.ini"
     ini.write_text("[app:celery]\nBROKER_BACKEND = sqlalchemy\nBROKER_HOST = localhost\n")
     monkeypatch.setitem(ckan_config, "__file__", str(ini))

@@ -59,7 +59,7 @@ def claim_one(resource_id: str, queue: str) -> claims.Claim | None:
     return found
 
 
-def visit(resource_ids: Iterable[str], outcome: Outcome = OK, queue: str = "bulk") -> None:
+def archive(resource_ids: Iterable[str], outcome: Outcome = OK, queue: str = "bulk") -> None:
     """Do what a worker does with messages, but for looking at the link."""
     for resource_id in resource_ids:
         claim = claim_one(resource_id, queue)
@@ -104,14 +104,14 @@ def test_the_broker_never_holds_more_than_the_window() -> None:
         dispatch.tick()
     assert in_broker() == 10 == sum(sent().values())
 
-    visit(take_messages()[:4])
+    archive(take_messages()[:4])
     for _ in range(3):
         dispatch.tick()
     assert sum(sent().values()) == 10
     assert in_broker() == 4, "one for each that was done"
 
 
-def test_hosts_advance_side_by_side_and_a_slow_one_keeps_nobody() -> None:
+def test_hosts_advance_in_parallel_and_a_slow_one_delays_no_other() -> None:
     put("big.example", 500)
     put("slow.example", 500)
     for number in range(50):
@@ -126,7 +126,7 @@ def test_hosts_advance_side_by_side_and_a_slow_one_keeps_nobody() -> None:
             slow.remove(resource_id)
             assert claim_one(resource_id, "bulk")  # and it takes its time
             model.Session.commit()
-    visit(slow)
+    archive(slow)
     at_pace()
     dispatch.tick()
 
@@ -144,7 +144,7 @@ def test_the_longest_waiting_host_goes_first(ckan_config: Any) -> None:
         dispatch.tick()
         messages = take_messages()
         gone += [name.partition("-")[0] for name in messages]
-        visit(messages)
+        archive(messages)
         at_pace()
     assert len(gone) == 18
     assert set(gone[:9]) == set(gone[9:]) == {f"h{n}.example" for n in range(9)}, gone
@@ -174,7 +174,7 @@ def test_without_politeness_the_window_is_shared() -> None:
     assert min(shares["a.example"], shares["b.example"]) >= 30
 
 
-def test_uploads_and_links_without_a_host_wait_for_nobody() -> None:
+def test_uploads_and_links_without_a_host_do_not_wait() -> None:
     put("", 120)
     dispatch.tick()
     dispatch.tick()
@@ -185,7 +185,7 @@ def test_uploads_and_links_without_a_host_wait_for_nobody() -> None:
 def test_the_interval_and_retry_after_are_waited_for() -> None:
     put("h.example", 3)
     dispatch.tick()
-    visit(take_messages(), Outcome(Cause.BLOCKED, "http-status", requests=1, retry_after=600))
+    archive(take_messages(), Outcome(Cause.BLOCKED, "http-status", requests=1, retry_after=600))
     at_pace()
     dispatch.tick()
     assert sent() == {}
@@ -206,7 +206,7 @@ def test_a_request_for_later_wakes_its_host_then() -> None:
 def test_a_host_without_requests_is_not_looked_at_until_there_is_one() -> None:
     put("h.example")
     dispatch.tick()
-    visit(take_messages())
+    archive(take_messages())
     at_pace()
     at_pace()
     dispatch.tick()
@@ -227,7 +227,7 @@ def test_forgotten_hosts_are_found() -> None:
 
 
 def test_requests_put_while_the_dispatcher_clears_their_host_are_not_forgotten() -> None:
-    """The dispatcher finds nothing for a host just when somebody puts something: in either order it is found."""
+    """The dispatcher finds nothing for a host at the moment when a request is put: it is found in either order."""
     put("h.example", 0)
     assert dispatch._begin("bulk")
     connection = model.Session.connection()
@@ -329,7 +329,7 @@ def test_an_edit_whose_message_was_lost_is_sent_after_a_moment() -> None:
 def test_an_edit_that_found_its_host_busy_is_sent_when_the_host_is_free() -> None:
     run("INSERT INTO archiver_host (host, next_at) VALUES ('h.example', now() + interval '1 minute')")
     (resource_id,) = put("h.example", queue="priority")
-    visit([resource_id], queue="priority")
+    archive([resource_id], queue="priority")
     assert dispatch.tick() == 0
     run("UPDATE archiver_host SET next_at = now()")
     run("UPDATE archiver_request SET not_before = now()")
@@ -345,14 +345,14 @@ def test_an_edit_goes_before_the_round_on_the_same_host() -> None:
     assert queues == {"h.example": "priority", "i.example": "bulk"}
 
 
-def test_many_edits_on_one_host_do_not_run_around_in_circles() -> None:
+def test_many_edits_on_one_host_are_not_sent_in_vain() -> None:
     put("h.example", 500, queue="priority", requested_at="now() - interval '5 seconds'")
     dispatch.tick()
     dispatch.tick()
     assert sent() == {"h.example": 1}
 
 
-def test_waiting_messages_of_the_round_do_not_keep_an_edit() -> None:
+def test_waiting_messages_of_the_round_do_not_delay_an_edit() -> None:
     put("h.example", 10)
     dispatch.tick()
     assert sent() == {"h.example": 1}
@@ -364,7 +364,7 @@ def test_waiting_messages_of_the_round_do_not_keep_an_edit() -> None:
 # -- the breaker ---------------------------------------------------------------------------------------------------
 
 
-def test_the_resources_of_a_host_that_is_down_are_told_so_without_its_pace() -> None:
+def test_the_links_of_a_host_that_is_down_are_judged_without_its_interval() -> None:
     put("down.example", 60)
     run(
         "UPDATE archiver_host SET open_until = now() + interval '10 minutes', network_failures = 5, "
@@ -375,7 +375,7 @@ def test_the_resources_of_a_host_that_is_down_are_told_so_without_its_pace() -> 
     assert sent() == {"down.example": 60}
 
 
-def test_when_what_we_know_is_old_they_wait_for_the_next_try() -> None:
+def test_when_the_evidence_is_old_they_wait_for_the_next_try() -> None:
     put("down.example", 60)
     run(
         "UPDATE archiver_host SET open_until = now() + interval '10 hours', network_failures = 5, "

@@ -38,7 +38,7 @@ def do_all(group: Group[int, int], gathering: Gathering, count: int) -> list[int
         return [future.result(20) for future in futures]
 
 
-def test_who_comes_meanwhile_shares_the_next_one() -> None:
+def test_threads_that_arrive_during_a_commit_share_the_next_one() -> None:
     gathering = Gathering()
     group = Group(gathering.together, gathering.by_itself)
     assert do_all(group, gathering, 20) == [10 * number for number in range(20)]
@@ -64,7 +64,7 @@ def test_what_cannot_be_done_together_is_done_alone() -> None:
     assert sorted(gathering.alone) == [1, 3, 5, 7]
 
 
-def test_one_that_fails_does_not_harm_the_others() -> None:
+def test_a_failed_part_does_not_harm_the_others() -> None:
     gathering = Gathering()
 
     def together(items: list[int]) -> list[int | Contended]:
@@ -83,7 +83,7 @@ def test_one_that_fails_does_not_harm_the_others() -> None:
     assert group.do(7) == 70, "and the next one is led again"
 
 
-def test_a_leader_that_is_ended_leaves_nobody_waiting() -> None:
+def test_a_leader_that_ends_leaves_no_thread_waiting() -> None:
     gathering = Gathering()
 
     def together(items: list[int]) -> list[int | Contended]:

@@ -219,7 +219,7 @@ def test_large_numbers_can_be_read() -> None:
     assert "1000" in said
 
 
-def test_nothing_is_said_twice(resource: Dict) -> None:
+def test_no_sentence_is_shown_twice(resource: Dict) -> None:
     assert panel(with_archival(resource, verdict="ok", detail="ok-checked", facts={}))["reason"] == ""
 
 
@@ -276,12 +276,12 @@ def test_only_web_addresses_are_links(resource: Dict, url: str, is_link: bool) -
 # -- other parts of the panel ------------------------------------------------------------------------------
 
 
-def test_a_redirect_to_itself_is_no_news(resource: Dict) -> None:
+def test_a_redirect_to_itself_is_not_shown(resource: Dict) -> None:
     assert panel(with_archival(resource, verdict="ok", url_redirected_to=URL))["redirected_to"] is None
 
 
 @pytest.mark.parametrize(("days", "is_told"), [(-1, False), (3, True), (30, False)])
-def test_a_certificate_that_expires_soon_is_told(resource: Dict, days: int, is_told: bool) -> None:
+def test_a_certificate_that_expires_soon_is_shown(resource: Dict, days: int, is_told: bool) -> None:
     shown = panel(with_archival(resource, verdict="ok", certificate_expires=clock.naive_utc() + days * DAY))
 
     assert bool(shown["certificate_expires"]) is is_told
@@ -372,7 +372,7 @@ def test_themes_get_badges_and_links(resource: Dict) -> None:
     assert f"/resource/{resource['id']}/cached" in tk.h.archiver_is_resource_cached_html(archived)
 
 
-def test_a_theme_that_overrides_the_badge_is_heard(
+def test_a_themes_override_of_the_badge_is_used(
     resource: Dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "archiver").mkdir()
@@ -406,7 +406,7 @@ def test_resource_items_are_formatted() -> None:
     ]
 
 
-def test_ckans_own_table_is_spared_our_dict() -> None:
+def test_ckans_own_table_does_not_show_our_dict() -> None:
     items = tk.h.format_resource_items([("archiver", {"verdict": "ok"}), ("format", "CSV")])
 
     assert items == [("format", "CSV")]

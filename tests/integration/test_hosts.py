@@ -61,13 +61,13 @@ def fail(times: int) -> None:
         leave(DOWN)
 
 
-def test_one_visit_an_interval(ckan_config: Any) -> None:
+def test_one_request_per_interval(ckan_config: Any) -> None:
     ckan_config["ckanext-archiver.host_interval"] = 100
     assert enter().wait == 0
     assert 90 < enter().wait <= 100
 
 
-def test_somebody_elses_visit_counts() -> None:
+def test_a_request_of_another_worker_counts() -> None:
     ids = [factories.Resource(url=f"http://h.example/{n}")["id"] for n in range(2)]
     run("UPDATE archiver_host SET next_at = now()")
     first, second = (claims.claim([claims.Message(id_, "priority")], "a")[0] for id_ in ids)
@@ -112,14 +112,14 @@ def test_the_pause_doubles_up_to_a_day_and_a_success_ends_it() -> None:
     assert (host()["pause"], host()["network_failures"], host()["opened"]) == (None, 0, 0)
 
 
-def test_visits_that_were_under_way_do_not_double_the_pause() -> None:
+def test_requests_that_were_in_flight_do_not_double_the_pause() -> None:
     fail(5)
     for _ in range(10):
         leave(Outcome(Cause.UNREACHABLE, "read-timeout", requests=1, seconds=30))
     assert host()["pause"] == pytest.approx(900, abs=5)
 
 
-def test_only_fresh_evidence_speaks_for_other_links() -> None:
+def test_only_fresh_evidence_counts_for_other_links() -> None:
     fail(5)
     run("UPDATE archiver_host SET open_until = now() + interval '10 hours'")
     assert enter().down_since is not None
@@ -129,10 +129,10 @@ def test_only_fresh_evidence_speaks_for_other_links() -> None:
     assert (gate.wait, gate.down_since) == (0, None), "an edit goes and sees"
 
 
-def test_who_waits_sees_for_himself_after_a_minute() -> None:
+def test_a_waiting_edit_may_try_the_host_after_a_minute() -> None:
     fail(5)
     run("UPDATE archiver_host SET next_at = now()")
-    assert enter(urgent=True).down_since is not None, "somebody has just seen it"
+    assert enter(urgent=True).down_since is not None, "the failure is recent"
     run("UPDATE archiver_host SET last_checked_at = now() - interval '61 seconds'")
     assert enter().down_since is not None, "the round does not go again"
     gate = enter(urgent=True)
@@ -141,7 +141,7 @@ def test_who_waits_sees_for_himself_after_a_minute() -> None:
     assert host()["pause"] == pytest.approx(900, abs=5), "and the pause is as long as it was"
 
 
-def test_a_port_does_not_speak_for_another() -> None:
+def test_evidence_about_one_port_does_not_count_for_another() -> None:
     for _ in range(5):
         leave(replace(DOWN, url="http://h.example:8080/x"))
     run("UPDATE archiver_host SET next_at = now()")
@@ -149,16 +149,16 @@ def test_a_port_does_not_speak_for_another() -> None:
     assert enter("http://h.example/y").down_since is None
 
 
-def test_a_redirect_to_a_host_that_is_down_is_not_held_against_who_redirects() -> None:
+def test_a_redirect_to_a_host_that_is_down_does_not_count_against_the_redirecting_host() -> None:
     for _ in range(6):
         leave(replace(DOWN, hops=(Hop("http://h.example/", 302),)))
     assert host()["network_failures"] == 0
 
 
-def test_hosts_of_many_visitors_are_entered_and_left_in_one_go() -> None:
+def test_many_hosts_are_entered_and_left_in_one_statement() -> None:
     names = [f"h{number}.example" for number in range(4)]
     gates = hosts.enter([hosts.Candidate(name) for name in (*names, names[0], "")])
-    assert [gate.wait for gate in gates] == [0, 0, 0, 0, 1, 0], "the second visitor of a host waits"
+    assert [gate.wait for gate in gates] == [0, 0, 0, 0, 1, 0], "the second request to a host waits"
     hosts.leave(
         [
             hosts.HostObservation(names[0], DOWN),
@@ -189,14 +189,14 @@ def test_what_may_be_our_own_fault_opens_nothing() -> None:
     assert (host()["network_failures"], host()["pause"]) == (0, None)
 
 
-def test_a_host_that_was_not_visited_lets_the_next_go() -> None:
+def test_a_host_without_a_request_admits_the_next_one() -> None:
     run("INSERT INTO archiver_host (host, bulk_at) VALUES ('h.example', now() + interval '5 seconds')")
     leave(Outcome(Cause.GONE, "dns-not-found"))
     run("SELECT 1")
     assert model.Session.connection().execute(sa.text("SELECT bulk_at <= now() FROM archiver_host")).scalar()
 
 
-def test_leaving_wakes_the_host_when_it_may_be_visited_again(ckan_config: Any) -> None:
+def test_leaving_wakes_the_host_when_its_next_request_is_due(ckan_config: Any) -> None:
     ckan_config["ckanext-archiver.host_interval"] = 100
     run("INSERT INTO archiver_host (host, bulk_at) VALUES ('h.example', now() + interval '1 hour')")
     leave(OK)
@@ -210,7 +210,7 @@ def test_leaving_wakes_the_host_when_it_may_be_visited_again(ckan_config: Any) -
 
 @pytest.mark.ckan_config("ckanext-archiver.retry_delays", "")
 @pytest.mark.ckan_config("ckanext-archiver.breaker_failures", 1)
-def test_links_of_a_host_that_is_down_are_told_so_without_a_visit(origin: Origin) -> None:
+def test_links_of_a_host_that_is_down_are_judged_without_a_request(origin: Origin) -> None:
     url = origin.serve("/data.csv", b"a,b\n")
     resource = factories.Resource(url=url)
     run(

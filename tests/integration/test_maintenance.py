@@ -194,7 +194,7 @@ def test_copies_that_became_too_large_are_deleted_and_forgotten(archive: Path) -
 
 
 @pytest.mark.ckan_config("ckanext-archiver.max_content_length", "10")
-def test_a_path_that_leads_out_of_the_archive_is_left_alone_and_told(archive: Path, tmp_path: Path) -> None:
+def test_a_path_that_leads_out_of_the_archive_is_left_alone_and_reported(archive: Path, tmp_path: Path) -> None:
     treasure = file_at(tmp_path / "elsewhere" / "treasure.csv")
     plain, climbing, linked = resource(), resource(), resource()
     archival(plain, treasure, 11)

@@ -154,7 +154,7 @@ def test_a_copy_without_a_status() -> None:
     assert (found.verdict, found.status, found.is_broken) == ("not-sure", None, None)
 
 
-def test_what_is_not_of_the_archiver_is_left_alone() -> None:
+def test_rows_of_other_extensions_are_left_alone() -> None:
     uploaded = resource(hash="abc", size=7, mimetype="text/csv")
     queued = resource()
     status(queued, "0a4b97d9", key="celery_task_id", error="")
@@ -178,7 +178,7 @@ def test_damaged_details_do_not_stop_it(error: str) -> None:
     assert (found.verdict, found.failure_count) == ("broken", 1)
 
 
-def test_twice_is_once_and_newer_rows_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_run_changes_nothing_and_newer_rows_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(task_status, "BATCH", 2)
     ids = [resource(cache_url="http://portal.example/cache/a.csv") for _ in range(5)]
     core.Session.add(Archival(resource_id=ids[0], package_id="p", verdict="ok"))

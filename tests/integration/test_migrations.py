@@ -180,7 +180,7 @@ def _archival_made_from_the_model(db: Scratch) -> None:
         _archival_made_from_the_model,
     ],
 )
-def test_from_everywhere_to_what_the_model_says(db: Scratch, start: Any) -> None:
+def test_every_older_release_is_upgraded_to_the_models_tables(db: Scratch, start: Any) -> None:
     start(db)
 
     db.upgrade()
@@ -189,7 +189,7 @@ def test_from_everywhere_to_what_the_model_says(db: Scratch, start: Any) -> None
     assert db.rows("SELECT version_num FROM archiver_alembic_version") == [{"version_num": db.head()}]
 
 
-def test_down_to_nothing_and_up_again(db: Scratch) -> None:
+def test_a_downgrade_to_nothing_and_an_upgrade(db: Scratch) -> None:
     db.upgrade()
 
     db.downgrade("base")
@@ -324,7 +324,7 @@ def test_of_two_rows_the_newest_stays(db: Scratch) -> None:
         db.archival("a")
 
 
-def test_times_are_turned_once(db: Scratch, in_berlin: None) -> None:
+def test_times_are_converted_once(db: Scratch, in_berlin: None) -> None:
     db.run(TABLE_OF_2X)
     db.archival(status_id=0, is_broken=False, updated=_moment("2026-07-10T12:00:00"))
 
@@ -334,7 +334,7 @@ def test_times_are_turned_once(db: Scratch, in_berlin: None) -> None:
     db.upgrade()
     db.upgrade()
     once = db.row()["updated"]
-    # Somebody who lost the record of what was done starts over.
+    # A database without the record of its migrations starts over.
     db.stamp("base")
     db.upgrade()
 
@@ -351,7 +351,7 @@ def test_the_rows_of_this_release_keep_their_times(db: Scratch, in_berlin: None)
     assert db.row()["verdict"] is None
 
 
-def test_there_and_back_the_times_are_those_of_2x(db: Scratch, in_berlin: None) -> None:
+def test_after_upgrade_and_downgrade_the_times_are_those_of_2x(db: Scratch, in_berlin: None) -> None:
     db.run(TABLE_OF_2X)
     db.archival(status_id=0, is_broken=False, updated=_moment("2026-07-10T12:00:00"))
     db.upgrade()
@@ -366,7 +366,7 @@ def test_there_and_back_the_times_are_those_of_2x(db: Scratch, in_berlin: None) 
     assert db.differences() == []
 
 
-def test_people_read_while_the_rows_are_filled(db: Scratch) -> None:
+def test_rows_can_be_read_while_they_are_filled(db: Scratch) -> None:
     db.run(TABLE_OF_2X)
     db.archival(status_id=0, is_broken=False)
     db.upgrade("archiver_002")

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("clean_site")
 
 @pytest.fixture
 def free_port_url() -> str:
-    """Of a broker at a port where nobody listens."""
+    """Of a broker at a port without a listener."""
     return f"redis://127.0.0.1:{free_port()}/0"
 
 
@@ -117,7 +117,7 @@ def test_paused_hosts_and_why() -> None:
     ]
 
 
-def test_a_queue_without_a_worker_is_told_loudly() -> None:
+def test_a_queue_without_a_worker_is_an_alarm() -> None:
     with transaction():
         recovery.record_heartbeat("here:1:x", ["priority"])
     found = monitoring.collect()
@@ -186,7 +186,7 @@ def test_what_was_set_aside_is_counted() -> None:
 # -- the ways to it ------------------------------------------------------------------------------------------------
 
 
-def test_the_command_says_it_and_alarms_by_its_exit_code(cli: Any) -> None:
+def test_the_exit_code_of_the_command_is_an_alarm(cli: Any) -> None:
     result = cli.invoke(ckan, ["archiver", "status"])
     assert result.exit_code == 1
     assert "NO WORKER reads queue bulk" in result.output

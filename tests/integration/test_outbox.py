@@ -49,7 +49,7 @@ def test_a_second_request_changes_nothing_but_the_urgency(resource_id: str) -> N
     assert row()["queue"] == "priority", "never less urgent"
 
 
-def test_the_message_of_the_queue_it_left_comes_to_nothing(resource_id: str) -> None:
+def test_the_message_of_its_former_queue_does_nothing(resource_id: str) -> None:
     enqueue.put_resource(resource_id, "bulk", "round")
     model.Session.commit()
     enqueue.put_resource(resource_id, "priority", "changed")
@@ -111,7 +111,7 @@ def test_a_lost_lease_finishes_nothing(resource_id: str) -> None:
     model.Session.commit()
 
 
-def test_given_back_it_waits_unless_it_was_requested_meanwhile(resource_id: str) -> None:
+def test_a_released_request_waits_unless_it_was_requested_again(resource_id: str) -> None:
     enqueue.put_resource(resource_id, "bulk", "round")
     model.Session.commit()
     first = claim(resource_id)

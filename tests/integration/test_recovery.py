@@ -50,7 +50,7 @@ def test_silent_workers_are_dead_and_living_ones_are_not(monkeypatch: pytest.Mon
     worker("alive", os.getpid(), 3)
     worker("elsewhere", 1, 20, "another machine")
     worker("silent", 1, 31, "another machine")
-    assert taken() == set(), "perhaps nobody could be heard"
+    assert taken() == set(), "perhaps no heartbeat could be written"
     monkeypatch.setattr(recovery, "_may_judge", lambda: True)
     assert taken() == {"silent"}
 
@@ -68,7 +68,7 @@ def test_a_worker_of_this_machine_whose_process_is_gone_is_not_waited_for(gone: 
     }
 
 
-def test_a_worker_that_says_goodbye_gives_back_without_a_death() -> None:
+def test_a_worker_that_signs_off_releases_its_requests_without_a_death() -> None:
     worker("w", os.getpid(), 0)
     recovery.deregister("w")
     assert run("SELECT lease_token, deaths FROM archiver_request") == [(None, 0)]

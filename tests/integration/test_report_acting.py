@@ -75,7 +75,7 @@ def test_ticked_links_are_checked_again_at_once(organizations: dict[str, Dict], 
     assert (action["user_name"], action["kind"], action["links"], action["selection"]) == ("editor", "check", 2, {})
 
 
-def test_a_whole_filter_is_checked_again_with_what_is_many_in_bulk(
+def test_a_whole_filter_is_checked_again_and_goes_to_bulk_where_it_is_large(
     organizations: dict[str, Dict], people: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checks, "URGENT", 2)
@@ -91,7 +91,7 @@ def test_a_whole_filter_is_checked_again_with_what_is_many_in_bulk(
 
 
 @pytest.mark.parametrize("name", ["member"])
-def test_those_who_may_edit_nothing_do_nothing(organizations: dict[str, Dict], people: Any, name: str) -> None:
+def test_without_a_right_to_edit_nothing_is_done(organizations: dict[str, Dict], people: Any, name: str) -> None:
     dataset = dataset_with(["broken"], organizations["agency"])
     without_requests()
     selection = Selection(LinkFilter(), ids(dataset))
@@ -228,7 +228,7 @@ def test_a_new_address_is_taken_over_and_back(organizations: dict[str, Dict], pe
     ],
 )
 @pytest.mark.usefixtures("with_request_context")
-def test_what_stands_in_the_way_is_said(
+def test_the_obstacle_is_named(
     organizations: dict[str, Dict], people: Any, fields: Dict, seen: int, sentence: str
 ) -> None:
     dataset = moved(organizations["agency"], seen, **fields)
@@ -252,7 +252,7 @@ def test_a_link_that_was_edited_since_is_left_as_it_is(organizations: dict[str, 
     assert url_of(dataset) == "http://example.org/better.csv"
 
 
-def test_undoing_is_possible_for_thirty_days_and_for_ones_own(organizations: dict[str, Dict], people: Any) -> None:
+def test_own_changes_can_be_undone_for_thirty_days(organizations: dict[str, Dict], people: Any) -> None:
     dataset = moved(organizations["agency"])
     applied = link_actions.take_over(reader_of("boss"), Selection(LinkFilter(), ids(dataset)))
     with pytest.raises(tk.ObjectNotFound):
@@ -349,7 +349,7 @@ def test_a_wrong_request_is_answered_in_a_sentence(
     assert requested() == {}
 
 
-def test_nothing_ticked_is_said(app: Any, organizations: dict[str, Dict], people: dict[str, Dict]) -> None:
+def test_a_form_without_a_tick_is_an_error(app: Any, organizations: dict[str, Dict], people: dict[str, Dict]) -> None:
     answer = app.post("/archiver/links", data={"do": "check", "scope": "ticked"}, headers=people["editor"])
     assert "Tick at least one link first." in answer.body
 

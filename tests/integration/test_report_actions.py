@@ -129,7 +129,7 @@ def test_links_are_snoozed_and_woken(organizations: dict[str, Dict], editor: str
 
 
 @pytest.mark.parametrize("action", ["archiver_redirect_apply", "archiver_snooze"])
-def test_who_may_edit_nothing_may_not_act(organizations: dict[str, Dict], action: str) -> None:
+def test_without_a_right_to_edit_no_action_is_allowed(organizations: dict[str, Dict], action: str) -> None:
     factories.User(name="reader")
     for user in ("", "reader"):
         with pytest.raises(tk.NotAuthorized):

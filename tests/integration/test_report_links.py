@@ -92,7 +92,7 @@ def test_a_filter_selects(many: Any, wanted: Dict, names: str | None) -> None:
     assert listing.total(LinkFilter(**wanted), reader.EVERYBODY) == listing.Total(len(urls), is_exact=True)
 
 
-def test_what_was_never_checked_is_a_state_of_its_own(many: Any) -> None:
+def test_a_link_that_was_never_checked_has_a_state_of_its_own(many: Any) -> None:
     (row,) = listing.page(LinkFilter(verdict="none"), reader.EVERYBODY).rows
     assert (row["package_title"], row["verdict"]) == ("Wind", "none")
     assert len(found(verdict="any")) == 7
@@ -120,7 +120,7 @@ def test_pages_have_every_link_once_in_order(organizations: dict[str, Dict], sor
 
 
 @pytest.mark.parametrize("after", ["x", "bnVsbA", cursor([1]), cursor(["a", "\x00"]), cursor([{}, []])])
-def test_a_cursor_of_nobody_is_said_to_be_one(after: str) -> None:
+def test_a_forged_cursor_is_an_error(after: str) -> None:
     with pytest.raises(BadFilter, match="after is what the page before gave"):
         listing.page(LinkFilter(), reader.EVERYBODY, after)
 

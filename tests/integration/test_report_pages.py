@@ -125,7 +125,7 @@ def test_organizations_come_fifty_at_a_time(app: Any) -> None:
         ("/archiver/links/history", 403, "Log in"),
     ],
 )
-def test_what_cannot_be_understood_is_said(app: Any, path: str, status: int, sentence: str) -> None:
+def test_a_filter_that_cannot_be_read_is_an_error(app: Any, path: str, status: int, sentence: str) -> None:
     assert sentence in app.get(path, status=status).body
 
 
@@ -292,7 +292,7 @@ def cells(workbook: bytes) -> list[list[str | None]]:
     ]
 
 
-def test_a_workbook_has_strings_and_nothing_else(app: Any, organizations: dict[str, Dict]) -> None:
+def test_a_workbook_has_only_strings(app: Any, organizations: dict[str, Dict]) -> None:
     dataset = dataset_with([""], organizations["agency"], title="=1+1 <b>\x0b007")
     archive(dataset["resources"][0], "broken", url_redirected_to="@cmd")
     model.Session.commit()

@@ -235,7 +235,7 @@ def test_remote_words_are_no_markup(app: Any, organizations: dict[str, Dict]) ->
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
 
 
-def test_nobody_is_told_a_password(app: Any, organizations: dict[str, Dict]) -> None:
+def test_passwords_are_shown_to_nobody(app: Any, organizations: dict[str, Dict]) -> None:
     dataset = factories.Dataset(
         owner_org=organizations["agency"]["id"], resources=[{"url": "ftp://rain:s3cret@example.org/rain.csv"}]
     )

@@ -1,4 +1,4 @@
-"""The regular round without cron: what is due, what nobody planned, and whose turn it is."""
+"""The regular round without cron: what is due, rows without a schedule, one worker at a time."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_what_is_due_is_put_and_nothing_else() -> None:
     assert requests() == {(due, "bulk", "round"), (never, "bulk", "round")}
 
 
-def test_what_waits_already_neither_doubles_nor_keeps_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_waiting_request_is_not_doubled_and_delays_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rounds, "DUE_AT_ONCE", 1)
     first, second = resource("now() - interval '2 days'"), resource("now() - interval '1 day'")
     assert rounds.put_due() == 1
@@ -58,7 +58,7 @@ def test_what_waits_already_neither_doubles_nor_keeps_the_others(monkeypatch: py
     assert rounds.put_due() == 0
 
 
-def test_deleted_resources_keep_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deleted_resources_delay_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rounds, "DUE_AT_ONCE", 1)
     gone, there = resource("now() - interval '2 days'"), resource("now() - interval '1 day'")
     run("UPDATE resource SET state = 'deleted' WHERE id = :id", id=gone)

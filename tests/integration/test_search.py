@@ -89,7 +89,7 @@ def statements_of(call: Any) -> list[str]:
 # -- package_show ------------------------------------------------------------------------------------------
 
 
-def test_package_show_tells_of_resources_and_dataset() -> None:
+def test_package_show_has_the_keys_of_resources_and_dataset() -> None:
     dataset = two_resources()
     archive(dataset["resources"][0], "ok", size=12)
     archive(dataset["resources"][1], "broken", reason="The server says the file is gone (404 Not Found).")
@@ -112,14 +112,14 @@ def test_package_show_tells_of_resources_and_dataset() -> None:
     }
 
 
-def test_nothing_is_said_of_links_nobody_looked_at() -> None:
+def test_links_that_were_never_checked_have_no_keys() -> None:
     shown = show(two_resources())
 
     assert search.KEY not in shown
     assert not any(search.KEY in resource for resource in shown["resources"])
 
 
-def test_the_activity_stream_keeps_nothing_of_ours() -> None:
+def test_the_activity_stream_stores_no_keys_of_ours() -> None:
     """It stores what it is shown with every edit, for ever."""
     dataset = two_resources()
     archive(dataset["resources"][0], "ok")
@@ -131,7 +131,7 @@ def test_the_activity_stream_keeps_nothing_of_ours() -> None:
     assert not any(search.KEY in resource for resource in kept["resources"])
 
 
-def test_what_the_index_remembers_is_not_shown() -> None:
+def test_stale_keys_of_the_index_are_not_shown() -> None:
     dataset = two_resources()
     archival = archive(dataset["resources"][0], "ok")
     index.rebuild(dataset["id"])
@@ -220,7 +220,7 @@ def test_resource_show_then_save_stores_nothing_of_ours(archived: Dict, api: Any
     refuse_keys(archived)
 
 
-def test_a_copied_resource_or_dataset_carries_nothing_of_ours(archived: Dict, api: Any) -> None:
+def test_a_copied_resource_or_dataset_has_no_keys_of_ours(archived: Dict, api: Any) -> None:
     resource = api("resource_show", {"id": archived["resources"][0]["id"]})
     del resource["id"]
     api("resource_create", resource)
@@ -279,7 +279,7 @@ def test_a_page_of_results_costs_one_query() -> None:
     assert [dataset["archiver"]["verdict"] for dataset in found[0]["results"]] == ["ok", "ok", "ok"]
 
 
-def test_chosen_fields_get_nothing() -> None:
+def test_a_search_for_chosen_fields_gets_no_keys() -> None:
     dataset = two_resources()
     archive(dataset["resources"][0])
 
@@ -322,7 +322,7 @@ def test_rows_of_earlier_releases_have_a_facet(is_broken: bool | None, status_id
     assert search.index_fields({"id": dataset["id"]})["archiver_status"] == value
 
 
-def test_no_dict_of_ours_reaches_the_index() -> None:
+def test_no_dict_reaches_the_index() -> None:
     dataset = two_resources()
 
     fields = search.index_fields({"id": dataset["id"], "archiver": {"status_id": 0}})

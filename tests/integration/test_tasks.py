@@ -46,7 +46,7 @@ def queues() -> set[str]:
 # -- the tasks, called directly ------------------------------------------------------------------------------------
 
 
-def test_update_resource_does_the_whole_archival_and_tells_it_as_json(origin: Origin) -> None:
+def test_update_resource_archives_and_returns_json(origin: Origin) -> None:
     url = origin.redirect("/old.csv", origin.serve("/stops.csv", CSV))
     found = json.loads(tasks.update_resource(resource(url)["id"]))
     assert (found["size"], found["hash"]) == (len(CSV), hashlib.sha1(CSV).hexdigest())  # noqa: S324 - the old name
@@ -131,7 +131,7 @@ def test_the_datasets_notice_that_a_worker_delivers_later_has_the_callers_name_t
 
 @pytest.mark.ckan_config("ckanext-archiver.min_free_bytes", 10**17)
 @pytest.mark.parametrize("name", ["update_resource", "update_package"])
-def test_what_cannot_be_done_now_is_left_to_workers_whatever_the_queue_was_called(origin: Origin, name: str) -> None:
+def test_a_request_that_cannot_run_now_is_left_to_workers_on_any_queue_name(origin: Origin, name: str) -> None:
     one = resource(origin.serve("/stops.csv", CSV))
     model.Session.execute(sa.text("DELETE FROM archiver_request"))
     model.Session.commit()
@@ -143,7 +143,7 @@ def test_what_cannot_be_done_now_is_left_to_workers_whatever_the_queue_was_calle
 
 
 @pytest.mark.parametrize(("queue", "read"), [("priority", "priority"), ("bulk", "bulk"), ("default", "bulk")])
-def test_a_request_never_waits_on_a_queue_that_nobody_reads(queue: str, read: str) -> None:
+def test_a_request_never_waits_on_a_queue_without_readers(queue: str, read: str) -> None:
     one = resource("http://one.example/")
     for function, entity in (
         (lib.create_archiver_resource_task, model.Resource.get(one["id"])),
@@ -190,7 +190,7 @@ def test_link_checker_only_wants_the_headers(origin: Origin) -> None:
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "http:www.example.org", ""])
-def test_link_checker_says_that_a_link_is_none(url: str) -> None:
+def test_link_checker_refuses_what_is_no_link(url: str) -> None:
     with pytest.raises(tasks.LinkInvalidError):
         tasks.link_checker("{}", json.dumps({"url": url}))
 
@@ -210,7 +210,7 @@ def test_download_and_archive_resource_are_two_halves(origin: Origin) -> None:
     assert not Path(found["saved_file"]).exists()
 
 
-def test_download_chooses_not_to_and_fails(origin: Origin) -> None:
+def test_download_refuses_and_fails(origin: Origin) -> None:
     with pytest.raises(tasks.ChooseNotToDownload):
         tasks.download({}, {"url": origin.serve("/large.csv", CSV)}, max_content_length=3)
     with pytest.raises(tasks.DownloadError, match="404"):
@@ -241,7 +241,7 @@ def test_api_request_finds_the_question_that_a_service_answers(
     assert one["url"].endswith("?old=1")
 
 
-def test_api_request_gives_none_where_no_service_is(origin: Origin) -> None:
+def test_api_request_returns_none_where_there_is_no_service(origin: Origin) -> None:
     assert tasks.api_request({}, {"id": "0123", "url": origin.serve("/x", b"", status=404)}) is None
     assert list(Path(config.archive_dir()).rglob("*.csv")) == []
 
@@ -256,7 +256,7 @@ def test_api_request_gives_none_where_no_service_is(origin: Origin) -> None:
         ("<html>" + " " * 250 + "<ServiceExceptionReport>", False),
     ],
 )
-def test_a_service_tells_of_its_errors_in_the_body(body: str | bytes, is_error: bool) -> None:
+def test_a_service_reports_its_errors_in_the_body(body: str | bytes, is_error: bool) -> None:
     assert tasks.response_is_an_api_error(body) is is_error
 
 
@@ -286,7 +286,7 @@ def test_tasks_of_others_that_cannot_be_imported_are_left_out(
     assert settings()["include"] == ["ckanext.archiver.tasks"], "who only sends needs none of them"
 
 
-def test_a_channel_gives_its_commands_by_one_client() -> None:
+def test_a_channel_sends_its_commands_through_one_client() -> None:
     """kombu would make one for each message, which costs more than the command."""
     with app.connection_for_write() as connection:
         channel = connection.default_channel

@@ -118,7 +118,7 @@ def test_many_threads_archive_everything_once(monkeypatch: pytest.MonkeyPatch) -
 # -- locks of others -----------------------------------------------------------------------------------------------
 
 
-def test_a_request_that_an_edit_has_locked_holds_up_nothing_else(seen: Mapping[str, Outcome]) -> None:
+def test_a_request_locked_by_an_edit_delays_nothing_else(seen: Mapping[str, Outcome]) -> None:
     locked, *free = wanted(6)
     with other_transaction() as do:
         do(LOCK_REQUEST, id=locked)
@@ -147,7 +147,7 @@ def test_a_result_whose_request_is_locked_waits_alone(seen: Mapping[str, Outcome
 
 
 @pytest.mark.usefixtures("one_at_a_time")
-def test_a_host_that_is_locked_delays_only_who_goes_there(seen: Mapping[str, Outcome]) -> None:
+def test_a_locked_host_delays_only_requests_to_it(seen: Mapping[str, Outcome]) -> None:
     ids = wanted(6)
     sql("INSERT INTO archiver_host (host) SELECT host FROM archiver_request ON CONFLICT DO NOTHING")
     locked = request(ids[0])
@@ -162,7 +162,7 @@ def test_a_host_that_is_locked_delays_only_who_goes_there(seen: Mapping[str, Out
     assert archived() == set(ids)
 
 
-def test_an_archival_that_is_locked_delays_only_who_writes_it(seen: Mapping[str, Outcome]) -> None:
+def test_a_locked_archival_delays_only_its_own_result(seen: Mapping[str, Outcome]) -> None:
     ids = wanted(6)
     worker_thread(*ids).result(20)
     transaction.request_all(ids, Queue.BULK, Reason.ROUND)
@@ -177,7 +177,7 @@ def test_an_archival_that_is_locked_delays_only_who_writes_it(seen: Mapping[str,
     assert sql("SELECT count(*) FROM archival_check") == [(12,)], "each run is told once"
 
 
-def test_who_waits_for_a_request_holds_no_other(seen: Mapping[str, Outcome]) -> None:
+def test_a_thread_that_waits_for_a_request_holds_no_other(seen: Mapping[str, Outcome]) -> None:
     """An edit has one resource of a dataset and comes to the other: with a worker that has that one and waits for
     this one, one of the two would be broken off."""
     first, second = wanted(2)
@@ -237,7 +237,7 @@ def committed(work: Callable[[list[str]], Any], ids: list[str]) -> None:
     ],
     ids=["take_in_hand", "unsend", "deregister", "release_forgotten_leases"],
 )
-def test_who_keeps_house_does_not_wait_for_an_edit(work: Callable[[list[str]], Any], of_the_dead: bool) -> None:
+def test_housekeeping_does_not_wait_for_an_edit(work: Callable[[list[str]], Any], of_the_dead: bool) -> None:
     ids = wanted(3)
     sql("UPDATE archiver_request SET sent_until = now() + interval '10 minutes'")
     if of_the_dead:
@@ -252,7 +252,7 @@ def test_who_keeps_house_does_not_wait_for_an_edit(work: Callable[[list[str]], A
     assert [request(id_) != before[id_] for id_ in ids] == [True, False, True]
 
 
-def test_suspects_are_looked_for_before_hosts_are_locked(seen: Mapping[str, Outcome]) -> None:
+def test_suspects_are_locked_before_hosts(seen: Mapping[str, Outcome]) -> None:
     """Else a worker that has a host waits for one that looks for suspects and comes to that host."""
     first, second = wanted(2)
     sql("UPDATE archiver_request SET deaths = 2 WHERE resource_id = :id", id=second)
@@ -273,7 +273,7 @@ def test_suspects_are_looked_for_before_hosts_are_locked(seen: Mapping[str, Outc
 
 @pytest.mark.usefixtures("one_at_a_time")
 def test_a_run_that_ends_makes_room_once(seen: Mapping[str, Outcome]) -> None:
-    """Its link was edited meanwhile, so that its request counts for another host already."""
+    """Its link was edited during the run, so its request counts for another host already."""
     first, second, third = wanted(3, host="one.example")
     (run,) = claimed_runs(first)
     sql("UPDATE archiver_request SET host = 'two.example', again = true WHERE resource_id = :id", id=first)
@@ -323,9 +323,7 @@ def test_the_end_of_a_request_waits_for_an_edit(is_poisoned: bool, monkeypatch: 
 
 
 @pytest.mark.parametrize("edited", [False, True])
-def test_a_host_that_was_not_checked_learns_nothing_of_an_edit_meanwhile(
-    seen: dict[str, Outcome], edited: bool
-) -> None:
+def test_a_host_that_was_not_checked_is_not_changed_by_an_edit(seen: dict[str, Outcome], edited: bool) -> None:
     (only,) = wanted(1)
     sql(
         "INSERT INTO archiver_host (host, open_until, network_failures, failing_since, last_failed, last_checked_at) "

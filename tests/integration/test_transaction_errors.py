@@ -53,7 +53,9 @@ BAD = [
 
 
 @pytest.mark.parametrize("bad", BAD, ids=["nul", "surrogate", "nul-in-facts", "overflow"])
-def test_what_cannot_be_written_fails_alone_and_is_not_tried_at_once(seen: dict[str, Outcome], bad: Outcome) -> None:
+def test_a_result_that_cannot_be_written_fails_alone_and_is_not_retried_at_once(
+    seen: dict[str, Outcome], bad: Outcome
+) -> None:
     ids = wanted(5)
     seen[ids[2]] = bad
     runs = claimed_runs(*ids)
@@ -72,7 +74,7 @@ def test_what_cannot_be_written_fails_alone_and_is_not_tried_at_once(seen: dict[
     assert sql("SELECT 1 FROM archiver_request WHERE not_before < now() + interval '1 minute'") == []
 
 
-def test_files_of_a_group_that_fails_are_all_told_of(
+def test_all_files_of_a_failed_group_are_reported(
     seen: dict[str, Outcome], archive_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = wanted(3)
@@ -94,7 +96,7 @@ def test_files_of_a_group_that_fails_are_all_told_of(
     assert list(Path(store.spool(archive_dir, leases.worker_id())).iterdir()) == []
 
 
-def test_no_room_stays_for_a_file_that_is_not_kept(seen: dict[str, Outcome], archive_dir: Path) -> None:
+def test_no_room_stays_reserved_for_a_file_that_is_not_kept(seen: dict[str, Outcome], archive_dir: Path) -> None:
     (only,) = wanted(1)
     temp = store.spool(archive_dir, leases.worker_id()) / "fetch-1"
     temp.write_bytes(b"a,b\n")
@@ -168,7 +170,7 @@ def test_a_request_that_cannot_be_claimed_is_not_sent_again_at_once(
 
 
 @pytest.mark.parametrize("is_locked", [False, True], ids=["shared", "alone"])
-def test_the_rest_of_a_message_is_noted_while_its_first_is_looked_at(
+def test_the_rest_of_a_message_is_noted_while_its_first_resource_is_archived(
     is_locked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So that the dispatcher fills the place of the message, and sends the rest again where this worker dies."""
@@ -211,7 +213,7 @@ def test_a_database_that_is_away_loses_no_resource_of_a_message(
 
     monkeypatch.setattr(transaction, "_group", Unsteady)
     consumer.archive_resources(ids, Queue.BULK)
-    # What was seen and not written is looked at again once it is given back.
+    # A result that was not written is fetched again once its request is released.
     assert recovery.release_forgotten_leases(leases.worker_id()) == len(ids) - len(archived())
     consumer.archive_resources(ids, Queue.BULK)
     assert archived() == set(ids)
@@ -232,7 +234,7 @@ def test_a_message_ends_quietly_where_the_database_is_away_at_the_end(
     consumer.archive_resources(ids, Queue.BULK)
 
 
-def test_a_resource_that_was_deleted_is_withdrawn_only_by_who_has_it() -> None:
+def test_a_deleted_resource_is_withdrawn_only_by_the_owner_of_its_lease() -> None:
     (only,) = wanted(1)
     sql("UPDATE resource SET state = 'deleted' WHERE id = :id", id=only)
     (step_result,) = transaction.write_and_claim_batch(deliveries([only]), wait=True)

@@ -140,7 +140,7 @@ def test_a_host_has_several_spellings(update: Any, host: str) -> None:
     assert requested() == {ids["::1" in host]}
 
 
-def test_what_is_no_host_is_told(update: Any, resources: dict[str, str]) -> None:
+def test_an_argument_that_is_no_host_is_an_error(update: Any, resources: dict[str, str]) -> None:
     assert "'no host' is not a host." in update("--host", "no host", exit_code=2).output
     assert requested() == set()
 
@@ -155,7 +155,7 @@ def test_since(update: Any, resources: dict[str, str]) -> None:
     assert requested() == {resources["beta1"]}
 
 
-def test_a_limit_takes_those_that_were_looked_at_longest_ago(update: Any, resources: dict[str, str]) -> None:
+def test_a_limit_takes_the_links_checked_longest_ago(update: Any, resources: dict[str, str]) -> None:
     for year, name in enumerate(("beta1", "alpha1", "gamma1", "alpha2"), 2001):
         archival(resources[name], checked_at=f"{year}-01-01")
     update("--limit", "3")
@@ -201,7 +201,7 @@ def test_progress_of_waiting_does_not_mix_with_the_numbers(
 
 
 @pytest.mark.parametrize("queue", ["priority", "bulk"])
-def test_a_broker_that_is_away_is_told_and_nothing_is_lost(
+def test_a_broker_that_is_away_is_reported_and_nothing_is_lost(
     update: Any, resources: dict[str, str], ckan_config: Any, queue: str
 ) -> None:
     ckan_config["ckanext-archiver.broker_url"] = f"redis://127.0.0.1:{free_port()}/0"
@@ -226,7 +226,7 @@ def test_batches_with_progress(update: Any, resources: dict[str, str], monkeypat
 
 
 def test_an_edit_does_not_wait_for_the_command(update: Any, resources: dict[str, str]) -> None:
-    """What the command has selected and not yet put is locked by nobody."""
+    """Rows that the command has selected and not yet put are not locked."""
     with rounds.Selection("true", {}) as wanted:
         with model.meta.engine.begin() as other:
             other.execute(sa.text("SET LOCAL lock_timeout = '1s'"))
@@ -247,7 +247,7 @@ def test_confirm_now_goes_with_the_request(update: Any, resources: dict[str, str
     assert run("SELECT DISTINCT reason FROM archiver_request") == [(Reason.CONFIRM,)]
 
 
-def test_hosts_of_any_length_do_not_keep_anybody_from_saving() -> None:
+def test_a_host_of_any_length_does_not_prevent_saving() -> None:
     # As long as CKAN's own index of URLs takes it, and too long for an index with other columns.
     host = "".join(f"{i:x}" for i in range(1000))[:2660]
     factories.Resource(url=f"http://{host}.example/")

@@ -103,7 +103,7 @@ def test_an_upload_is_archived_from_the_storage() -> None:
     assert copy.read_bytes() == STOPS
 
 
-def test_nobody_is_asked_over_http_for_an_upload(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_upload_is_not_requested_over_http(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its URL is one of this portal, often on a private address: the guard of addresses has no exception for it."""
     resource = create()
 
@@ -151,7 +151,7 @@ def test_a_file_replaced_before_the_first_was_archived_is_archived_once() -> Non
     assert Path(archive(resource).cache_filepath).read_bytes() == ROUTES
 
 
-def test_words_about_an_upload_request_nothing() -> None:
+def test_an_edit_of_an_uploads_description_requests_nothing() -> None:
     resource = create()
     archive(resource)
 
@@ -282,7 +282,7 @@ def test_an_upload_larger_than_what_is_kept_is_fine_and_has_no_copy(archive_dir:
     assert [path.read_bytes() for path in files_left] == [STOPS], "nothing half-written is left"
 
 
-def test_whoever_holds_an_archival_sees_what_it_is_now() -> None:
+def test_an_archival_object_shows_its_present_state() -> None:
     """The row is written past the ORM; extensions look at it in the session in which they had it archived."""
     resource = create()
     row = archive(resource)

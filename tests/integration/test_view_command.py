@@ -28,7 +28,7 @@ def view(cli: Any) -> Any:
 
 @pytest.fixture
 def dataset() -> dict[str, Any]:
-    """Three links: one that works and has a copy, one that is broken, one that nobody looked at."""
+    """Three links: one that works and has a copy, one that is broken, one that was never checked."""
     urls = [f"http://one.example/{number}" for number in range(3)]
     made = factories.Dataset(name="stops", resources=[{"url": url} for url in urls])
     model.Session.execute(
@@ -72,5 +72,5 @@ def test_one_resource(view: Any, dataset: dict[str, Any]) -> None:
     assert found["url"] == "http://one.example/0"
 
 
-def test_a_name_that_is_nothing(view: Any) -> None:
+def test_an_unknown_name(view: Any) -> None:
     assert "There is no dataset or resource 'nothing'." in view("nothing", exit_code=1)

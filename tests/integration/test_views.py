@@ -250,7 +250,9 @@ def test_the_copy_of_a_deleted_resource_is_not_served(app: Any, archive_dir: Pat
 
 
 @pytest.mark.parametrize("hide", ["private", "deleted"])
-def test_no_way_of_asking_gives_what_a_reader_may_not_see(app: Any, archive_dir: Path, people: Dict, hide: str) -> None:
+def test_no_form_of_request_returns_what_a_reader_may_not_see(
+    app: Any, archive_dir: Path, people: Dict, hide: str
+) -> None:
     dataset = factories.Dataset(owner_org=people["owner"]["id"])
     resource = factories.Resource(package_id=dataset["id"], url="http://example.org/a.csv")
     path = keep(archive_dir, resource)
@@ -313,7 +315,7 @@ def test_an_address_that_is_not_below_the_root_is_not_linked_to(
     assert f'href="{url_of(resource)}"' in page
 
 
-def test_our_dict_is_not_printed_on_the_page(app: Any, archive_dir: Path, resource: Dict) -> None:
+def test_the_dict_is_not_printed_on_the_page(app: Any, archive_dir: Path, resource: Dict) -> None:
     keep(archive_dir, resource)
 
     page = page_of(app, resource)

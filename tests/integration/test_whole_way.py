@@ -1,4 +1,4 @@
-"""The whole way with real processes: CKAN's web server, a worker, a broker, somebody else's web server.
+"""The whole way with real processes: CKAN's web server, a worker, a broker, a publisher's web server.
 
 An edit over HTTP, the request and its message, the download, the archival, what other extensions hear, and what
 people see. And that an editor is never held up, whatever the broker does.
@@ -179,7 +179,7 @@ def test_an_edit_goes_the_whole_way(
     assert json.loads(site.page("/report/broken-links?format=json"))["num_broken_packages"] == 0
     wait_until(lambda: site.call("package_search", {"fq": "archiver_status:ok"})["count"] == 1)
 
-    # The file goes away: somebody edits the link, and sees within three seconds that the new one is dead.
+    # The file goes away: an editor changes the link, and sees within three seconds that the new one is dead.
     began = time.monotonic()
     site.call("resource_patch", {"id": resource_id, "url": origin.url("/files/lost.csv")})
     gone = "The server says the file is gone (404 Not Found)."
@@ -247,7 +247,7 @@ def timed(edit: Callable[[], Any]) -> float:
 
 
 @pytest.mark.timed
-def test_a_dead_broker_holds_up_nobody_and_loses_nothing(
+def test_a_dead_broker_delays_no_edit_and_loses_nothing(
     broker: Broker, web: StartWeb, worker: StartWorker, origin: Origin, fresh: Fresh, wait_until: Wait
 ) -> None:
     site = Site(web())
@@ -271,7 +271,7 @@ def test_a_dead_broker_holds_up_nobody_and_loses_nothing(
 
 
 @pytest.mark.timed
-def test_a_broker_that_hangs_holds_up_one_edit_for_a_moment(
+def test_a_broker_that_hangs_delays_one_edit_for_a_moment(
     broker: Broker, web: StartWeb, worker: StartWorker, origin: Origin, fresh: Fresh, wait_until: Wait
 ) -> None:
     """It takes connections and never answers: worse than a dead one."""

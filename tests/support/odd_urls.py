@@ -1,7 +1,7 @@
 # ruff: noqa: E501 - a row of these tables is one line
 """Odd links and what they mean: the bytes on the wire, or what is wrong with them.
 
-A row is (what somebody typed, what is used, why). What is used is the whole URL, whose part after the host goes
+A row is (what was typed, what is used, why). What is used is the whole URL, whose part after the host goes
 into the request line as it stands; where a row follows WHATWG (browsers) against RFC 3986, or the other way
 round, it says so and why.
 """
@@ -235,7 +235,7 @@ GOOD = [
     ("http://data.example#@evil.example", "http://data.example/", "nor in the fragment"),
 ]
 
-# (what somebody typed, cause, detail)
+# (what was typed, cause, detail)
 BAD = [
     ("", "bad-url", "url-empty"),
     ("   \t\n ", "bad-url", "url-empty"),

@@ -15,7 +15,7 @@ Dict = dict[str, Any]
 
 
 def dataset_with(verdicts: list[str], owner: Dict | None, **fields: Any) -> Dict:
-    """A dataset with one resource per verdict ("" for one that was never looked at)."""
+    """A dataset with one resource per verdict ("" for one that was never checked)."""
     dataset = factories.Dataset(
         owner_org=owner["id"] if owner else None,
         resources=[{"url": f"http://example.org/{n}.csv", "name": f"File {n}"} for n in range(len(verdicts))],

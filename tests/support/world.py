@@ -152,11 +152,11 @@ class World:
             if (found := self.scalar(f"SELECT count(*) FROM {table}"))  # noqa: S608 - the table above
         }
 
-    def settle(self, timeout: float = 60, meanwhile: Callable[[], object] = lambda: None) -> float:
-        """Wait until :meth:`left` is empty, calling ``meanwhile`` in between. Returns the seconds it took."""
+    def settle(self, timeout: float = 60, between: Callable[[], object] = lambda: None) -> float:
+        """Wait until :meth:`left` is empty, calling ``between`` now and then. Returns the seconds it took."""
         began = time.monotonic()
         while left := self.left():
-            meanwhile()
+            between()
             assert time.monotonic() - began < timeout, f"after {timeout} s still: {left} {self._stuck()}"
             time.sleep(0.1)
         return time.monotonic() - began

@@ -1,4 +1,4 @@
-"""When a link is looked at next."""
+"""When a link is checked next."""
 
 from __future__ import annotations
 

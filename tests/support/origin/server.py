@@ -122,7 +122,7 @@ class HostileOrigin(LoopbackServer):
         self.ports[name] = self.listen(counted, [host], context=context)
 
     def _unheard(self) -> int:
-        """A port that is taken, and nobody listens."""
+        """A port that is taken, without a listener."""
         sock = socket.socket()
         sock.bind(("127.0.0.1", 0))
         self._sockets.append(sock)
