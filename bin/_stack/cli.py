@@ -95,6 +95,8 @@ def install_packages(stack: Stack) -> None:
 def down(stack: Stack) -> None:
     with stack.locked():
         _stop_servers(stack)
+    if stack.second.dir.exists():
+        down(stack.second)
 
 
 def _stop_servers(stack: Stack) -> None:

@@ -157,7 +157,7 @@ def _run(stack: Stack, *command: str | os.PathLike[str], progress: PipProgress |
 
 def _packages(stack: Stack) -> str:
     """Changes when the environment has to be made anew: with the pins, the interpreter or the folder."""
-    digest = hashlib.sha256(f"{stack.release} {sys.version_info[:2]} {stack.venv}".encode())
+    digest = hashlib.sha256(f"{stack.release} {sys.version_info[:2]} {stack.venv.resolve()}".encode())
     for path in (stack.constraints, *(REPOSITORY / name for name in _PACKAGES)):
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -75,6 +75,11 @@ class Stack:
     def test_ini(self) -> Path:
         return self.site / "test.ini"
 
+    @property
+    def second(self) -> Stack:
+        """A stack with servers of its own and the programs of this one: half of the tests may run there."""
+        return Stack(self.ckan, self.dir / "second")
+
     def pid_file(self, server: str) -> Path:
         return self.dir / "run" / f"{server}.pid"
 

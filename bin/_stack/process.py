@@ -118,12 +118,15 @@ def stop(stack: Stack, server: str, how: signal.Signals, seconds: float = 15) ->
     return pid is not None
 
 
-def run_to_its_end(command: Sequence[str], environment: dict[str, str], cwd: Path) -> int:
+def run_to_its_end(
+    command: Sequence[str], environment: dict[str, str], cwd: Path, beside: Sequence[subprocess.Popen[bytes]] = ()
+) -> int:
     """Run a command in the foreground; a signal that ends this process ends the command instead, and is waited for.
 
+    :param beside: processes that get the same signals
     :returns: its exit code, as a shell gives it
     """
-    started: list[subprocess.Popen[bytes]] = []
+    started = list(beside)
 
     def forward(number: int, frame: object) -> None:
         # Ctrl-C reaches the command by itself: the terminal interrupts every process of the foreground.
@@ -134,10 +137,16 @@ def run_to_its_end(command: Sequence[str], environment: dict[str, str], cwd: Pat
     before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         started.append(subprocess.Popen(command, env=environment, cwd=cwd))
-        code = started[0].wait()
+        code = exit_code(started[-1])
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    return code
+
+
+def exit_code(process: subprocess.Popen[bytes]) -> int:
+    """Wait for a process; returns its exit code, as a shell gives it."""
+    code = process.wait()
     return code if code >= 0 else 128 - code
 
 

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
 from . import cli
 from .ckan_site import process_environment
 from .layout import REPOSITORY, Stack, StackError, say
-from .process import run_to_its_end
+from .process import exit_code, run_to_its_end
 
 #: CKAN's pytest plugins load a CKAN, with its database, before any test.
 WITHOUT_CKAN = ("-p", "no:ckan", "-p", "no:ckan_fixtures")
 
 #: Tests below these folders need no server.
-_WITHOUT_SERVERS = ("tests/unit",)
+_WITHOUT_SERVERS = (REPOSITORY / "tests" / "unit",)
+
+_FAULTS = "tests/faults"
+
+#: pytest's exit code where no test was selected.
+_NO_TESTS = 5
 
 
 def main(arguments: list[str]) -> int:
@@ -38,18 +45,47 @@ def main(arguments: list[str]) -> int:
 
 def _run(stack: Stack, arguments: list[str], *, keep: bool) -> int:
     pytest = [str(stack.python), "-m", "pytest"]
-    if _needs_no_server(arguments):
+    paths = _paths(arguments)
+    if paths and all(any(path.is_relative_to(folder) for folder in _WITHOUT_SERVERS) for path in paths):
         with stack.locked():
             cli.install_packages(stack)
         return run_to_its_end([*pytest, *WITHOUT_CKAN, *arguments], dict(os.environ), REPOSITORY)
     with cli.servers(stack, keep=keep):
-        command = [*pytest, f"--ckan-ini={stack.test_ini}", *arguments]
-        return run_to_its_end(command, process_environment(stack, "test"), REPOSITORY)
+        if paths:
+            return run_to_its_end(*_pytest(stack, arguments), REPOSITORY)
+        stack.second.make()
+        if not stack.second.venv.is_symlink():
+            stack.second.venv.symlink_to(stack.venv)
+        with cli.servers(stack.second, keep=keep):
+            return _run_in_two(stack, arguments)
 
 
-def _needs_no_server(arguments: list[str]) -> bool:
-    """Whether every path among the arguments lies in a folder of tests without servers."""
+def _run_in_two(stack: Stack, arguments: list[str]) -> int:
+    """Run the fault tests, which mostly wait, while the others run; their output follows that of the others."""
+    with stack.second.log_file("pytest").open("w+b") as output:
+        command, environment = _pytest(stack.second, [_FAULTS, *arguments])
+        faults = subprocess.Popen(
+            command, env=environment, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+        )
+        try:
+            others = run_to_its_end(*_pytest(stack, [f"--ignore={_FAULTS}", *arguments]), REPOSITORY, [faults])
+            codes = {others, exit_code(faults)}
+        finally:
+            faults.kill()
+            output.seek(0)
+            shutil.copyfileobj(output, sys.stdout.buffer)
+            sys.stdout.flush()
+    # The options may select tests of one half only.
+    return max(codes - {_NO_TESTS}, default=_NO_TESTS)
+
+
+def _pytest(stack: Stack, arguments: list[str]) -> tuple[list[str], dict[str, str]]:
+    """The command and its environment."""
+    command = [str(stack.python), "-m", "pytest", f"--ckan-ini={stack.test_ini}", *arguments]
+    return command, process_environment(stack, "test")
+
+
+def _paths(arguments: list[str]) -> list[Path]:
+    """The paths of tests among the arguments."""
     paths = [Path(word.split("::")[0]).resolve() for word in arguments if not word.startswith("-")]
-    paths = [path for path in paths if path.exists()]
-    alone = [(REPOSITORY / folder).resolve() for folder in _WITHOUT_SERVERS]
-    return bool(paths) and all(any(path.is_relative_to(folder) for folder in alone) for path in paths)
+    return [path for path in paths if path.exists()]

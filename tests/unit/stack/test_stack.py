@@ -175,6 +175,24 @@ def test_a_signal_ends_the_command_and_its_exit_code_is_a_shells(tmp_path: Path)
     assert process.run_to_its_end([sys.executable, "-c", "raise SystemExit(3)"], dict(os.environ), tmp_path) == 3
 
 
+def test_a_signal_ends_the_processes_beside_the_command_too(tmp_path: Path) -> None:
+    beside = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+    code = "import os, signal; os.kill(os.getppid(), signal.SIGTERM); signal.pause()"
+
+    process.run_to_its_end([sys.executable, "-c", code], dict(os.environ), tmp_path, [beside])
+
+    assert process.exit_code(beside) == 128 + signal.SIGTERM
+
+
+def test_a_stack_with_the_programs_of_another_installs_none(stack: Stack) -> None:
+    stack.make()
+    stack.venv.mkdir()
+    stack.second.make()
+    stack.second.venv.symlink_to(stack.venv)
+
+    assert install._packages(stack.second) == install._packages(stack)
+
+
 # -- ports and memory ------------------------------------------------------------------------------------------
 
 
