@@ -49,6 +49,28 @@ def test_two_portals_with_one_site_id_still_differ(clean_site: None, broker: Any
     assert names.at_broker("bulk").startswith("archiver-test-")
 
 
+def test_no_transaction_is_open_while_the_broker_hangs(
+    clean_site: None, broker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(names, "CONNECT_SECONDS", 2)
+    transactions = """
+        SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND state = 'idle in transaction' AND query LIKE '%archiver_state%'
+    """
+    broker.pause()
+    asking = threading.Thread(target=names.prefix)
+    asking.start()
+    try:
+        time.sleep(1)
+        with model.meta.engine.connect() as connection:
+            found = connection.execute(sa.text(transactions)).scalar()
+        assert asking.is_alive(), "it waits for the broker"
+    finally:
+        broker.resume()
+        asking.join()
+    assert found == 0
+
+
 def test_a_flushed_broker_changes_no_names(clean_site: None, broker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     client = redis.Redis(port=broker.port)
     _portal(client)

@@ -88,22 +88,24 @@ _REMEMBER = """
 
 
 def _read_or_claim(settings: broker_settings.BrokerSettings, last: str) -> str:
+    # The broker is asked in no transaction: one that hangs would keep it open. The connections are others than the
+    # caller's, who may be in the middle of an edit's transaction.
     key = f"names:{settings.name}"
     try:
-        # A connection of its own: the caller may be in the middle of an edit's transaction.
         with model.meta.engine.begin() as connection:
             connection.execute(sa.text(_PORTAL), {"id": uuid.uuid4().hex})
             portal, known = (_state(connection, name) for name in ("portal", key))
-            found = _claim(settings, str(portal), known)
-            if found is None:
-                return last if known is None else str(known)
-            if found != known:
+        found = _claim(settings, str(portal), known)
+        if found is None:
+            return last if known is None else str(known)
+        if found != known:
+            with model.meta.engine.begin() as connection:
                 connection.execute(sa.text(_REMEMBER), {"key": key, "prefix": found})
-                log.info("The queues of this portal at the broker: %s", ", ".join(found + queue for queue in Queue))
-            return found
+            log.info("The queues of this portal at the broker: %s", ", ".join(found + queue for queue in Queue))
     except sa.exc.SQLAlchemyError as e:
         log.debug("The names of the queues cannot be read: %s", e)
         return last
+    return found
 
 
 def _state(connection: Any, key: str) -> Any:
