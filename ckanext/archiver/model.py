@@ -19,6 +19,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from ckanext.archiver import clock, links, report_tables
 from ckanext.archiver.engine.urls import redact
 from ckanext.archiver.queue_tables import (
+    ArchiverCounter,
     ArchiverDataset,
     ArchiverHost,
     ArchiverNotice,
@@ -283,6 +284,7 @@ TABLES = [
         ArchiverWorker,
         ArchiverState,
         ArchiverSelection,
+        ArchiverCounter,
         *report_tables.CLASSES,
     )
 ]

@@ -180,3 +180,13 @@ class ArchiverSelection(tk.BaseModel):
     selected_at = _moment(nullable=False, server_default=sa.func.now())
 
     __table_args__ = {"prefixes": ["UNLOGGED"]}
+
+
+class ArchiverCounter(tk.BaseModel):
+    """Sums over all workers of what they count for Prometheus (see :mod:`ckanext.archiver.counters`)."""
+
+    __tablename__ = "archiver_counter"
+
+    name = sa.Column(sa.UnicodeText, primary_key=True)
+    labels = sa.Column(sa.UnicodeText, primary_key=True)
+    value = sa.Column(sa.Float(53), nullable=False)

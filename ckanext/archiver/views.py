@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import logging
 import mimetypes
 import re
@@ -12,6 +13,7 @@ from urllib.parse import quote
 
 import ckan.plugins.toolkit as tk
 from ckan import model
+from ckan.lib import api_token
 from flask import Blueprint, Response, make_response, send_file
 from werkzeug.http import http_date
 
@@ -173,13 +175,22 @@ def panel(id: str, resource_id: str) -> Response | str:
 
 @archiver.route("/archiver/metrics")
 def metrics() -> Response:
-    """The state of the queues in Prometheus' text format, for sysadmins: with an API token in the header
-    ``Authorization``."""
-    try:
-        status = tk.get_action("archiver_status_show")({}, {})
-    except tk.NotAuthorized:
-        return tk.abort(403, tk._("Only sysadmins may see the state of the archiver."))
+    """The state of the queues in Prometheus' text format, for those who have ``metrics_token``, and for sysadmins. Both
+    this token and a sysadmin's API token may be sent as ``Authorization: Bearer …`` (RFC 6750 §2.1), as Prometheus
+    does."""
+    scheme, _, token = tk.request.headers.get("Authorization", "").partition(" ")
+    token = token.strip() if scheme.lower() == "bearer" else ""
+    if token and config.metrics_token() and hmac.compare_digest(token.encode(), config.metrics_token().encode()):
+        status = monitoring.collect()
+    else:
+        # CKAN reads an API token only where it is the whole header.
+        user = api_token.get_user_from_token(token) if token else None
+        context = {"user": user.name} if user and user.state == "active" else {}
+        try:
+            status = tk.get_action("archiver_status_show")(context, {})
+        except tk.NotAuthorized:
+            return tk.abort(403, tk._("Only sysadmins may see the state of the archiver."))
     response = make_response(monitoring.prometheus(status))
-    response.headers["Content-Type"] = "text/plain; version=0.0.4; charset=utf-8"
+    response.headers["Content-Type"] = monitoring.CONTENT_TYPE
     tk.request.environ["__no_cache__"] = True
     return response

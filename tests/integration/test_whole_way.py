@@ -23,6 +23,7 @@ from ckan import model
 from ckan.lib.redis import connect_to_redis
 from ckan.tests import factories
 
+from _stack.layout import free_port
 from ckanext.archiver.model import Archival, ArchiverNotice, ArchiverRequest
 from origin_server import Origin
 from site_fixtures import Broker, Process
@@ -307,3 +308,20 @@ def test_a_site_whose_broker_was_never_there_saves_edits_in_time(
 
     assert seconds < HELD_UP + 1, "two edits, an organization and a dataset"
     assert list(requests(fresh).values()) == ["priority"]
+
+
+def test_a_worker_writes_its_log_as_json_where_it_is_to(worker: Callable[..., Any], origin: Origin) -> None:
+    settings = {"ckanext-archiver.log_format": "json", "ckanext-archiver.metrics_port": str(free_port())}
+    with worker("priority", settings=settings) as process:
+        resource = factories.Dataset(resources=[{"url": origin.serve("/logged.csv", b"a,b\n1,2\n")}])["resources"][0]
+        process.await_ready(lambda: resource["id"] in process.log, 20)
+
+    # Lines before the first are of the command, not of the worker.
+    lines = process.log.splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("{"))
+    found = [json.loads(line) for line in lines[first:]]
+    (checked,) = [line for line in found if line["message"] == "checked"]
+    assert checked["resource"] == resource["id"]
+    assert checked["verdict"] == "ok"
+    assert checked["queue"] == "priority"
+    assert any("The metrics of this worker are at" in line["message"] for line in found)

@@ -20,7 +20,7 @@ from ckanext.archiver import config, indexing
 from ckanext.archiver.archiving import parked, record
 from ckanext.archiver.archiving import run as one_run
 from ckanext.archiver.archiving.admission import admit
-from ckanext.archiver.archiving.conclude import after_commit, log_results
+from ckanext.archiver.archiving.conclude import after_commit, note_results
 from ckanext.archiver.archiving.decide import (
     decide,
     decide_poisoned,
@@ -197,7 +197,7 @@ def write_and_claim_batch(steps: Sequence[Step], *, wait: bool = False) -> list[
         model.Session.commit()
         requests = admitted
         # Within the shared part, so that threads do not contend for the log's lock.
-        log_results([run for run in runs if run.claim.token in current])
+        note_results([run for run in runs if run.claim.token in current])
     finally:
         for claim in claimed.values():
             if isinstance(claim, claims.Claim) and claim.token not in requests:
@@ -408,6 +408,7 @@ def set_aside(run: Run) -> None:
         record.save([run])
         _finish([run.request], {claim.token: None})
         model.Session.commit()
+        note_results([run])
         return True
 
     if retry_while_locked(work):

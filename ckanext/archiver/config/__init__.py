@@ -61,8 +61,14 @@ from ckanext.archiver.config.verdicts import (
     retry_delays,
     rules,
 )
+from ckanext.archiver.config.watching import LOG_FORMATS, MIN_TOKEN, log_format, metrics_server, metrics_token
 
 __all__ = [
+    "metrics_token",
+    "metrics_server",
+    "log_format",
+    "MIN_TOKEN",
+    "LOG_FORMATS",
     "BROKERS",
     "BROKER_OPTIONS",
     "CHECKS",
@@ -141,6 +147,9 @@ CHECKS: tuple[Callable[[], Any], ...] = (
     poison_deaths,
     broker_url,
     broker_transport_options,
+    metrics_server,
+    metrics_token,
+    log_format,
 )
 
 

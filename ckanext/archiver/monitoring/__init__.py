@@ -8,11 +8,12 @@ status --prometheus`` in a cron job that writes a file for the textfile collecto
 
 from __future__ import annotations
 
-from ckanext.archiver.monitoring.exposition import HELP, prometheus
+from ckanext.archiver.monitoring.exposition import CONTENT_TYPE, HELP, prometheus
 from ckanext.archiver.monitoring.state import RATE_MINUTES, Status, broker_error, collect, eta
 from ckanext.archiver.monitoring.text import alarms, duration, lines
 
 __all__ = [
+    "CONTENT_TYPE",
     "HELP",
     "RATE_MINUTES",
     "Status",

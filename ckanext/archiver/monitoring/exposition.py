@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
-from ckanext.archiver.monitoring.state import RATE_MINUTES, Status
+from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-HELP = {
+from ckanext.archiver import counters
+from ckanext.archiver.monitoring.state import RATE_MINUTES, Status, totals
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+
+GAUGES = {
     "archiver_waiting": "Requests that wait, by queue.",
     "archiver_running": "Requests that a worker holds, by queue.",
     "archiver_oldest_wait_seconds": "Age of the oldest waiting request, by queue.",
@@ -24,15 +34,44 @@ HELP = {
     "archiver_copies_bytes": "Size of all cached copies.",
     "archiver_disk_free_bytes": "Free space on the archive's disk.",
     "archiver_notices_waiting": "Notices to other plugins that are not delivered yet.",
-    "archiver_subscriber_failures": "How often another plugin failed on a notice.",
+    "archiver_subscriber_failures_total": "How often another plugin failed on a notice.",
+    "archiver_last_round_finished_timestamp_seconds": "When the last round was finished, in Unix time; absent before.",
     "archiver_dead_rows": "Dead rows of the queue's tables that are not vacuumed yet.",
     "archiver_oldest_transaction_seconds": "Age of the oldest transaction in the database.",
     "archiver_datasets_to_index": "Datasets whose facet value is newer than the search index.",
 }
 
+HELP = {
+    **GAUGES,
+    **{
+        family.name + ("_total" if family.type == "counter" else ""): family.documentation
+        for family in counters.registry.collect()
+    },
+}
+"""What each metric is, by its name."""
+
 
 def prometheus(status: Status) -> str:
-    """The status in Prometheus' text format. All values are gauges."""
+    """The status, and what all workers have counted, in Prometheus' text format."""
+    registry = CollectorRegistry()
+    registry.register(_Families([*_gauges(status), *_totals(status)]))
+    return generate_latest(registry).decode()
+
+
+class _Families:
+    """A collector of families that are there already."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> list[Metric]:
+        return self._families
+
+    # Without it the registry collects once more, for the names.
+    describe = collect
+
+
+def _gauges(status: Status) -> Iterator[Metric]:
     queues = status["queues"]
     eta = status["round"]["eta_seconds"]
     samples: dict[str, list[tuple[dict[str, str], Any]]] = {
@@ -47,7 +86,7 @@ def prometheus(status: Status) -> str:
             ({"queue": queue}, sum(queue in worker["queues"] for worker in status["workers"])) for queue in queues
         ],
         "archiver_rate_per_second": [({}, status["rate_per_second"])],
-        "archiver_round_eta_seconds": [({}, "NaN" if eta is None else eta)],
+        "archiver_round_eta_seconds": [({}, _or_nan(eta))],
         "archiver_hosts_paused": [({}, status["hosts_paused"]["count"])],
         "archiver_held": [({}, status["held"]["count"])],
         "archiver_outage_suspected": [({}, int(status["held"]["outage_suspected"]))],
@@ -56,20 +95,45 @@ def prometheus(status: Status) -> str:
         "archiver_links": [({"verdict": verdict}, number) for verdict, number in sorted(status["links"].items())],
         "archiver_copies_bytes": [({}, status["disk"]["used_bytes"])],
         "archiver_disk_free_bytes": [({}, _or_nan(status["disk"]["free_bytes"]))],
-        "archiver_subscriber_failures": [({}, status["subscriber_failures"])],
         "archiver_notices_waiting": [({}, status["notices_waiting"])],
         "archiver_dead_rows": [({}, status["database"]["dead_rows"])],
         "archiver_oldest_transaction_seconds": [({}, status["database"]["oldest_transaction_seconds"])],
         "archiver_datasets_to_index": [({}, status["datasets_to_index"])],
     }
-    text = []
+    last = status["round"].get("last")
+    if last:
+        finished = datetime.fromisoformat(last["finished_at"]).timestamp()
+        samples["archiver_last_round_finished_timestamp_seconds"] = [({}, finished)]
     for name, values in samples.items():
-        text += [f"# HELP {name} {HELP[name]}", f"# TYPE {name} gauge"]
+        family = GaugeMetricFamily(name, HELP[name])
         for labels, value in values:
-            label = ",".join(f'{key}="{text_}"' for key, text_ in labels.items())
-            text.append(f"{name}{{{label}}} {value}" if label else f"{name} {value}")
-    return "\n".join(text) + "\n"
+            family.add_sample(name, labels, value)
+        yield family
 
 
-def _or_nan(value: int | None) -> int | str:
-    return "NaN" if value is None else value
+def _totals(status: Status) -> Iterator[Metric]:
+    """The counters and histograms: as the table has them, and 0 for what no worker has counted yet."""
+    found = {**dict.fromkeys(counters.samples(), 0.0), **totals()}
+    samples = [(name, json.loads(labels), value) for (name, labels), value in found.items()]
+    for family in counters.registry.collect():
+        total = Metric(family.name, family.documentation, family.type)
+        names = [family.name + suffix for suffix in _SUFFIXES[family.type]]
+        for name, labels, value in sorted((s for s in samples if s[0] in names), key=_order):
+            total.add_sample(name, labels, value)
+        yield total
+    failures = Metric("archiver_subscriber_failures", HELP["archiver_subscriber_failures_total"], "counter")
+    failures.add_sample("archiver_subscriber_failures_total", {}, status["subscriber_failures"])
+    yield failures
+
+
+_SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum")}
+
+
+def _order(sample: tuple[str, dict[str, str], float]) -> tuple[Any, ...]:
+    """The buckets of a histogram come in the order of their bounds."""
+    name, labels, _ = sample
+    return sorted((key, text) for key, text in labels.items() if key != "le"), name, float(labels.get("le", 0))
+
+
+def _or_nan(value: float | None) -> float:
+    return float("nan") if value is None else value

@@ -8,7 +8,7 @@ from typing import Any
 
 from ckan import model
 
-from ckanext.archiver import archive_root, clock, config
+from ckanext.archiver import archive_root, clock, config, counters
 from ckanext.archiver.engine import store
 from ckanext.archiver.errors import BrokerError
 from ckanext.archiver.queue import broker, hosts, names, rounds, sql
@@ -63,6 +63,13 @@ def collect() -> Status:
     ]
     model.Session.rollback()
     return status
+
+
+def totals() -> dict[counters.Sample, float]:
+    """What all workers have counted."""
+    found = {(row.name, row.labels): row.value for row in sql.run("SELECT name, labels, value FROM archiver_counter")}
+    model.Session.rollback()
+    return found
 
 
 def _rows(statement: str, **params: Any) -> list[Mapping[str, Any]]:

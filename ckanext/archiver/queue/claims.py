@@ -26,6 +26,7 @@ from ckanext.archiver.queue.types import Queue
 class Claim:
     """A request that this worker holds until its lease runs out.
 
+    :ivar waited: seconds since the request was due
     :ivar at_once: a caller waits for the result: neither the host's interval nor a retry delays it
     """
 
@@ -39,6 +40,7 @@ class Claim:
     deaths: int
     token: str
     worker_id: str
+    waited: float = 0.0
     at_once: bool = False
 
 
@@ -69,7 +71,8 @@ _CLAIM = f"""
         sent_until = NULL, again = false
     FROM claimable c WHERE q.resource_id = c.resource_id
     RETURNING q.lease_token AS token, q.resource_id, q.package_id, q.queue, q.host, q.reason, q.attempts, q.holds,
-        q.deaths
+        q.deaths,
+        CAST(extract(epoch FROM clock_timestamp() - greatest(q.requested_at, q.not_before)) AS float8) AS waited
 """  # noqa: S608 - constants only
 _CLAIM_WAITING, _CLAIM_FREE = sa.text(_CLAIM % ""), sa.text(_CLAIM % "SKIP LOCKED")
 _LOCKED_NOW = sa.text(f"SELECT m.token FROM {_CLAIMABLE}")  # noqa: S608 - constants only

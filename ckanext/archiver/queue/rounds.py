@@ -10,12 +10,14 @@ import contextlib
 import logging
 import uuid
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from ckan import model
 
 from ckanext.archiver import compat, config
+from ckanext.archiver.log_lines import LogLine
 from ckanext.archiver.queue import enqueue, sql
 from ckanext.archiver.queue.types import Queue, Reason
 
@@ -220,9 +222,34 @@ def note_finished() -> bool:
     """
     ended = sql.run(_FINISH).scalar()
     if ended is not None:
-        ended = compat.parsed_json(ended)
-        log.info("The round that began at %s is finished: %s checks", ended["started_at"], ended["checks"])
+        log.info("%s", _summary(compat.parsed_json(ended)))
     return ended is not None
+
+
+_VERDICTS = """
+    SELECT verdict, count(*) AS number FROM archival_check
+    WHERE checked_at >= timezone('utc', CAST(:began AS timestamptz)) GROUP BY verdict ORDER BY verdict
+"""
+_CHANGES = """
+    SELECT (SELECT count(*) FROM archival WHERE is_broken AND broken_since >= began) AS newly_broken,
+           (SELECT count(*) FROM archival WHERE repaired_at >= began) AS repaired
+    FROM (SELECT timezone('utc', CAST(:began AS timestamptz)) AS began) AS round
+"""
+
+
+def _summary(ended: Mapping[str, Any]) -> LogLine:
+    began = ended["started_at"]
+    seconds = datetime.fromisoformat(ended["finished_at"]) - datetime.fromisoformat(began)
+    verdicts = {row.verdict.replace("-", "_"): row.number for row in sql.run(_VERDICTS, began=began)}
+    changes = sql.run(_CHANGES, began=began).mappings().one()
+    return LogLine(
+        "round-finished",
+        began=began,
+        seconds=round(seconds.total_seconds()),
+        checks=ended["checks"],
+        **verdicts,
+        **changes,
+    )
 
 
 def bookkeeping() -> Mapping[str, Any]:

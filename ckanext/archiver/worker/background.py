@@ -24,7 +24,7 @@ from ckanext.archiver.archiving import parked
 from ckanext.archiver.archiving.parked_writer import write_parked
 from ckanext.archiver.errors import BrokerError
 from ckanext.archiver.queue import broker, claims, dispatch, leases, names, notices, recovery, rounds, sql
-from ckanext.archiver.worker import database
+from ckanext.archiver.worker import database, saved_counters
 from ckanext.archiver.worker.polling import BrokerWatch, Poller
 
 log = logging.getLogger(__name__)
@@ -174,6 +174,7 @@ def writer() -> BackgroundThread:
         [
             Chore("Writing parked runs", 0.5, write_parked, own_transactions=True, max_pause=5),
             Chore("Sending locked requests again", 1, claims.send_contended_again, max_pause=5),
+            Chore("Saving the counters", 5, saved_counters.save, own_transactions=True),
         ],
     )
 
@@ -319,7 +320,7 @@ def _counter() -> BackgroundThread:
 
 
 def stop(threads: list[BackgroundThread]) -> None:
-    """End the threads, release this worker's leases and delete its row."""
+    """End the threads, save the counters, release this worker's leases and delete its row."""
     for thread in threads:
         thread.ended.set()
     for thread in threads:
@@ -327,6 +328,7 @@ def stop(threads: list[BackgroundThread]) -> None:
     parked.drop()
     database.use_background_connection()
     try:
+        saved_counters.save()
         with sql.transaction():
             recovery.deregister(leases.worker_id())
     except sa.exc.SQLAlchemyError as e:

@@ -19,11 +19,11 @@ from celery import bootsteps, signals
 from celery.concurrency.prefork import TaskPool as PreforkPool
 from ckan import model
 
-from ckanext.archiver import archiving, config, installation
+from ckanext.archiver import archiving, config, installation, log_lines
 from ckanext.archiver.queue import broker, leases
 from ckanext.archiver.queue.celery_app import app
 from ckanext.archiver.queue.types import Queue
-from ckanext.archiver.worker import background, consumer, database, systemd
+from ckanext.archiver.worker import background, consumer, database, saved_counters, systemd
 from ckanext.archiver.worker.handover import Handover
 from ckanext.archiver.worker.polling import BrokerWatch, Poller
 
@@ -62,6 +62,8 @@ def _prepare(sender: Any = None, **kwargs: Any) -> None:
     _refuse_unusable_broker()
     for name in QUIET_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
+    if config.log_format() == "json":
+        log_lines.use_json()
     log.info("%s", installation.description())
     _lifeline = os.pipe()
     leases.become(leases.WorkerProcess())
@@ -101,6 +103,7 @@ class Background(bootsteps.StartStopStep):
         if is_prefork:
             background.fork_between_chores(list(_background.threads))
         leases.current().parks = not is_prefork
+        saved_counters.serve()
         _background.start()
 
     def stop(self, worker: Any) -> None:
@@ -186,6 +189,7 @@ def _forked(**kwargs: Any) -> None:
     database.use_own_engines(1)
     places = leases.current().places
     leases.become(leases.WorkerProcess())
+    saved_counters.begin()
     leases.current().places = places
     _background = None
     signal.signal(signal.SIGTERM, _stop_pool_process)
