@@ -247,6 +247,8 @@ def run(queue: str, concurrency: int | None, pool: str) -> int:
     _refuse_unusable_broker()
     number = concurrency or DEFAULT_CONCURRENCY[pool]
     arguments = [
+        # Celery's banner is no JSON.
+        *(["--quiet"] if config.log_format() == "json" else []),
         "worker",
         f"--queues={queue}",
         f"--concurrency={number}",
