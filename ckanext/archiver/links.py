@@ -102,3 +102,16 @@ URL_SQL = r"""
     THEN coalesce(r.url, '') ELSE 'http://' || ltrim(r.url, '/') END
 """
 """The link of the resource ``r``: :func:`shown_url`."""
+
+
+def host_sql(url: str) -> str:
+    """SQL: the lower-case host of a URL; empty where it has none.
+
+    No host name has more than 253 characters, and an index does not take a value of any length.
+
+    :param url: an SQL expression
+    """
+    return rf"""
+        left(coalesce(rtrim(substring(lower({url}) from
+        '^\s*[a-z][a-z0-9+.-]*:[/\\]*(?:[^/?#\\]*@)?(\[[^]/?#]*\]|[^]:/?#\\\s[]*)(?=[:/?#\\]|\s*$)'), '.'), ''), 255)
+    """

@@ -143,7 +143,8 @@ class Archival(tk.BaseModel):
     repaired_at = sa.Column(sa.DateTime)
     """When the link last worked again after it had been broken; empty while it is broken."""
     certificate_expires = sa.Column(sa.DateTime)
-    host = sa.Column(sa.UnicodeText, sa.Computed(report_tables.HOST_SQL, persisted=True))
+    host = sa.Column(sa.UnicodeText, sa.FetchedValue(), sa.FetchedValue(for_update=True))
+    """Of ``source_url``; set by ``report_tables.HOST_TRIGGER``."""
     doubt_detail = sa.Column(sa.UnicodeText)
     """What the server sends instead of a file that fits (a detail); empty while nothing is in doubt."""
     doubt_since = sa.Column(sa.DateTime)
@@ -249,6 +250,9 @@ def aggregate_archivals_for_a_dataset(archivals: Iterable[Any]) -> dict[str, Any
         "is_broken": worst.is_broken,
         "verdict": worst.verdict,
     }
+
+
+sa.event.listen(Archival.__table__, "after_create", sa.DDL(report_tables.HOST_TRIGGER.replace("%", "%%")))
 
 
 class ArchivalCheck(tk.BaseModel):

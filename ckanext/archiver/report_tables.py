@@ -6,17 +6,23 @@ import ckan.plugins.toolkit as tk
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
+from ckanext.archiver import links
+
 WHOLE_PORTAL = "*"
 """Stands for all organizations together in ``archiver_link_count.organization_id``. The datasets without an
 organization have the empty text there."""
 
 
-# No name has more than 253 characters, and an index does not take a value of any length.
-HOST_SQL = r"""
-    left(coalesce(rtrim(substring(lower(source_url) from
-    '^\s*[a-z][a-z0-9+.-]*:[/\\]*(?:[^/?#\\]*@)?(\[[^]/?#]*\]|[^]:/?#\\\s[]*)'), '.'), ''), 255)
+HOST_TRIGGER = f"""
+    CREATE OR REPLACE FUNCTION archival_host() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN NEW.host := {links.host_sql("NEW.source_url")}; RETURN NEW; END
+    $$;
+    DROP TRIGGER IF EXISTS archival_host ON archival;
+    CREATE TRIGGER archival_host BEFORE INSERT OR UPDATE OF source_url ON archival
+        FOR EACH ROW EXECUTE FUNCTION archival_host()
 """
-"""SQL: the lower-case host of an archival's ``source_url``; empty for an upload and where there is none."""
+"""Sets ``archival.host``, so that it is right whichever code writes the row. (A generated column would do the same, but
+cannot be added without writing the table anew, in which time it cannot even be read.)"""
 
 
 def archival_indexes() -> list[sa.Index]:

@@ -19,7 +19,7 @@ from ckanext.archiver.model import Archival
 
 # -- reading -----------------------------------------------------------------------------------------------
 
-_COLUMNS = [column.name for column in Archival.__table__.columns if column.computed is None]
+_COLUMNS = [column.name for column in Archival.__table__.columns if column.server_default is None]
 
 _LINK = sa.text(f"""
     SELECT r.id AS resource_id, r.package_id, p.name AS package_name, coalesce(g.name, '') AS organization,

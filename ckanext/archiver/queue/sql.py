@@ -46,12 +46,8 @@ def transaction() -> Iterator[None]:
         raise
 
 
-HOST_OF_URL = rf"""
-    CASE WHEN r.url_type = 'upload' THEN '' ELSE left(coalesce(rtrim(substring(lower({links.URL_SQL}) from
-    '^\s*[a-z][a-z0-9+.-]*:[/\\]*(?:[^/?#\\]*@)?(\[[^]/?#]*\]|[^]:/?#\\\s[]*)(?=[:/?#\\]|\s*$)'), '.'), ''), 255) END
-"""
-"""The host of a resource's link (``r`` is the resource), for politeness; empty for an upload and where there is none.
-No host name has more than 253 characters, and an index does not take a value of any length."""
+HOST_OF_URL = f"CASE WHEN r.url_type = 'upload' THEN '' ELSE {links.host_sql(links.URL_SQL)} END"
+"""The host of a resource's link (``r`` is the resource); empty for an upload and where there is none."""
 
 RELEASE_LEASE = "lease_token = NULL, leased_by = NULL, leased_until = NULL, sent_until = NULL, again = false"
 """Sets the columns of a request that no worker holds any more."""

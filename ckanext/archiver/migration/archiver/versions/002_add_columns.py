@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from alembic import op
 
+from ckanext.archiver.migration.archiver import online
+
 revision = "archiver_002"
 down_revision = "67818770e95f"
 branch_labels = None
@@ -38,14 +40,9 @@ def upgrade() -> None:
     """Add missing columns; mark the rows of older releases in a column ``of_2x``, which 004 drops.
 
     The mark makes 003 convert each row once, also when the migration is interrupted and repeated, and excludes the
-    rows of a table that 3.0 made. At 1,000,000 rows: under a second, in which the table cannot be read; most of it
-    builds the index over the still empty next_check_at, since no row is rewritten.
+    rows of a table that 3.0 made. No row is rewritten.
     """
-    # The "archiver migrate" of a 2.x release made these two as VARCHAR; the change of type rewrites no row.
-    for name in ("etag", "last_modified"):
-        op.execute(f"ALTER TABLE archival ADD COLUMN IF NOT EXISTS {name} TEXT")
-        op.execute(f"ALTER TABLE archival ALTER COLUMN {name} TYPE TEXT")
-    op.execute(
+    online.alter(
         """
         DO $$ BEGIN
             IF NOT EXISTS (
@@ -55,12 +52,14 @@ def upgrade() -> None:
                 ALTER TABLE archival ADD COLUMN IF NOT EXISTS of_2x BOOLEAN DEFAULT true;
             END IF;
         END $$
-        """
+        """,
+        # The "archiver migrate" of a 2.x release made these two as VARCHAR; the change of type rewrites no row.
+        *(f"ALTER TABLE archival ADD COLUMN IF NOT EXISTS {name} TEXT" for name in ("etag", "last_modified")),
+        *(f"ALTER TABLE archival ALTER COLUMN {name} TYPE TEXT" for name in ("etag", "last_modified")),
+        *(f"ALTER TABLE archival ADD COLUMN IF NOT EXISTS {name} {type_}" for name, type_ in NEW.items()),
     )
-    for name, type_ in NEW.items():
-        op.execute(f"ALTER TABLE archival ADD COLUMN IF NOT EXISTS {name} {type_}")
-    op.execute("CREATE INDEX IF NOT EXISTS ix_archival_package_id ON archival (package_id)")
-    op.execute("CREATE INDEX IF NOT EXISTS archival_next_check_at_idx ON archival (next_check_at)")
+    online.create_index("ix_archival_package_id", "archival (package_id)")
+    online.create_index("archival_next_check_at_idx", "archival (next_check_at)")
 
 
 def downgrade() -> None:

@@ -16,64 +16,61 @@ import sqlalchemy as sa
 import tzlocal
 from alembic import op
 
+from ckanext.archiver.migration.archiver import online
+
 revision = "archiver_003"
 down_revision = "archiver_002"
 branch_labels = None
 depends_on = None
 
 
-_ADOPT = """
-    UPDATE archival SET
-        of_2x = false,
-        source_url = (SELECT url FROM resource WHERE resource.id = archival.resource_id),
-        verdict = CASE was.is_broken WHEN true THEN 'broken' WHEN false THEN 'ok' ELSE 'not-sure' END,
-        cause = CASE status_id
-            WHEN 0 THEN 'ok' WHEN 1 THEN 'ok'
-            WHEN 10 THEN 'bad-url' WHEN 11 THEN 'unreachable' WHEN 12 THEN 'server-error'
-            WHEN 21 THEN 'too-large' WHEN 22 THEN 'own-fault' WHEN 23 THEN 'own-fault'
-        END,
-        is_broken = was.is_broken,
-        failure_count = CASE WHEN was.is_broken THEN GREATEST(failure_count, 1) ELSE 0 END,
-        first_failure = CASE WHEN was.is_broken THEN was.first_failure END,
-        failing_since = CASE WHEN was.is_broken THEN COALESCE(was.first_failure, was.updated) END,
-        broken_since = CASE WHEN was.is_broken THEN COALESCE(was.first_failure, was.updated) END,
-        created = was.created,
-        updated = was.updated,
-        checked_at = was.updated,
-        last_success = was.last_success,
-        cached_at = CASE WHEN cache_filepath <> '' THEN was.last_success END
-    FROM (
-        SELECT id,
-            COALESCE(is_broken, CASE WHEN status_id < 10 THEN false WHEN status_id < 20 THEN true END)
+_CHANGES = """
+    of_2x = false,
+    source_url = (SELECT url FROM resource WHERE resource.id = a.resource_id),
+    verdict = CASE was.is_broken WHEN true THEN 'broken' WHEN false THEN 'ok' ELSE 'not-sure' END,
+    cause = CASE a.status_id
+        WHEN 0 THEN 'ok' WHEN 1 THEN 'ok'
+        WHEN 10 THEN 'bad-url' WHEN 11 THEN 'unreachable' WHEN 12 THEN 'server-error'
+        WHEN 21 THEN 'too-large' WHEN 22 THEN 'own-fault' WHEN 23 THEN 'own-fault'
+    END,
+    is_broken = was.is_broken,
+    failure_count = CASE WHEN was.is_broken THEN GREATEST(a.failure_count, 1) ELSE 0 END,
+    first_failure = CASE WHEN was.is_broken THEN was.first_failure END,
+    failing_since = CASE WHEN was.is_broken THEN COALESCE(was.first_failure, was.updated) END,
+    broken_since = CASE WHEN was.is_broken THEN COALESCE(was.first_failure, was.updated) END,
+    created = was.created,
+    updated = was.updated,
+    checked_at = was.updated,
+    last_success = was.last_success,
+    cached_at = CASE WHEN a.cache_filepath <> '' THEN was.last_success END
+"""
+_WAS = """
+    LATERAL (
+        SELECT old.id,
+            COALESCE(old.is_broken, CASE WHEN old.status_id < 10 THEN false WHEN old.status_id < 20 THEN true END)
                 AS is_broken,
-            created AT TIME ZONE :zone AT TIME ZONE 'UTC' AS created,
-            updated AT TIME ZONE :zone AT TIME ZONE 'UTC' AS updated,
-            first_failure AT TIME ZONE :zone AT TIME ZONE 'UTC' AS first_failure,
-            last_success AT TIME ZONE :zone AT TIME ZONE 'UTC' AS last_success
-        FROM archival WHERE of_2x
+            old.created AT TIME ZONE :zone AT TIME ZONE 'UTC' AS created,
+            old.updated AT TIME ZONE :zone AT TIME ZONE 'UTC' AS updated,
+            old.first_failure AT TIME ZONE :zone AT TIME ZONE 'UTC' AS first_failure,
+            old.last_success AT TIME ZONE :zone AT TIME ZONE 'UTC' AS last_success
+        FROM archival old WHERE old.id = batch.id
     ) AS was
-    WHERE was.id = archival.id
 """
 
 
 def upgrade() -> None:
-    """Fill the rows that 002 has marked. Stop the workers of the old release first.
+    """Fill the rows that 002 has marked. Stop the workers of the old release first: they would go on writing the times
+    of their own zone.
 
-    At 1,000,000 rows: about half a minute, and about as much additional disk space as the table has, until the next
-    vacuum. Readers go on; writers wait, so that no row with a local time is added during the conversion.
+    At 1,000,000 rows: about a minute, and about as much additional disk space as the table has, until the next vacuum.
 
     * ``source_url`` is the resource's current URL, as the best guess at what was last archived. Without it the next
       edit of a title would count as a new link.
     * The verdict is the old release's, until the next check. It counted files that were too large, and its own errors,
       as failures; those counts are dropped, or the next failure of such a link would make it broken at once.
     """
-    bind = op.get_bind()
-    if not _has_mark(bind):
-        return
-    op.execute("LOCK TABLE archival IN SHARE ROW EXCLUSIVE MODE")
-    if not bind.execute(sa.text("SELECT EXISTS (SELECT FROM archival WHERE of_2x)")).scalar():
-        return
-    bind.execute(sa.text(_ADOPT), {"zone": _zone()})
+    if _has_mark(op.get_bind()):
+        online.fill(_CHANGES, "a.of_2x", source=_WAS, zone=_zone())
 
 
 def downgrade() -> None:

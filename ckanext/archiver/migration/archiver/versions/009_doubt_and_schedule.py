@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from alembic import op
 
+from ckanext.archiver.migration.archiver import online
+
 revision = "archiver_009"
 down_revision = "archiver_008"
 branch_labels = None
@@ -19,43 +21,45 @@ COLUMNS = {
     "archiver_host": ("wait_until TIMESTAMPTZ",),
 }
 
-# CKAN shows a URL without a scheme as http://…, and that is the link. Such rows said "broken" of something else.
-LINKS = r"""
-    UPDATE archival a SET source_url = 'http://' || ltrim(r.url, '/'), next_check_at = timezone('utc', now())
-    FROM resource r
-    WHERE r.id = a.resource_id AND a.source_url = r.url AND btrim(r.url) <> ''
-      AND coalesce(to_jsonb(r) ->> 'url_type', '') <> 'upload' AND r.url !~* '^\s*[a-z][a-z0-9+.-]*:'
-"""
-
 # 2.x had no schedule. Over a week, so that the first day of this release does not download everything, the oldest
 # first. Only rows of 2.x have no detail.
-SCHEDULE = """
-    UPDATE archival a SET next_check_at = timezone('utc', now()) + planned.place * interval '7 days'
-    FROM (
-        SELECT id, percent_rank() OVER (ORDER BY updated NULLS FIRST, id) AS place
-        FROM archival WHERE next_check_at IS NULL AND detail IS NULL
-    ) AS planned
-    WHERE planned.id = a.id
-"""
-
-# The sentence was empty for a first download, and for some states of 2.x.
-REASONS = """
-    UPDATE archival SET reason = CASE verdict
-        WHEN 'ok' THEN 'The file was downloaded.'
-        WHEN 'broken' THEN 'The link did not work at its last check.'
-        ELSE 'At its last check it could not be determined whether the link works.' END
-    WHERE coalesce(reason, '') = '' AND verdict IS NOT NULL
+PLAN = """
+    CREATE UNLOGGED TABLE IF NOT EXISTS archiver_plan AS
+    SELECT id, percent_rank() OVER (ORDER BY updated NULLS FIRST, id) AS place
+    FROM archival WHERE next_check_at IS NULL AND detail IS NULL
 """
 
 
 def upgrade() -> None:
-    """Add the columns, and fill what older rows lack. At 1,000,000 rows of 2.x: about a minute; the table can be read
-    in between."""
+    """Add the columns, and fill what older rows lack. At 1,000,000 rows of 2.x: about a minute."""
     for table, columns in COLUMNS.items():
-        for column in columns:
-            op.execute(f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {column}")
-    for statement in (LINKS, SCHEDULE, REASONS):
-        op.execute(statement)
+        online.alter(*(f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {column}" for column in columns))
+    # CKAN shows a URL without a scheme as http://…, and that is the link. Such rows said "broken" of something else.
+    online.fill(
+        "source_url = 'http://' || ltrim(r.url, '/'), next_check_at = timezone('utc', now())",
+        r"""
+        r.id = a.resource_id AND a.source_url = r.url AND btrim(r.url) <> ''
+        AND coalesce(to_jsonb(r) ->> 'url_type', '') <> 'upload' AND r.url !~* '^\s*[a-z][a-z0-9+.-]*\:'
+        """,
+        source="resource r",
+    )
+    op.execute(PLAN)
+    op.execute("CREATE UNIQUE INDEX IF NOT EXISTS archiver_plan_id ON archiver_plan (id)")
+    op.execute("ANALYZE archiver_plan")
+    # The sentence was empty for a first download, and for some states of 2.x.
+    online.fill(
+        """
+        next_check_at = coalesce(a.next_check_at, timezone('utc', now()) + plan.place * interval '7 days'),
+        reason = CASE
+            WHEN coalesce(a.reason, '') <> '' OR a.verdict IS NULL THEN a.reason
+            WHEN a.verdict = 'ok' THEN 'The file was downloaded.'
+            WHEN a.verdict = 'broken' THEN 'The link did not work at its last check.'
+            ELSE 'At its last check it could not be determined whether the link works.' END
+        """,
+        "old.id = a.id AND (plan.place IS NOT NULL OR coalesce(a.reason, '') = '' AND a.verdict IS NOT NULL)",
+        source="archival old LEFT JOIN archiver_plan plan ON plan.id = old.id",
+    )
+    op.execute("DROP TABLE IF EXISTS archiver_plan")
 
 
 def downgrade() -> None:
