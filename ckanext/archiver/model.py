@@ -22,6 +22,7 @@ from ckanext.archiver.queue_tables import (
     ArchiverDataset,
     ArchiverHost,
     ArchiverNotice,
+    ArchiverPause,
     ArchiverRequest,
     ArchiverSelection,
     ArchiverState,
@@ -282,6 +283,7 @@ TABLES = [
         ArchiverDataset,
         ArchiverWorker,
         ArchiverState,
+        ArchiverPause,
         ArchiverSelection,
         *report_tables.CLASSES,
     )

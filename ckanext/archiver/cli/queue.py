@@ -14,9 +14,9 @@ import click
 from ckan import model
 
 from ckanext.archiver import monitoring
-from ckanext.archiver.engine import urls
+from ckanext.archiver.cli.host_names import spellings
 from ckanext.archiver.errors import BrokerError
-from ckanext.archiver.queue import dispatch, rounds, sql, waits
+from ckanext.archiver.queue import dispatch, pauses, rounds, sql, waits
 from ckanext.archiver.queue.types import Queue, Reason
 
 NAMES = [queue.value for queue in Queue]
@@ -88,8 +88,10 @@ def update(
                 numbers["requested"] = _put(selection, queue, reason, quiet=as_json)
                 _dispatch(queue)
             _print_numbers(numbers, dry_run=dry_run, as_json=as_json)
-            if names and not dry_run and not as_json:
-                _print_waits(selected)
+            if not dry_run and not as_json:
+                _print_pauses(queue)
+                if names:
+                    _print_waits(selected)
             if wait and not dry_run:
                 _wait(selection)
     elif as_json:
@@ -112,7 +114,7 @@ class _Selected:
             self.conditions.append(" OR ".join(_STATES[name] for name in states))
         if host is not None:
             self.conditions.append(f"{sql.HOST_OF_URL} = ANY(:hosts)")
-            self.params["hosts"] = _spellings(host)
+            self.params["hosts"] = spellings(host)
         if since is not None:
             self.conditions.append("greatest(r.created, r.last_modified, r.metadata_modified) >= :since")
             self.params["since"] = since
@@ -142,22 +144,6 @@ def _named(names: tuple[str, ...]) -> _Selected:
     }
     params: Params = {kind: of_kind for kind, of_kind in ids.items() if of_kind}
     return _Selected([" OR ".join(conditions[kind] for kind in params)] if params else [], params, unknown)
-
-
-def _spellings(host: str) -> list[str]:
-    """The spellings a host can have in links: "bücher.example" is also "xn--bcher-kva.example".
-
-    :param host: a host name as typed, optionally with a port, or a URL on the host
-    :raises click.BadParameter: no host can be read from it
-    """
-    link = host.strip() if "//" in host else f"http://{host.strip()}"
-    name = urls.host_of(link)
-    if not name:
-        raise click.BadParameter(f"{host!r} is not a host.", param_hint="--host")
-    try:
-        return [name, name.encode("ascii").decode("idna"), f"[{name}]"]
-    except UnicodeError:
-        return [name]
 
 
 def _entity(name: str) -> tuple[str, str] | None:
@@ -217,6 +203,15 @@ def _print_waits(selected: _Selected) -> None:
     """What the requests of what was named wait for."""
     for wait in waits.of(selected.condition(), selected.params):
         click.echo(f"  {_count(wait.requests, 'link')}: {wait.sentence()}")
+    model.Session.rollback()
+
+
+def _print_pauses(queue: str) -> None:
+    """What is paused of the queue: the requests wait for that."""
+    pause = pauses.of_queue(queue)
+    if pause is not None:
+        text = f"{pause.sentence()}. The requests wait. To go on: ckan archiver resume{pause.options}"
+        click.secho(text, fg="yellow")
     model.Session.rollback()
 
 

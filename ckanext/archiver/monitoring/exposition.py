@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from ckanext.archiver.monitoring import pauses
 from ckanext.archiver.monitoring.state import RATE_MINUTES, Status
 
 HELP = {
+    "archiver_paused": "1 while an operator has paused the whole queue, by queue.",
+    "archiver_paused_by_host": "Pauses of single hosts by an operator.",
     "archiver_waiting": "Requests that wait, by queue.",
     "archiver_running": "Requests that a worker holds, by queue.",
     "archiver_oldest_wait_seconds": "Age of the oldest waiting request, by queue.",
@@ -36,6 +39,7 @@ def prometheus(status: Status) -> str:
     queues = status["queues"]
     eta = status["round"]["eta_seconds"]
     samples: dict[str, list[tuple[dict[str, str], Any]]] = {
+        **pauses.samples(status),
         "archiver_waiting": [({"queue": queue}, numbers["waiting"]) for queue, numbers in queues.items()],
         "archiver_running": [({"queue": queue}, numbers["running"]) for queue, numbers in queues.items()],
         "archiver_oldest_wait_seconds": [
