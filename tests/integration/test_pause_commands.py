@@ -258,7 +258,7 @@ def test_one_host_in_full(command: Any) -> None:
 
     said = command("hosts", "http://H.example/x")
 
-    for words in ("h.example", "7 in a row", "192.0.2.7", "down; left alone, until", "the-resource  broken: Nothing"):
+    for words in ("h.example", "7 in a row", "192.0.2.7", "down; left alone until", "the-resource  broken: Nothing"):
         assert words in said
     assert "works" not in said
     assert json.loads(command("hosts", "h.example", "--json"))["last_failures"][0]["resource_id"] == "the-resource"

@@ -109,7 +109,7 @@ def _next(state: HostState) -> str:
 
 def _state_text(state: HostState) -> str:
     since = f" since {minute(state.since)}" if state.since else ""
-    until = f", until {minute(state.until)}" if state.until else ""
+    until = f" until {minute(state.until)}" if state.until else ""
     return {
         "paused": f"paused by an operator{since}",
         "down": f"down{since}; left alone{until}",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
 import time
 from collections.abc import Iterable
@@ -14,6 +16,7 @@ import click
 from ckan import model
 
 from ckanext.archiver import monitoring
+from ckanext.archiver.cli import watch as watch_page
 from ckanext.archiver.cli.host_names import spellings
 from ckanext.archiver.errors import BrokerError
 from ckanext.archiver.queue import dispatch, pauses, rounds, sql, waits
@@ -22,8 +25,6 @@ from ckanext.archiver.queue.types import Queue, Reason
 NAMES = [queue.value for queue in Queue]
 
 QUEUE = click.option("-q", "--queue", type=click.Choice(NAMES), help="The queue: priority is served first.")
-
-WATCH_SECONDS = 2
 
 Params = dict[str, Any]
 
@@ -250,32 +251,40 @@ def _wait(selection: rounds.Selection) -> None:
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--prometheus", "as_prometheus", is_flag=True, help="Print Prometheus' text format.")
-@click.option("--watch", is_flag=True, help="Print it again every two seconds, until interrupted.")
+@click.option("--watch", is_flag=True, help="Show it again every two seconds, until Ctrl-C: on a terminal as a page.")
 def status(as_json: bool, as_prometheus: bool, watch: bool) -> None:
-    """Show the queues, the round, the broker, the workers, the paused hosts, held verdicts and the disk.
+    """Show queues, round, broker, workers, paused hosts, held verdicts and the disk.
 
     The exit code is 1 when an operator has to act: a queue has no worker, the broker does not answer, verdicts are
     held because too many hosts fail at once, the disk is full.
     """
     if as_json and as_prometheus:
         raise click.UsageError("Give either --json or --prometheus.")
-    alarming = _show(monitoring.collect(), as_json, as_prometheus, clear=watch)
-    while watch:
-        time.sleep(WATCH_SECONDS)
-        _show(monitoring.collect(), as_json, as_prometheus, clear=True)
+    if watch:
+        _watch(as_json, as_prometheus)
+        return
+    alarming = _show(monitoring.collect(), as_json, as_prometheus)
     if alarming and not (as_json or as_prometheus):
         raise click.exceptions.Exit(1)
 
 
-def _show(found: monitoring.Status, as_json: bool, as_prometheus: bool, *, clear: bool) -> bool:
+def _watch(as_json: bool, as_prometheus: bool) -> None:
+    is_page = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb" and not (as_json or as_prometheus)
+    # Ctrl-C is how it ends, and no error.
+    with contextlib.suppress(KeyboardInterrupt):
+        if is_page:
+            watch_page.run()
+        else:
+            watch_page.repeat(lambda: _show(monitoring.collect(), as_json, as_prometheus))
+
+
+def _show(found: monitoring.Status, as_json: bool, as_prometheus: bool) -> bool:
     alarms = list(monitoring.alarms(found))
     if as_json:
         click.echo(json.dumps(found))
     elif as_prometheus:
         click.echo(monitoring.prometheus(found), nl=False)
     else:
-        if clear:
-            click.clear()
         _print(alarms, fg="red", bold=True)
         _print(monitoring.lines(found))
     return bool(alarms)
