@@ -7,7 +7,7 @@ from typing import Any
 from ckan import model
 
 from ckanext.archiver.errors import ArchiverError
-from ckanext.archiver.queue import enqueue, sql
+from ckanext.archiver.queue import enqueue, pauses, sql
 from ckanext.archiver.queue.types import Queue, Reason
 
 PAUSE_SECONDS = 60
@@ -36,6 +36,14 @@ def request(condition: str, object_id: str) -> tuple[str, int]:
         model.Session.commit()
         return Queue.PRIORITY.value, 1
     return request_selection(condition, {"id": object_id})
+
+
+def pause(condition: str, object_id: str, queue: str) -> pauses.Pause | None:
+    """The operator's pause that the requested checks of an object wait for, if there is one.
+
+    :param condition: one of the conditions of this module
+    """
+    return pauses.of_resource(object_id) if condition == OF_RESOURCE else pauses.of_queue(queue)
 
 
 def request_selection(condition: str, params: dict[str, Any]) -> tuple[str, int]:

@@ -156,6 +156,20 @@ class ArchiverWorker(tk.BaseModel):
     """Since when the worker takes requests from the table, because its broker is away."""
 
 
+class ArchiverPause(tk.BaseModel):
+    """What an operator has paused: everything, a queue, a host, or a host on one queue."""
+
+    __tablename__ = "archiver_pause"
+
+    queue = sa.Column(sa.UnicodeText, primary_key=True)
+    """Empty for both queues."""
+    host = sa.Column(sa.UnicodeText, primary_key=True)
+    """Empty for all hosts."""
+    paused_by = sa.Column(sa.UnicodeText, nullable=False)
+    reason = sa.Column(sa.UnicodeText, nullable=False, server_default="")
+    paused_at = _moment(nullable=False, server_default=sa.func.now())
+
+
 class ArchiverState(tk.BaseModel):
     """Single facts: the round that is going on and the last one ("round"), how often subscribers raised
     ("subscriber_failures"), when a periodic chore last ran on any worker ("turn:…")."""

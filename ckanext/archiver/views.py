@@ -20,6 +20,7 @@ from werkzeug.http import http_date
 from ckanext.archiver import config, monitoring
 from ckanext.archiver.engine import urls
 from ckanext.archiver.model import Archival
+from ckanext.archiver.report import words
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +144,7 @@ def _safe_mimetype(mimetype: str | None, path: Path) -> str:
 def check(id: str, resource_id: str) -> Any:
     """Request a check of one link, for editors, and show its page again."""
     try:
-        tk.get_action("archiver_check")({}, {"id": resource_id})
+        paused = tk.get_action("archiver_check")({}, {"id": resource_id})["paused"]
     except tk.ObjectNotFound:
         return tk.abort(404, tk._("Resource not found"))
     except tk.NotAuthorized:
@@ -152,6 +153,8 @@ def check(id: str, resource_id: str) -> Any:
         tk.h.flash_error("; ".join(text for texts in e.error_dict.values() for text in texts))
     else:
         tk.h.flash_success(tk._("The check is requested. The result will be shown here."))
+        if paused:
+            tk.h.flash_notice(words.paused(paused))
     return tk.redirect_to("dataset_resource.read", id=id, resource_id=resource_id)
 
 

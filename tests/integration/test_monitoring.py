@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from _stack.layout import free_port
 from ckanext.archiver import monitoring
-from ckanext.archiver.cli import queue
+from ckanext.archiver.cli import watch
 from ckanext.archiver.queue import hosts, recovery, rounds
 from ckanext.archiver.queue.sql import transaction
 from rows import put, run
@@ -208,7 +208,7 @@ def test_the_command_as_json_and_again_and_again(cli: Any, monkeypatch: pytest.M
         return collect()
 
     monkeypatch.setattr(monitoring, "collect", twice)
-    monkeypatch.setattr(queue, "WATCH_SECONDS", 0.01)
+    monkeypatch.setattr(watch, "SECONDS", 0.01)
     result = cli.invoke(ckan, ["archiver", "status", "--json", "--watch"])
     found = [json.loads(line) for line in result.output.splitlines() if line.startswith("{")]
     assert len(found) == 2

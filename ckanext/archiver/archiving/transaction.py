@@ -233,6 +233,9 @@ def _claim(steps: Sequence[Step], contended: set[str], *, wait: bool) -> dict[in
     messages = [claims.Message(delivery.resource_id, delivery.queue) for delivery in deliveries.values()]
     first = next(iter(deliveries.values()))
     claimed = claims.claim(messages, first.worker_id, at_once=first.at_once, wait=wait)
+    not_claimed = [message for message, claim in zip(messages, claimed, strict=True) if claim is None]
+    if not_claimed:
+        claims.put_back(not_claimed)
     return dict(zip(deliveries, claimed, strict=True))
 
 

@@ -8,7 +8,7 @@ import click
 from alembic.util.exc import CommandError
 
 from ckanext.archiver import archive_root, config
-from ckanext.archiver.cli import celery_options, check, doctor, errors, links, maintenance, queue
+from ckanext.archiver.cli import celery_options, check, doctor, errors, hosts, links, maintenance, pauses, queue
 from ckanext.archiver.model import look_at_tables
 
 
@@ -17,8 +17,9 @@ def archiver() -> None:
     """Check and archive the links of resources."""
 
 
-for _command in [*links.commands, *check.commands, *queue.commands, *maintenance.commands, *doctor.commands]:
-    archiver.add_command(_command)
+for _module in (links, check, queue, pauses, hosts, maintenance, doctor):
+    for _command in _module.commands:
+        archiver.add_command(_command)
 
 
 @archiver.command()

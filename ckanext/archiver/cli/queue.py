@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
 import time
 from collections.abc import Iterable
@@ -14,16 +16,15 @@ import click
 from ckan import model
 
 from ckanext.archiver import monitoring
-from ckanext.archiver.engine import urls
+from ckanext.archiver.cli import watch as watch_page
+from ckanext.archiver.cli.host_names import spellings
 from ckanext.archiver.errors import BrokerError
-from ckanext.archiver.queue import dispatch, rounds, sql, waits
+from ckanext.archiver.queue import dispatch, pauses, rounds, sql, waits
 from ckanext.archiver.queue.types import Queue, Reason
 
 NAMES = [queue.value for queue in Queue]
 
 QUEUE = click.option("-q", "--queue", type=click.Choice(NAMES), help="The queue: priority is served first.")
-
-WATCH_SECONDS = 2
 
 Params = dict[str, Any]
 
@@ -88,8 +89,10 @@ def update(
                 numbers["requested"] = _put(selection, queue, reason, quiet=as_json)
                 _dispatch(queue)
             _print_numbers(numbers, dry_run=dry_run, as_json=as_json)
-            if names and not dry_run and not as_json:
-                _print_waits(selected)
+            if not dry_run and not as_json:
+                _print_pauses(queue)
+                if names:
+                    _print_waits(selected)
             if wait and not dry_run:
                 _wait(selection)
     elif as_json:
@@ -112,7 +115,7 @@ class _Selected:
             self.conditions.append(" OR ".join(_STATES[name] for name in states))
         if host is not None:
             self.conditions.append(f"{sql.HOST_OF_URL} = ANY(:hosts)")
-            self.params["hosts"] = _spellings(host)
+            self.params["hosts"] = spellings(host)
         if since is not None:
             self.conditions.append("greatest(r.created, r.last_modified, r.metadata_modified) >= :since")
             self.params["since"] = since
@@ -142,22 +145,6 @@ def _named(names: tuple[str, ...]) -> _Selected:
     }
     params: Params = {kind: of_kind for kind, of_kind in ids.items() if of_kind}
     return _Selected([" OR ".join(conditions[kind] for kind in params)] if params else [], params, unknown)
-
-
-def _spellings(host: str) -> list[str]:
-    """The spellings a host can have in links: "bücher.example" is also "xn--bcher-kva.example".
-
-    :param host: a host name as typed, optionally with a port, or a URL on the host
-    :raises click.BadParameter: no host can be read from it
-    """
-    link = host.strip() if "//" in host else f"http://{host.strip()}"
-    name = urls.host_of(link)
-    if not name:
-        raise click.BadParameter(f"{host!r} is not a host.", param_hint="--host")
-    try:
-        return [name, name.encode("ascii").decode("idna"), f"[{name}]"]
-    except UnicodeError:
-        return [name]
 
 
 def _entity(name: str) -> tuple[str, str] | None:
@@ -220,6 +207,15 @@ def _print_waits(selected: _Selected) -> None:
     model.Session.rollback()
 
 
+def _print_pauses(queue: str) -> None:
+    """What is paused of the queue: the requests wait for that."""
+    pause = pauses.of_queue(queue)
+    if pause is not None:
+        text = f"{pause.sentence()}. The requests wait. To go on: ckan archiver resume{pause.options}"
+        click.secho(text, fg="yellow")
+    model.Session.rollback()
+
+
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
@@ -255,32 +251,40 @@ def _wait(selection: rounds.Selection) -> None:
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--prometheus", "as_prometheus", is_flag=True, help="Print Prometheus' text format.")
-@click.option("--watch", is_flag=True, help="Print it again every two seconds, until interrupted.")
+@click.option("--watch", is_flag=True, help="Show it again every two seconds, until Ctrl-C: on a terminal as a page.")
 def status(as_json: bool, as_prometheus: bool, watch: bool) -> None:
-    """Show the queues, the round, the broker, the workers, the paused hosts, held verdicts and the disk.
+    """Show queues, round, broker, workers, paused hosts, held verdicts and the disk.
 
     The exit code is 1 when an operator has to act: a queue has no worker, the broker does not answer, verdicts are
     held because too many hosts fail at once, the disk is full.
     """
     if as_json and as_prometheus:
         raise click.UsageError("Give either --json or --prometheus.")
-    alarming = _show(monitoring.collect(), as_json, as_prometheus, clear=watch)
-    while watch:
-        time.sleep(WATCH_SECONDS)
-        _show(monitoring.collect(), as_json, as_prometheus, clear=True)
+    if watch:
+        _watch(as_json, as_prometheus)
+        return
+    alarming = _show(monitoring.collect(), as_json, as_prometheus)
     if alarming and not (as_json or as_prometheus):
         raise click.exceptions.Exit(1)
 
 
-def _show(found: monitoring.Status, as_json: bool, as_prometheus: bool, *, clear: bool) -> bool:
+def _watch(as_json: bool, as_prometheus: bool) -> None:
+    is_page = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb" and not (as_json or as_prometheus)
+    # Ctrl-C is how it ends, and no error.
+    with contextlib.suppress(KeyboardInterrupt):
+        if is_page:
+            watch_page.run()
+        else:
+            watch_page.repeat(lambda: _show(monitoring.collect(), as_json, as_prometheus))
+
+
+def _show(found: monitoring.Status, as_json: bool, as_prometheus: bool) -> bool:
     alarms = list(monitoring.alarms(found))
     if as_json:
         click.echo(json.dumps(found))
     elif as_prometheus:
         click.echo(monitoring.prometheus(found), nl=False)
     else:
-        if clear:
-            click.clear()
         _print(alarms, fg="red", bold=True)
         _print(monitoring.lines(found))
     return bool(alarms)

@@ -6,16 +6,17 @@ import importlib.metadata
 import os
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import ckan.plugins.toolkit as tk
 import redis
 
-from ckanext.archiver import config, monitoring
+from ckanext.archiver import clock, config, monitoring
 from ckanext.archiver.doctor.finding import Finding, ok, problem, warning
 from ckanext.archiver.doctor.status import current
 from ckanext.archiver.options import without_password
-from ckanext.archiver.queue import sql
+from ckanext.archiver.queue import pauses, sql
 from ckanext.archiver.queue.types import Queue
 
 REDIS_SECONDS = 2
@@ -166,6 +167,23 @@ def workers() -> Iterator[Finding]:
         )
 
 
+LONG_PAUSE = 24 * 3600
+"""Seconds after which a pause may have been forgotten."""
+
+
+def paused() -> Iterator[Finding]:
+    """Whether an operator has paused anything, and forgotten it."""
+    found = pauses.current()
+    old = clock.utc() - timedelta(seconds=LONG_PAUSE)
+    for pause in found:
+        if pause.paused_at < old:
+            yield warning(f"{pause.sentence()}: for longer than a day.", f"ckan archiver resume{pause.options}")
+        else:
+            yield ok(f"{pause.sentence()}.")
+    if not found:
+        yield ok("Nothing is paused.")
+
+
 def as_root() -> Iterator[Finding]:
     """Whether this command runs as the user of the workers."""
     if os.geteuid() == 0:
@@ -177,4 +195,4 @@ def as_root() -> Iterator[Finding]:
         yield ok("This command runs as an ordinary user.")
 
 
-CHECKS = {"user": as_root, "libraries": versions, "broker": broker, "workers": workers}
+CHECKS = {"user": as_root, "libraries": versions, "broker": broker, "workers": workers, "pauses": paused}

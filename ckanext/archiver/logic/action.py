@@ -116,7 +116,9 @@ def archiver_check(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
     :param id: id of the resource, or id or name of the dataset or organization
     :type id: string
 
-    :returns: ``queue`` and ``requested``, the number of links whose check is now requested or was already
+    :returns: ``queue`` and ``requested``, the number of links whose check is now requested or was already; ``paused``,
+        null or the operator's pause that the checks wait for (``queue`` and ``host``, empty for all, ``by``,
+        ``since``, ``reason``)
     :rtype: dictionary
     :raises NotFound: if there is no such resource, dataset or organization
     :raises ValidationError: if the resource was checked less than a minute ago
@@ -128,7 +130,8 @@ def archiver_check(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
         queue, requested = checking_now.request(condition, object_id)
     except checking_now.TooSoonError as e:
         raise tk.ValidationError({"id": [tk._("This link was checked less than a minute ago.")]}) from e
-    return {"queue": queue, "requested": requested}
+    pause = checking_now.pause(condition, object_id, queue)
+    return {"queue": queue, "requested": requested, "paused": pause and pause.as_dict()}
 
 
 def _selected(id_: str) -> tuple[str, str]:

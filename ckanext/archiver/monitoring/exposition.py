@@ -12,11 +12,14 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from ckanext.archiver import counters
+from ckanext.archiver.monitoring import pauses
 from ckanext.archiver.monitoring.state import RATE_MINUTES, Status, totals
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 GAUGES = {
+    "archiver_paused": "1 while an operator has paused the whole queue, by queue.",
+    "archiver_paused_by_host": "Pauses of single hosts by an operator.",
     "archiver_waiting": "Requests that wait, by queue.",
     "archiver_running": "Requests that a worker holds, by queue.",
     "archiver_oldest_wait_seconds": "Age of the oldest waiting request, by queue.",
@@ -75,6 +78,7 @@ def _gauges(status: Status) -> Iterator[Metric]:
     queues = status["queues"]
     eta = status["round"]["eta_seconds"]
     samples: dict[str, list[tuple[dict[str, str], Any]]] = {
+        **pauses.samples(status),
         "archiver_waiting": [({"queue": queue}, numbers["waiting"]) for queue, numbers in queues.items()],
         "archiver_running": [({"queue": queue}, numbers["running"]) for queue, numbers in queues.items()],
         "archiver_oldest_wait_seconds": [

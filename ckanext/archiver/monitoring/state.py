@@ -11,6 +11,7 @@ from ckan import model
 from ckanext.archiver import archive_root, clock, config, counters
 from ckanext.archiver.engine import store
 from ckanext.archiver.errors import BrokerError
+from ckanext.archiver.monitoring import pauses
 from ckanext.archiver.queue import broker, hosts, names, rounds, sql
 from ckanext.archiver.queue.types import Queue
 
@@ -35,10 +36,13 @@ def collect() -> Status:
     dead = {"dead": config.worker_dead_seconds()}
     at_broker = names.all_at_broker()
     queues = {queue: {**numbers, "broker_queue": at_broker[queue]} for queue, numbers in _queues().items()}
+    paused = pauses.current()
+    pauses.leave_out_of_waits(paused, queues)
     rate = _rate()
     links = _links()
     status = {
         "time": clock.utc().isoformat(),
+        "pauses": paused,
         "queues": queues,
         "rate_per_second": rate,
         "round": {**rounds.bookkeeping(), "eta_seconds": _eta(queues[Queue.BULK], rate)},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckanext.archiver.engine.reasons import size_text
+from ckanext.archiver.monitoring import pauses
 from ckanext.archiver.monitoring.state import RATE_MINUTES, Status
 
 
@@ -49,6 +50,7 @@ def alarms(status: Status) -> Iterator[str]:
 
 def lines(status: Status) -> Iterator[str]:
     """The status as text."""
+    yield from pauses.lines(status)
     for queue, numbers in status["queues"].items():
         yield (
             f"{queue:9} {numbers['waiting']:>10,} waiting {numbers['running']:>6,} running "

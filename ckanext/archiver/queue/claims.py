@@ -55,13 +55,14 @@ class Message:
     queue: str = ""
 
 
-_CLAIMABLE = """
+_CLAIMABLE = f"""
     unnest(CAST(:ids AS text[]), CAST(:queues AS text[]), CAST(:tokens AS text[])) AS m (resource_id, queue, token)
     JOIN archiver_request q ON q.resource_id = m.resource_id
     WHERE (m.queue = '' OR q.queue = m.queue)
         AND (q.lease_token IS NULL OR q.leased_until < now())
         AND (:at_once OR q.not_before <= now())
-"""
+        AND NOT {sql.is_paused("q.queue", "q.host")}
+"""  # noqa: S608 - constants only
 _CLAIM = f"""
     WITH claimable AS MATERIALIZED (
         SELECT q.resource_id, m.token FROM {_CLAIMABLE} ORDER BY q.resource_id FOR UPDATE OF q %s
@@ -85,8 +86,8 @@ def claim(
 
     :param at_once: also a request that is not due yet
     :param wait: wait for other transactions (an edit) that have a request locked; else the result is ``CONTENDED``
-    :returns: for each message its claim, or None where there is nothing to do: no request, not due, or another worker
-        holds it. The caller discards the token of each claim (``leases.discard``) when it is done
+    :returns: for each message its claim, or None where there is nothing to do: no request, not due, paused, or another
+        worker holds it. The caller discards the token of each claim (``leases.discard``) when it is done
     """
     tokens = [leases.issue() for _ in messages]
     claims: dict[str, Claim | None | Contended] = {}
@@ -355,6 +356,25 @@ def take_in_hand(resource_ids: Sequence[str]) -> None:
 
 
 _UNSEND = sql.update_unlocked("sent_until = NULL", "resource_id = ANY(:ids)")
+
+
+_PUT_BACK = sql.update_unlocked(
+    "sent_until = NULL",
+    """
+        (resource_id, queue) IN (SELECT * FROM unnest(CAST(:ids AS text[]), CAST(:queues AS text[])))
+        AND lease_token IS NULL AND not_before <= now() AND sent_until IS NOT NULL
+    """,
+)
+
+
+def put_back(messages: Sequence[Message]) -> None:
+    """Forget, in the caller's transaction, that messages were sent whose requests are due and could not be claimed:
+    an operator has paused them. The dispatcher sends others when the pause has ended."""
+    sql.run(
+        _PUT_BACK,
+        ids=[message.resource_id for message in messages],
+        queues=[message.queue for message in messages],
+    )
 
 
 _SEND_AGAIN = (

@@ -91,20 +91,21 @@ def take_due(queue: str, room: int) -> list[str]:
 
 
 def _begin(queue: Queue) -> bool:
-    """Begin the transaction of a tick. False when another dispatcher has the lock.
+    """Begin the transaction of a tick. False when another dispatcher has the lock, or an operator has paused the queue.
 
     The tick's statements use indexes, row by row, without regard to the statistics: these are missing just after a
     million requests were put, and a plan that reads the whole table takes seconds.
     """
     statement = """
-        SELECT pg_try_advisory_xact_lock(:lock),
+        SELECT NOT EXISTS (SELECT 1 FROM archiver_pause WHERE queue IN ('', :queue) AND host = '')
+                AND pg_try_advisory_xact_lock(:lock),
             set_config('jit', 'off', true), set_config('enable_seqscan', 'off', true),
             set_config('enable_bitmapscan', 'off', true), set_config('enable_hashjoin', 'off', true),
             set_config('enable_mergejoin', 'off', true),
             set_config('idle_in_transaction_session_timeout', :silent, true),
             set_config('lock_timeout', '5s', true)
     """
-    return bool(sql.run(statement, lock=LOCKS[queue], silent=f"{LOCKED_SECONDS}s").scalar())
+    return bool(sql.run(statement, queue=str(queue), lock=LOCKS[queue], silent=f"{LOCKED_SECONDS}s").scalar())
 
 
 def _send(resource_ids: list[str], queue: str, *, per_message: int = 1) -> int:
@@ -199,7 +200,7 @@ _PRIORITY = f"""
             END
             FOR UPDATE SKIP LOCKED
         ) d
-        WHERE w.host IS NOT NULL
+        WHERE w.host IS NOT NULL AND NOT {sql.is_paused("'priority'", "w.host")}
         ORDER BY d.not_before LIMIT :room
     )
     UPDATE archiver_request SET sent_until = now() + :sent * interval '1 second'
@@ -245,11 +246,12 @@ _HOSTS = f"""
         coalesce(h.open_until > now(), false) OR h.next_at > now()
             OR (NOT :unpaced AND EXISTS (
                 SELECT 1 FROM archiver_request q WHERE q.queue = 'priority' AND q.host = h.host
-                AND q.lease_token IS NULL AND q.not_before < now() + interval '1 second')) AS is_closed,
+                AND q.lease_token IS NULL AND q.not_before < now() + interval '1 second'
+                AND NOT {sql.is_paused("'priority'", "h.host")})) AS is_closed,
         CASE WHEN h.open_until > now() THEN h.open_until
              WHEN h.next_at > now() THEN h.next_at
              ELSE now() + interval '1 second' END AS next_look
-    FROM archiver_host h WHERE h.bulk_at <= now()
+    FROM archiver_host h WHERE h.bulk_at <= now() AND NOT {sql.is_paused("'bulk'", "h.host")}
     ORDER BY h.bulk_at LIMIT :hosts FOR UPDATE SKIP LOCKED
 """  # noqa: S608 - constants only
 

@@ -62,6 +62,15 @@ WAKE_HOST = """
 What is selected must be in the order of ``host``, so that two transactions that do it never wait in a circle."""
 
 
+def is_paused(queue: str, host: str) -> str:
+    """A condition: an operator has paused a request (see :mod:`~ckanext.archiver.queue.pauses`).
+
+    :param queue: SQL of its queue
+    :param host: SQL of its host
+    """
+    return f"EXISTS (SELECT 1 FROM archiver_pause p WHERE p.queue IN ('', {queue}) AND p.host IN ('', {host}))"  # noqa: S608
+
+
 def update_unlocked(changes: str, condition: str) -> str:
     """A statement that changes requests, except those that another transaction has locked.
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
+from collections.abc import Mapping
+
 import ckan.plugins.toolkit as tk
 
 from ckanext.archiver import advice
@@ -57,3 +60,21 @@ def chips(wanted: LinkFilter) -> list[tuple[str, dict[str, str]]]:
 
 def _day(day: object) -> str:
     return str(tk.h.render_datetime(str(day))) if day else ""
+
+
+def paused(pause: Mapping[str, str]) -> str:
+    """What an operator has paused, for editors.
+
+    :param pause: ``queue`` and ``host`` (empty for all), ``by``, ``since`` (ISO 8601) and ``reason``
+    """
+    if pause["host"]:
+        text = tk._("Checks of links on {host} are paused by {by} since {since}.")
+    else:
+        text = {
+            "priority": tk._("Checks that people request are paused by {by} since {since}."),
+            "bulk": tk._("The regular checks are paused by {by} since {since}."),
+        }.get(pause["queue"], tk._("All checks are paused by {by} since {since}."))
+    since = datetime.datetime.fromisoformat(pause["since"])
+    text = text.format(host=pause["host"], by=pause["by"], since=tk.h.render_datetime(since, with_hours=True))
+    reason = tk._("Reason: {reason}.").format(reason=pause["reason"].rstrip(".")) if pause["reason"] else ""
+    return " ".join(filter(None, (text, reason, tk._("What is requested waits, and is checked when the pause ends."))))

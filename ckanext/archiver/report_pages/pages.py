@@ -10,6 +10,7 @@ import ckan.plugins.toolkit as tk
 from flask import Blueprint, Response, make_response, stream_with_context
 
 from ckanext.archiver import advice, clock, link_actions, reports
+from ckanext.archiver.queue import pauses
 from ckanext.archiver.report import chart, counts, exports, feed, groups, listing, organizations, reader, words
 from ckanext.archiver.report.filters import BadFilter, LinkFilter, parse
 
@@ -21,6 +22,9 @@ ORGANIZATIONS = 50
 """Rows of the overview's table of organizations."""
 
 CHART_DAYS = 365
+
+PAUSES = 5
+"""Most pauses by an operator that the overview shows."""
 
 Dict = dict[str, Any]
 
@@ -114,6 +118,7 @@ def _overview(wanted: LinkFilter, who: reader.Reader) -> str:
     source = counts.source(who)
     known = counts.summary(source)
     found = groups.of_portal(source.groups, who)
+    may_edit = link_actions.may_edit_anything(who)
     html: str = tk.render(
         "archiver/report.html",
         {
@@ -129,7 +134,8 @@ def _overview(wanted: LinkFilter, who: reader.Reader) -> str:
             "cause_name": advice.name,
             "cause_advice": advice.advice,
             "percent": reports.percent,
-            "may_edit": link_actions.may_edit_anything(who),
+            "may_edit": may_edit,
+            "paused": [words.paused(pause.as_dict()) for pause in pauses.current(PAUSES)] if may_edit else [],
             "include_sub_organizations": wanted.include_sub_organizations,
         },
     )
