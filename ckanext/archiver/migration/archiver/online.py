@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-ROWS = 20_000
+ROWS = 5_000
 """Rows that one transaction changes; some tenths of a second."""
 
 LOCK_SECONDS = 0.5

@@ -59,7 +59,6 @@ def upgrade() -> None:
         *(f"ALTER TABLE archival ADD COLUMN IF NOT EXISTS {name} {type_}" for name, type_ in NEW.items()),
     )
     online.create_index("ix_archival_package_id", "archival (package_id)")
-    online.create_index("archival_next_check_at_idx", "archival (next_check_at)")
 
 
 def downgrade() -> None:
