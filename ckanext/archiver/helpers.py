@@ -9,13 +9,13 @@ import datetime
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import ckan.plugins.toolkit as tk
 from flask import g
 from markupsafe import Markup
 
-from ckanext.archiver import advice, clock, config, history, search, states, views
+from ckanext.archiver import advice, alternatives, clock, config, history, search, states, views
 from ckanext.archiver.engine import urls
 from ckanext.archiver.engine.outcome import Verdict
 from ckanext.archiver.engine.reasons import REASONS, SIZES
@@ -202,10 +202,9 @@ def archiver_advice(archival: Dict) -> str:
 
 def _web_archive(known: LinkState) -> str | None:
     """The listing of a web archive for a link that does not work, when an archive is configured."""
-    template = config.web_archive_url()
-    if not template or not known.url or known.verdict not in history.FAILED:
+    if not known.url or known.verdict not in history.FAILED:
         return None
-    return template.replace("{url}", quote(urls.redact(known.url), safe=":/?&=%"))
+    return alternatives.web_archive(known.url)
 
 
 def archiver_dead_link(resource: Dict, package: Dict) -> Dict | None:

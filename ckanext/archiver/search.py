@@ -12,7 +12,7 @@ from typing import Any
 
 import ckan.plugins.toolkit as tk
 
-from ckanext.archiver import links, states
+from ckanext.archiver import alternatives, links, states
 from ckanext.archiver.engine.outcome import Verdict
 from ckanext.archiver.model import Archival, aggregate_archivals_for_a_dataset
 from ckanext.archiver.worst_link import verdict_of, worst_archival
@@ -83,6 +83,8 @@ def _add(datasets: list[PackageDict], *, for_sysadmin: bool = False) -> None:
             row = rows.get(resource["id"])
             if row is not None and links.has_link(resource.get("url"), resource.get("url_type")):
                 resource[KEY] = states.as_dict(row._mapping, states.SHOWN_COLUMNS, for_sysadmin=for_sysadmin)
+                if alternative := alternatives.of_link(resource, row._mapping):
+                    resource[KEY]["alternative_url"] = alternative
                 of_dataset.append(row)
         if of_dataset:
             dataset[KEY] = aggregate_archivals_for_a_dataset(of_dataset)

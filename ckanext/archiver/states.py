@@ -184,7 +184,12 @@ _EVERYTHING = (
 )
 
 _SHOWN = (
-    sa.select(_RESOURCE.c.package_id, _ARCHIVAL.c.resource_id, *(_ARCHIVAL.c[name] for name in SHOWN_COLUMNS))
+    sa.select(
+        _RESOURCE.c.package_id,
+        _ARCHIVAL.c.resource_id,
+        _ARCHIVAL.c.source_url,
+        *(_ARCHIVAL.c[name] for name in SHOWN_COLUMNS),
+    )
     .select_from(_RESOURCE.join(_ARCHIVAL, _ARCHIVAL.c.resource_id == _RESOURCE.c.id))
     .where(_OF_DATASETS)
 )

@@ -13,7 +13,7 @@ from ckan.lib import search as index
 from ckan.lib.search import common as search_common
 from ckan.tests import factories
 
-from ckanext.archiver import clock, compat, indexing, search
+from ckanext.archiver import clock, compat, config, indexing, search
 from ckanext.archiver.model import Archival
 
 pytestmark = pytest.mark.usefixtures("clean_site")
@@ -110,6 +110,28 @@ def test_package_show_has_the_keys_of_resources_and_dataset() -> None:
         "is_broken": True,
         "verdict": "broken",
     }
+
+
+@pytest.mark.parametrize("verdict", ["ok", "not-sure", "failing", "broken"])
+def test_a_link_that_fails_has_an_alternative(ckan_config: Any, verdict: str) -> None:
+    ckan_config["ckanext-archiver.web_archive_url"] = "https://archive.example/web/*/{url}"
+    dataset = two_resources()
+    first, second = dataset["resources"]
+    archive(first, verdict, cache_filepath="/archive/a.csv")
+    archive(second, verdict)
+
+    found = [resource["archiver"].get("alternative_url") for resource in show(dataset)["resources"]]
+
+    copy = f"{config.site_url()}/dataset/{dataset['id']}/resource/{first['id']}/cached"
+    listing = "https://archive.example/web/*/http://example.org/b.csv"
+    assert found == ([copy, listing] if verdict in ("failing", "broken") else [None, None])
+
+
+def test_a_link_that_was_edited_has_no_alternative() -> None:
+    dataset = two_resources()
+    archive(dataset["resources"][0], "broken", cache_filepath="/archive/a.csv", source_url="http://example.org/old.csv")
+
+    assert "alternative_url" not in show(dataset)["resources"][0]["archiver"]
 
 
 def test_links_that_were_never_checked_have_no_keys() -> None:
