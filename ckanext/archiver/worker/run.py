@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
+import json
 import logging
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 import ckan.plugins.toolkit as tk
 from celery import bootsteps, signals
@@ -23,7 +22,7 @@ from ckanext.archiver import archiving, config, installation, log_lines
 from ckanext.archiver.queue import broker, leases
 from ckanext.archiver.queue.celery_app import app
 from ckanext.archiver.queue.types import Queue
-from ckanext.archiver.worker import background, consumer, database, saved_counters, systemd
+from ckanext.archiver.worker import background, both, consumer, database, saved_counters, systemd
 from ckanext.archiver.worker.handover import Handover
 from ckanext.archiver.worker.polling import BrokerWatch, Poller
 
@@ -241,7 +240,7 @@ def run(queue: str, concurrency: int | None, pool: str) -> int:
     :returns: exit code
     """
     if queue == "all":
-        return run_all(concurrency, pool)
+        run_all(concurrency, pool)
     if queue == Queue.BULK:
         _yield_processor()
     _refuse_unusable_broker()
@@ -288,37 +287,16 @@ def _restart() -> None:
         os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606 - our own command line
 
 
-def run_all(concurrency: int | None, pool: str) -> int:
-    """Run one worker process per queue, so that the round can never fill the places that edits need."""
-    children = [subprocess.Popen(_command(queue, concurrency, pool), preexec_fn=_end_with_parent) for queue in Queue]
+def run_all(concurrency: int | None, pool: str) -> NoReturn:
+    """Become the parent of one worker process per queue, so that the round can never fill the places that edits need.
 
-    sent = set()
-
-    def forward(number: int, frame: Any) -> None:
-        # From a terminal the children have received the INT themselves; a second one would not let them finish.
-        number = signal.SIGTERM if number == signal.SIGINT else number
-        for child in children:
-            # Nor would a second TERM at the very end.
-            if child.poll() is None and (child.pid, number) not in sent:
-                sent.add((child.pid, number))
-                child.send_signal(number)
-
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-        signal.signal(number, forward)
-    # When one ends by itself, the other is stopped too: a supervisor then starts both again.
-    pid, status = os.wait()
-    for child in children:
-        if child.pid == pid:
-            child.returncode = os.waitstatus_to_exitcode(status)
-    forward(signal.SIGTERM, None)
-    return max((abs(child.wait()) for child in children), default=0)
-
-
-def _end_with_parent() -> None:
-    """Have the kernel (Linux) send TERM when the parent process is killed: else the workers of its successor would run
-    beside this one."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+    The parent has no CKAN in it, whose memory it would only waste.
+    """
+    commands = [_command(queue, concurrency, pool) for queue in Queue]
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Isolated, and without the packages of the environment: it needs Python's own modules only.
+    os.execv(sys.executable, [sys.executable, "-I", "-S", both.__file__, json.dumps(commands)])  # noqa: S606
 
 
 def _command(queue: str, concurrency: int | None, pool: str) -> list[str]:
