@@ -76,6 +76,12 @@ def tick(*, fill: bool = False) -> int:
     return sent
 
 
+def anything_waits() -> bool:
+    """Whether any request is not claimed, in a transaction of its own."""
+    with sql.transaction():
+        return bool(sql.run("SELECT EXISTS (SELECT 1 FROM archiver_request WHERE lease_token IS NULL)").scalar())
+
+
 def take_due(queue: str, room: int) -> list[str]:
     """Take what is due of a queue for a worker whose broker is away, in the caller's transaction, as if it had received
     messages for it.

@@ -153,7 +153,7 @@ def heartbeat(queues: list[str]) -> BackgroundThread:
     """What every process that archives needs, pool processes too: a heartbeat, and the release of forgotten leases."""
     return BackgroundThread(
         "heartbeat",
-        0.2,
+        min(1.0, config.worker_dead_seconds() / 12),
         [
             Chore(
                 "Heartbeat",
@@ -170,7 +170,7 @@ def writer() -> BackgroundThread:
     """Writes what other transactions had locked: also what every process that archives needs."""
     return BackgroundThread(
         "writer",
-        0.2,
+        0.5,
         [
             Chore("Writing parked runs", 0.5, write_parked, own_transactions=True, max_pause=5),
             Chore("Sending locked requests again", 1, claims.send_contended_again, max_pause=5),

@@ -28,6 +28,9 @@ ASK_SECONDS = 5
 RETRY_SENDING = 60
 """Seconds after which a broker that answers, and that refused messages, is sent to again: its memory may be full."""
 
+IDLE_SECONDS = 1
+"""Seconds between two turns of a dispatcher while no request waits. An edit sends its message itself."""
+
 POLL_SECONDS = 1
 """Seconds between two looks at a table with nothing due."""
 
@@ -39,6 +42,7 @@ class BrokerWatch:
         self._failing_since: float | None = None
         self._refused_at = float("-inf")
         self._asked_at = float("-inf")
+        self._idle_until = float("-inf")
 
     @property
     def is_away(self) -> bool:
@@ -65,10 +69,11 @@ class BrokerWatch:
 
         :raises BrokerError: when the broker does not take messages
         """
-        if self.is_away:
+        if self.is_away or time.monotonic() < self._idle_until:
             return
         try:
-            dispatch.tick()
+            if not dispatch.tick() and not dispatch.anything_waits():
+                self._idle_until = time.monotonic() + IDLE_SECONDS
         except BrokerError:
             self._refused_at = time.monotonic()
             self._fails()
