@@ -75,6 +75,12 @@ def _prose(source: str) -> Iterator[tuple[int, str]]:
             yield token.start[0], token.string
 
 
+def test_a_module_of_tests_has_a_name_of_its_own() -> None:
+    # pytest imports them all as top-level modules.
+    names = [path.name for path in TESTS if path.name.startswith("test_")]
+    assert len(names) == len(set(names)), sorted(name for name in names if names.count(name) > 1)
+
+
 def test_the_checks_find_what_they_look_for() -> None:
     assert [number for number, line in _prose('"""a\nwhoever"""\n# nobody\nx = "nobody"\n') if WORDS.search(line)] == [
         2,
