@@ -23,8 +23,12 @@ class LogLine:
     """
 
     def __init__(self, event: str, **fields: Any) -> None:
-        self.event = event
-        self.fields = {name: _short(name, value) for name, value in fields.items() if value is not None}
+        self.event, self._fields = event, fields
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """As they are written. Made anew each time: most lines are written once, or not at all."""
+        return {name: _short(name, value) for name, value in self._fields.items() if value is not None}
 
     def __str__(self) -> str:
         return " ".join([self.event, *(f"{name}={_word(value)}" for name, value in self.fields.items())])

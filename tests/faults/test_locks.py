@@ -39,7 +39,7 @@ def test_a_long_transaction_stops_no_worker(
 
 
 @pytest.mark.timeout(150)
-def test_results_of_requests_that_are_locked_meanwhile_are_written_later(
+def test_results_of_requests_that_are_locked_during_a_run_are_written_later(
     world: World, start: Callable[..., Any], wait_until: Callable[..., None]
 ) -> None:
     """Locked after they were claimed: the threads go on with other links, and nothing is fetched twice."""

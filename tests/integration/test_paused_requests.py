@@ -164,7 +164,7 @@ def test_all_pauses_end_at_once() -> None:
 
 def test_the_user_is_the_one_of_the_operating_system(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SUDO_USER", raising=False)
-    monkeypatch.setenv("USER", "somebody-else")
+    monkeypatch.setenv("USER", "another-user")
     monkeypatch.setattr(os, "getuid", lambda: 54321)
     assert pauses.this_user() == f"user 54321 on {socket.gethostname()}"
 

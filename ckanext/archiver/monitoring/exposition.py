@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Metric, generate_latest
-from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from ckanext.archiver import counters
@@ -17,7 +16,7 @@ from ckanext.archiver.monitoring.state import RATE_MINUTES, Status, totals
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
-GAUGES = {
+HELP = {
     "archiver_paused": "1 while an operator has paused the whole queue, by queue.",
     "archiver_paused_by_host": "Pauses of single hosts by an operator.",
     "archiver_waiting": "Requests that wait, by queue.",
@@ -42,10 +41,6 @@ GAUGES = {
     "archiver_dead_rows": "Dead rows of the queue's tables that are not vacuumed yet.",
     "archiver_oldest_transaction_seconds": "Age of the oldest transaction in the database.",
     "archiver_datasets_to_index": "Datasets whose facet value is newer than the search index.",
-}
-
-HELP = {
-    **GAUGES,
     **{
         family.name + ("_total" if family.type == "counter" else ""): family.documentation
         for family in counters.registry.collect()
@@ -57,7 +52,7 @@ HELP = {
 def prometheus(status: Status) -> str:
     """The status, and what all workers have counted, in Prometheus' text format."""
     registry = CollectorRegistry()
-    registry.register(_Families([*_gauges(status), *_totals(status)]))
+    registry.register(_Families([*_of_status(status), *_totals()]))
     return generate_latest(registry).decode()
 
 
@@ -74,7 +69,7 @@ class _Families:
     describe = collect
 
 
-def _gauges(status: Status) -> Iterator[Metric]:
+def _of_status(status: Status) -> Iterator[Metric]:
     queues = status["queues"]
     eta = status["round"]["eta_seconds"]
     samples: dict[str, list[tuple[dict[str, str], Any]]] = {
@@ -99,6 +94,7 @@ def _gauges(status: Status) -> Iterator[Metric]:
         "archiver_links": [({"verdict": verdict}, number) for verdict, number in sorted(status["links"].items())],
         "archiver_copies_bytes": [({}, status["disk"]["used_bytes"])],
         "archiver_disk_free_bytes": [({}, _or_nan(status["disk"]["free_bytes"]))],
+        "archiver_subscriber_failures_total": [({}, status["subscriber_failures"])],
         "archiver_notices_waiting": [({}, status["notices_waiting"])],
         "archiver_dead_rows": [({}, status["database"]["dead_rows"])],
         "archiver_oldest_transaction_seconds": [({}, status["database"]["oldest_transaction_seconds"])],
@@ -109,13 +105,14 @@ def _gauges(status: Status) -> Iterator[Metric]:
         finished = datetime.fromisoformat(last["finished_at"]).timestamp()
         samples["archiver_last_round_finished_timestamp_seconds"] = [({}, finished)]
     for name, values in samples.items():
-        family = GaugeMetricFamily(name, HELP[name])
+        is_counter = name.endswith("_total")
+        family = Metric(name.removesuffix("_total"), HELP[name], "counter" if is_counter else "gauge")
         for labels, value in values:
             family.add_sample(name, labels, value)
         yield family
 
 
-def _totals(status: Status) -> Iterator[Metric]:
+def _totals() -> Iterator[Metric]:
     """The counters and histograms: as the table has them, and 0 for what no worker has counted yet."""
     found = {**dict.fromkeys(counters.samples(), 0.0), **totals()}
     samples = [(name, json.loads(labels), value) for (name, labels), value in found.items()]
@@ -125,9 +122,6 @@ def _totals(status: Status) -> Iterator[Metric]:
         for name, labels, value in sorted((s for s in samples if s[0] in names), key=_order):
             total.add_sample(name, labels, value)
         yield total
-    failures = Metric("archiver_subscriber_failures", HELP["archiver_subscriber_failures_total"], "counter")
-    failures.add_sample("archiver_subscriber_failures_total", {}, status["subscriber_failures"])
-    yield failures
 
 
 _SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum")}

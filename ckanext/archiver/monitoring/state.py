@@ -47,19 +47,17 @@ def collect() -> Status:
         "rate_per_second": rate,
         "round": {**rounds.bookkeeping(), "eta_seconds": _eta(queues[Queue.BULK], rate)},
         "hosts_paused": _paused(),
-        "broker": {**broker_, "workers_polling": _number("SELECT count(*) " + _POLLING, **dead)},
+        "broker": {**broker_, "workers_polling": number("SELECT count(*) " + _POLLING, **dead)},
         "workers": _workers(),
         "held": _held(),
         "links": links["verdicts"],
         "set_aside": links["set_aside"],
         "disk": {"used_bytes": links["bytes"], "copies": links["copies"], **_disk()},
-        "notices_waiting": _number("SELECT count(*) FROM archiver_notice"),
-        "subscriber_failures": _number(
+        "notices_waiting": number("SELECT count(*) FROM archiver_notice"),
+        "subscriber_failures": number(
             "SELECT CAST(value AS int) FROM archiver_state WHERE key = 'subscriber_failures'"
         ),
-        "datasets_to_index": _number(
-            "SELECT count(*) FROM archiver_dataset WHERE facet IS DISTINCT FROM indexed_facet"
-        ),
+        "datasets_to_index": number("SELECT count(*) FROM archiver_dataset WHERE facet IS DISTINCT FROM indexed_facet"),
         "database": _database(),
     }
     status["queues_without_worker"] = [
@@ -80,7 +78,8 @@ def _rows(statement: str, **params: Any) -> list[Mapping[str, Any]]:
     return list(sql.run(statement, **params).mappings())
 
 
-def _number(statement: str, **params: Any) -> int:
+def number(statement: str, **params: Any) -> int:
+    """The whole number that a statement selects; 0 for none."""
     return int(sql.run(statement, **params).scalar() or 0)
 
 
@@ -136,7 +135,7 @@ def _eta(bulk: Status, rate: float) -> int | None:
         return 0
     if not rate:
         return None
-    largest = _number("""
+    largest = number("""
         SELECT max(number) FROM (
             SELECT count(*) AS number FROM archiver_request WHERE queue = 'bulk' AND host <> '' GROUP BY host) AS hosts
     """)
@@ -158,7 +157,7 @@ def _paused() -> Status:
         shown=HOSTS_SHOWN,
     )
     return {
-        "count": _number(f"SELECT count(*) {paused}"),  # noqa: S608 - constants only
+        "count": number(f"SELECT count(*) {paused}"),  # noqa: S608 - constants only
         "hosts": [
             {
                 "host": row["host"],
@@ -185,7 +184,7 @@ def _database() -> Status:
         SELECT extract(epoch FROM max(now() - xact_start)) FROM pg_stat_activity
         WHERE datname = current_database() AND backend_type = 'client backend'
     """
-    return {"dead_rows": _number(dead), "oldest_transaction_seconds": _number(oldest)}
+    return {"dead_rows": number(dead), "oldest_transaction_seconds": number(oldest)}
 
 
 def _workers() -> list[Status]:

@@ -33,7 +33,7 @@ def alarms(status: Status) -> Iterator[str]:
         yield f"NO WORKER reads queue {queue} ({waiting:,} wait). Start one: ckan archiver worker --queue {queue}"
     if not status["broker"]["answers"]:
         polling = status["broker"]["workers_polling"]
-        slower = f". {polling} workers take requests from the table meanwhile, slower" if polling else ""
+        slower = f". Until it does, {polling} workers take requests from the table, slower" if polling else ""
         yield f"NO BROKER: {status['broker']['error']}{slower}"
     held = status["held"]
     if held["outage_suspected"]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from ckan import model
 
-from ckanext.archiver.monitoring.state import Status, collect
+from ckanext.archiver.monitoring.state import Status, collect, number
 from ckanext.archiver.queue import host_states, sql
 from ckanext.archiver.queue.host_states import HostState
 from ckanext.archiver.queue.types import Queue
@@ -53,14 +52,10 @@ def watch(hosts: int) -> Watched:
         since = status["round"].get("started_at")
         return Watched(
             status,
-            None if since is None else _number(_CHECKED, since=since),
+            None if since is None else number(_CHECKED, since=since),
             bulk["waiting"] + bulk["running"],
             host_states.top(hosts),
             dict(map(tuple, sql.run(_FAILURES, seconds=HOUR))),
         )
     finally:
         model.Session.rollback()
-
-
-def _number(statement: str, **params: Any) -> int:
-    return int(sql.run(statement, **params).scalar() or 0)

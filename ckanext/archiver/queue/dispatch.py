@@ -76,12 +76,6 @@ def tick(*, fill: bool = False) -> int:
     return sent
 
 
-def anything_waits() -> bool:
-    """Whether any request is not claimed, in a transaction of its own."""
-    with sql.transaction():
-        return bool(sql.run("SELECT EXISTS (SELECT 1 FROM archiver_request WHERE lease_token IS NULL)").scalar())
-
-
 def take_due(queue: str, room: int) -> list[str]:
     """Take what is due of a queue for a worker whose broker is away, in the caller's transaction, as if it had received
     messages for it.
@@ -102,9 +96,8 @@ def _begin(queue: Queue) -> bool:
     The tick's statements use indexes, row by row, without regard to the statistics: these are missing just after a
     million requests were put, and a plan that reads the whole table takes seconds.
     """
-    statement = """
-        SELECT NOT EXISTS (SELECT 1 FROM archiver_pause WHERE queue IN ('', :queue) AND host = '')
-                AND pg_try_advisory_xact_lock(:lock),
+    statement = f"""
+        SELECT NOT {sql.is_paused(":queue", "''")} AND pg_try_advisory_xact_lock(:lock),
             set_config('jit', 'off', true), set_config('enable_seqscan', 'off', true),
             set_config('enable_bitmapscan', 'off', true), set_config('enable_hashjoin', 'off', true),
             set_config('enable_mergejoin', 'off', true),

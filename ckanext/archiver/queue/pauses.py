@@ -1,7 +1,7 @@
 """What an operator has paused: everything, a queue, a host, or a host on one queue.
 
-A pause is a row, so it holds for the workers of all machines and until it is ended, whatever is restarted and with or
-without a broker. Requests are put as always. The dispatcher sends none that is paused, and a worker claims none: it
+A pause is a row: it holds for the workers of all machines until it is ended. Restarts do not end it, and it needs no
+broker. Requests are put as always. The dispatcher sends none that is paused, and a worker claims none: it
 puts back what it has received. What is in flight ends.
 """
 
@@ -100,7 +100,13 @@ def of_resource(resource_id: str) -> Pause | None:
 
 def of_queue(queue: str) -> Pause | None:
     """The widest pause that stops a whole queue, if there is one."""
-    found = [pause for pause in current(limit=3) if not pause.host and pause.queue in ("", queue)]
+    found = _read(
+        f"""
+        SELECT {_COLUMNS} FROM archiver_pause p
+        WHERE p.host = '' AND p.queue IN ('', :queue) ORDER BY p.queue <> '' LIMIT 1
+        """,  # noqa: S608 - constants only
+        queue=queue,
+    )
     return found[0] if found else None
 
 

@@ -28,8 +28,11 @@ ASK_SECONDS = 5
 RETRY_SENDING = 60
 """Seconds after which a broker that answers, and that refused messages, is sent to again: its memory may be full."""
 
+IDLE_AFTER = 10
+"""Seconds without a message sent after which a dispatcher is idle."""
+
 IDLE_SECONDS = 1
-"""Seconds between two turns of a dispatcher while no request waits. An edit sends its message itself."""
+"""Seconds between two turns of an idle dispatcher. An edit sends its message itself."""
 
 POLL_SECONDS = 1
 """Seconds between two looks at a table with nothing due."""
@@ -42,7 +45,8 @@ class BrokerWatch:
         self._failing_since: float | None = None
         self._refused_at = float("-inf")
         self._asked_at = float("-inf")
-        self._idle_until = float("-inf")
+        self._sent_at = time.monotonic()
+        self._dispatched_at = float("-inf")
 
     @property
     def is_away(self) -> bool:
@@ -69,11 +73,14 @@ class BrokerWatch:
 
         :raises BrokerError: when the broker does not take messages
         """
-        if self.is_away or time.monotonic() < self._idle_until:
+        now = time.monotonic()
+        is_idle = now - self._sent_at > IDLE_AFTER
+        if self.is_away or (is_idle and now - self._dispatched_at < IDLE_SECONDS):
             return
+        self._dispatched_at = now
         try:
-            if not dispatch.tick() and not dispatch.anything_waits():
-                self._idle_until = time.monotonic() + IDLE_SECONDS
+            if dispatch.tick():
+                self._sent_at = now
         except BrokerError:
             self._refused_at = time.monotonic()
             self._fails()
