@@ -20,6 +20,7 @@ from click.testing import CliRunner, Result
 
 from ckanext.archiver import maintenance
 from ckanext.archiver.cli import maintenance as maintenance_cli
+from ckanext.archiver.maintenance import forgetting
 from ckanext.archiver.model import Archival
 
 COMMANDS = {command.name: command for command in maintenance_cli.commands}
@@ -134,7 +135,7 @@ def test_nothing_is_forgotten_without_a_yes(name: str) -> None:
 
 
 def test_clean_cached_resources_forgets_the_copies_only(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maintenance, "BATCH", 2)
+    monkeypatch.setattr(forgetting, "BATCH", 2)
     ids = [archival(resource(), f"/somewhere/{number}.csv") for number in range(5)]
 
     assert list(maintenance.clean_cached_resources()) == [2, 2, 1]
