@@ -152,10 +152,13 @@ class Archival(tk.BaseModel):
     """First check with that answer."""
     doubt_count = sa.Column(sa.Integer)
     """Checks with that answer."""
+    deleted_since = sa.Column(sa.DateTime)
+    """When the resource was first seen to be deleted; empty for one without a copy."""
 
     __table_args__ = (
         sa.UniqueConstraint("resource_id", name="archival_resource_id_key"),
         sa.Index("archival_next_check_at_idx", "next_check_at"),
+        sa.Index("archival_deleted_idx", "deleted_since", postgresql_where=sa.text("deleted_since IS NOT NULL")),
         *report_tables.archival_indexes(),
     )
 
@@ -216,7 +219,7 @@ class Archival(tk.BaseModel):
         return dict_
 
 
-BOOKKEEPING = ("source_format", "doubt_detail", "doubt_since", "doubt_count")
+BOOKKEEPING = ("source_format", "doubt_detail", "doubt_since", "doubt_count", "deleted_since")
 """Columns that only the rules need."""
 
 _URLS = ("source_url", "url_redirected_to", "permanent_url")

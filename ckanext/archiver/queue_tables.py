@@ -110,7 +110,7 @@ class ArchiverNotice(tk.BaseModel):
 
     id = sa.Column(sa.BigInteger, primary_key=True)
     operation = sa.Column(sa.UnicodeText, nullable=False)
-    """"archived", "package-archived", or "purged" (ours: the copy must go)."""
+    """"archived", "package-archived", or ours: "purged" and "dropped" (the copy must go)."""
     package_id = sa.Column(sa.UnicodeText)
     resource_id = sa.Column(sa.UnicodeText)
     queue = sa.Column(sa.UnicodeText)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from ckanext.archiver import archive_root, config
+from ckanext.archiver import archive_root, config, retention
 from ckanext.archiver.archiving import record, uploads
 from ckanext.archiver.archiving.types import ClaimedRequest, Link, Run
 from ckanext.archiver.engine import fetch as engine
@@ -83,6 +83,8 @@ def _requested_url(link: Link) -> str:
 def _only_checks(request: ClaimedRequest, link: Link) -> bool:
     """Whether no file is to be kept."""
     if config.archive_dir() is None or not store.is_storable(link.resource_id):
+        return True
+    if not link.known.get("cache_filepath") and not retention.has_room(link.organization, link.known.get("size")):
         return True
     mode = config.mode_for(
         dataset=link.package_name, organization=link.organization, host=request.claim.host, format=link.format

@@ -42,19 +42,30 @@ def clean_cached_resources(yes: bool) -> None:
 
 
 @click.command("size-report")
+@click.option(
+    "--by",
+    "group",
+    type=click.Choice(("size", *maintenance.GROUPS)),
+    default="size",
+    show_default=True,
+    help="What to sum up by.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def size_report(as_json: bool) -> None:
-    """Count the cached copies by size."""
-    classes = maintenance.size_report()
+def size_report(group: str, as_json: bool) -> None:
+    """Sum up the cached copies by size, or by the organization, format or host that takes most."""
+    classes = maintenance.size_report() if group == "size" else maintenance.sizes_by(group)
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(size_class) for size_class in classes]))
         return
-    click.echo(f"{'file size':>15}{'no. files':>12}{'files size (bytes)':>22}")
-    for size_class in classes:
-        click.echo(f"{size_class.label:>15}{size_class.files:>12,}{size_class.bytes:>22,}")
+    title = "file size" if group == "size" else group
+    labels = [size_class.label or f"(no {group})" for size_class in classes]
+    width = max(15, *map(len, labels)) if labels else 15
+    click.echo(f"{title:>{width}}{'no. files':>12}{'files size (bytes)':>22}")
+    for label, size_class in zip(labels, classes, strict=True):
+        click.echo(f"{label:>{width}}{size_class.files:>12,}{size_class.bytes:>22,}")
     files = sum(size_class.files for size_class in classes)
     bytes_ = sum(size_class.bytes for size_class in classes)
-    click.echo(f"{'Totals':>15}{files:>12,}{bytes_:>22,}")
+    click.echo(f"{'Totals':>{width}}{files:>12,}{bytes_:>22,}")
 
 
 @click.command("delete-files-larger-than-max-content-length")
@@ -106,6 +117,42 @@ def delete_orphans(outputfile: str | None, dry_run: bool, yes: bool) -> None:
     _run(maintenance.delete_orphans(root), count, "Deleting", "deleted")
 
 
+@click.command("report-orphans")
+@click.argument("outputfile", required=False, type=click.Path(dir_okay=False, writable=True))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def report_orphans(outputfile: str | None, as_json: bool) -> None:
+    """Count what delete-orphans would delete, and what does not fit otherwise. Nothing is changed.
+
+    Counted are files that no link has as its cached copy, links whose cached copy is not on this machine's disk, and
+    cached copies of deleted resources, which go after ckanext-archiver.orphan_grace_days. OUTPUTFILE receives the first
+    two as CSV.
+    """
+    root = _archive_dir()
+    if outputfile:
+        _write_problems(outputfile, root, quiet=as_json)
+    files = bytes_ = 0
+    with _search_progress() as on_progress:
+        for orphan in maintenance.orphans(root, on_progress):
+            files += 1
+            bytes_ += orphan.bytes
+    missing = sum(1 for _ in maintenance.missing_copies())
+    deleted, deleted_bytes = maintenance.copies_of_deleted()
+    if as_json:
+        found = {
+            "orphans": {"files": files, "bytes": bytes_},
+            "missing": missing,
+            "of_deleted_resources": {"files": deleted, "bytes": deleted_bytes},
+        }
+        click.echo(json.dumps(found))
+        return
+    click.echo(f"{files:,} files of no link: {bytes_:,} bytes in total.")
+    click.echo(f"{missing:,} links whose cached copy is not on this machine's disk.")
+    click.echo(
+        f"{deleted:,} cached copies of deleted resources: {deleted_bytes:,} bytes in total. "
+        f"Workers remove them {config.orphan_grace_days():,} days after the deletion."
+    )
+
+
 @click.command("migrate-task-status")
 @click.option("--write", is_flag=True, help="Write. Without it, only count.")
 def migrate_task_status(write: bool) -> None:
@@ -126,6 +173,7 @@ commands: list[click.Command] = [
     size_report,
     delete_files_larger_than_max_content_length,
     migrate_archive_dirs,
+    report_orphans,
     delete_orphans,
     migrate_task_status,
 ]
@@ -182,7 +230,7 @@ def _run(steps: Iterable[maintenance.Step], count: int, label: str, done: str) -
         raise click.exceptions.Exit(1)
 
 
-def _write_problems(outputfile: str, root: Path) -> None:
+def _write_problems(outputfile: str, root: Path, *, quiet: bool = False) -> None:
     with open(outputfile, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["Resource ID", "Filepath", "Problem"])
@@ -190,4 +238,5 @@ def _write_problems(outputfile: str, root: Path) -> None:
             writer.writerow([orphan.resource_id, orphan.path, "This file is not the cached copy of any link."])
         for step in maintenance.missing_copies():
             writer.writerow([step.resource_id, step.path, step.problem])
-    click.echo(f"The list is in {outputfile}.")
+    if not quiet:
+        click.echo(f"The list is in {outputfile}.")

@@ -68,6 +68,24 @@ def min_free_bytes() -> int:
 
 
 @option
+def orphan_grace_days() -> int:
+    """Days for which the copy of a deleted resource is kept."""
+    return integer("orphan_grace_days", 0, 36_500)
+
+
+@option
+def quota_bytes() -> int:
+    """Bytes that all copies together may take; 0 for no limit."""
+    return integer("quota_bytes", 0, MAX_BYTES)
+
+
+@option
+def quota_bytes_per_organization() -> int:
+    """Bytes that the copies of one organization may take; 0 for no limit."""
+    return integer("quota_bytes_per_organization", 0, MAX_BYTES)
+
+
+@option
 def mode() -> str:
     """Either "archive" or "check"."""
     return choice("mode", MODES)

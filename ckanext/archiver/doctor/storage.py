@@ -135,6 +135,13 @@ def uploaded_files() -> Iterator[Finding]:
 def unused_space() -> Iterator[Finding]:
     """How much the copies take."""
     disk = current()["disk"]
+    for name in disk["full_quotas"]:
+        option = "quota_bytes_per_organization" if name else "quota_bytes"
+        yield warning(
+            f"The copies of {f'organization {name}' if name else 'this portal'} have reached "
+            f"ckanext-archiver.{option}: links without a copy are checked only.",
+            f"Raise ckanext-archiver.{option}, or see what takes the room: ckan archiver size-report --by host",
+        )
     yield ok(f"{disk['copies']:,} copies take {disk['used_bytes']:,} bytes.")
 
 

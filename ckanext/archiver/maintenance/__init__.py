@@ -9,10 +9,11 @@ from __future__ import annotations
 from ckanext.archiver.maintenance.files import Copy, OutsideArchiveError, Step, copies, remove_copy
 from ckanext.archiver.maintenance.forgetting import clean_cached_resources, clean_status, count_cached
 from ckanext.archiver.maintenance.layout import count_old_dirs, migrate_archive_dirs
-from ckanext.archiver.maintenance.orphans import delete_orphans, missing_copies, orphans
-from ckanext.archiver.maintenance.sizes import SizeClass, delete_larger_than, larger_than, size_report
+from ckanext.archiver.maintenance.orphans import copies_of_deleted, delete_orphans, missing_copies, orphans
+from ckanext.archiver.maintenance.sizes import GROUPS, SizeClass, delete_larger_than, larger_than, size_report, sizes_by
 
 __all__ = [
+    "GROUPS",
     "Copy",
     "OutsideArchiveError",
     "SizeClass",
@@ -20,6 +21,7 @@ __all__ = [
     "clean_cached_resources",
     "clean_status",
     "copies",
+    "copies_of_deleted",
     "count_cached",
     "count_old_dirs",
     "delete_larger_than",
@@ -30,4 +32,5 @@ __all__ = [
     "orphans",
     "remove_copy",
     "size_report",
+    "sizes_by",
 ]

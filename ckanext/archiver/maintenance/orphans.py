@@ -11,6 +11,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from ckan import model
 
+from ckanext.archiver import retention
 from ckanext.archiver.legacy import task_status
 from ckanext.archiver.maintenance.files import Copy, OutsideArchiveError, Step, copies, remove_copy
 
@@ -44,6 +45,18 @@ def delete_orphans(archive_dir: Path) -> Iterator[Step]:
             yield Step(copy.resource_id, str(copy.path), str(e))
         else:
             yield Step(copy.resource_id, str(copy.path))
+
+
+def copies_of_deleted() -> tuple[int, int]:
+    """(number, bytes) of the copies of deleted resources, which a worker removes once they are old enough."""
+    row = model.Session.execute(
+        sa.text(f"""
+            SELECT count(*), coalesce(sum(a.size), 0) FROM archival a
+            WHERE a.cache_filepath <> '' AND NOT {retention.IS_PRESENT}
+        """)  # noqa: S608 - constants only
+    ).one()
+    model.Session.rollback()
+    return int(row[0]), int(row[1])
 
 
 def missing_copies() -> Iterator[Step]:

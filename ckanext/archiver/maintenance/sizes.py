@@ -27,25 +27,27 @@ _SIZES = (
 
 @dataclass(frozen=True)
 class SizeClass:
-    """The copies within a range of sizes: how many, and their bytes in total."""
+    """Copies that have a size, an organization, a format or a host in common: how many, and their bytes in total."""
 
     label: str
     files: int
     bytes: int
 
 
+_KEPT = """
+    FROM archival a
+    JOIN resource r ON r.id = a.resource_id AND r.state <> 'deleted'
+    JOIN package p ON p.id = r.package_id AND p.state <> 'deleted'
+    LEFT JOIN "group" g ON g.id = p.owner_org
+    WHERE a.cache_filepath <> '' AND a.size IS NOT NULL
+"""
+
+
 def size_report() -> list[SizeClass]:
     """The copies of resources that are not deleted, by size."""
     rows = model.Session.execute(
         sa.text(
-            """
-            SELECT width_bucket(a.size, :bounds) AS place, count(*), sum(a.size)
-            FROM archival a
-            JOIN resource r ON r.id = a.resource_id AND r.state <> 'deleted'
-            JOIN package p ON p.id = r.package_id AND p.state <> 'deleted'
-            WHERE a.cache_filepath <> '' AND a.size IS NOT NULL
-            GROUP BY place
-            """
+            f"SELECT width_bucket(a.size, :bounds) AS place, count(*), sum(a.size) {_KEPT} GROUP BY place"  # noqa: S608
         ),
         # A class includes its upper bound; a bucket of PostgreSQL begins with it.
         {"bounds": [bound + 1 for bound, _ in _SIZES]},
@@ -54,6 +56,29 @@ def size_report() -> list[SizeClass]:
     found = {place: (int(files), int(bytes_)) for place, files, bytes_ in rows}
     labels = [label for _, label in _SIZES] + [">100 GB"]
     return [SizeClass(label, *found.get(place, (0, 0))) for place, label in enumerate(labels)]
+
+
+_GROUPS = {
+    "organization": "coalesce(g.name, '')",
+    "format": "upper(coalesce(r.format, ''))",
+    "host": "coalesce(a.host, '')",
+}
+GROUPS = tuple(_GROUPS)
+
+
+def sizes_by(group: str) -> list[SizeClass]:
+    """The copies of resources that are not deleted, by organization, format or host: those that take most come first.
+
+    :param group: one of ``GROUPS``
+    """
+    rows = model.Session.execute(
+        sa.text(f"""
+            SELECT {_GROUPS[group]} AS label, count(*) AS files, sum(a.size) AS bytes
+            {_KEPT} GROUP BY label ORDER BY bytes DESC, label
+        """)  # noqa: S608 - constants only
+    ).all()
+    model.Session.rollback()
+    return [SizeClass(label, int(files), int(bytes_)) for label, files, bytes_ in rows]
 
 
 def larger_than(limit: int) -> tuple[int, int]:

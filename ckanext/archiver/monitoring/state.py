@@ -8,7 +8,7 @@ from typing import Any
 
 from ckan import model
 
-from ckanext.archiver import archive_root, clock, config, counters
+from ckanext.archiver import archive_root, clock, config, counters, retention
 from ckanext.archiver.engine import store
 from ckanext.archiver.errors import BrokerError
 from ckanext.archiver.monitoring import pauses
@@ -52,7 +52,12 @@ def collect() -> Status:
         "held": _held(),
         "links": links["verdicts"],
         "set_aside": links["set_aside"],
-        "disk": {"used_bytes": links["bytes"], "copies": links["copies"], **_disk()},
+        "disk": {
+            "used_bytes": links["bytes"],
+            "copies": links["copies"],
+            "full_quotas": retention.full_quotas(),
+            **_disk(),
+        },
         "notices_waiting": number("SELECT count(*) FROM archiver_notice"),
         "subscriber_failures": number(
             "SELECT CAST(value AS int) FROM archiver_state WHERE key = 'subscriber_failures'"

@@ -8,6 +8,8 @@ from ckanext.archiver.engine.reasons import size_text
 from ckanext.archiver.monitoring import pauses
 from ckanext.archiver.monitoring.state import RATE_MINUTES, Status
 
+QUOTAS_SHOWN = 5
+
 
 def duration(seconds: float | None) -> str:
     """In the two largest units that matter: "3 h 20 min"."""
@@ -83,6 +85,12 @@ def lines(status: Status) -> Iterator[str]:
     oldest = duration(database["oldest_transaction_seconds"])
     yield f"{'database':9} {database['dead_rows']:,} dead rows; the oldest transaction is open for {oldest}"
     disk = status["disk"]
+    for name in disk["full_quotas"][:QUOTAS_SHOWN]:
+        whose = f"The copies of organization {name} have" if name else "The copies have"
+        yield f"{'quota':9} {whose} reached their quota; links without a copy are checked only"
+    more = len(disk["full_quotas"]) - QUOTAS_SHOWN
+    if more > 0:
+        yield f"{'':9} and {more:,} more organizations"
     yield f"{'disk':9} {_size(disk['used_bytes'])} in {disk['copies']:,} copies, {_size(disk['free_bytes'])} free"
 
 

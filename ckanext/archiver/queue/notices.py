@@ -106,13 +106,32 @@ def _send(notice: dict[str, Any]) -> int:
         )
     elif operation == "package-archived":
         failed = IPipe.send_data(operation, queue, package_id=notice["package_id"], cache_filepath=None)
-    elif operation == "purged":
-        archive_dir = config.archive_dir()
-        if archive_dir:
-            store.remove(archive_dir, notice["resource_id"])
+    elif operation in ("purged", "dropped"):
+        _remove_copy(notice["resource_id"], only_unclaimed=operation == "dropped")
     else:
         log.error("A notice of an unknown kind was dropped: %s", notice)
     return failed
+
+
+# A claim of the request waits until the file is gone. A run that holds it removes older copies itself.
+_LOCK_REQUEST = "SELECT lease_token FROM archiver_request WHERE resource_id = :id FOR UPDATE"
+_HAS_COPY = "SELECT 1 FROM archival WHERE resource_id = :id AND cache_filepath <> ''"
+
+
+def _remove_copy(resource_id: str, *, only_unclaimed: bool) -> None:
+    """Remove the files of a resource.
+
+    :param only_unclaimed: leave them where the resource has a copy again, or is being archived
+    """
+    archive_dir = config.archive_dir()
+    if not archive_dir:
+        return
+    with sql.transaction():
+        if only_unclaimed and (
+            sql.run(_LOCK_REQUEST, id=resource_id).scalar() or sql.run(_HAS_COPY, id=resource_id).scalar()
+        ):
+            return
+        store.remove(archive_dir, resource_id)
 
 
 # Notices that no worker holds, or a worker that is dead or takes too long. MATERIALIZED as in the dispatcher.

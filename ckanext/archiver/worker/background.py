@@ -19,7 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 from ckan import model
 
-from ckanext.archiver import cache_urls, config, indexing, rollup
+from ckanext.archiver import cache_urls, config, indexing, retention, rollup
 from ckanext.archiver.archiving import parked
 from ckanext.archiver.archiving.parked_writer import write_parked
 from ckanext.archiver.errors import BrokerError
@@ -301,6 +301,8 @@ def _housekeeper() -> BackgroundThread:
             Chore("Scheduling unscheduled links", 60, rounds.put_never_planned, own_transactions=True),
             Chore("Finishing the round", 5, rounds.note_finished),
             Chore("Following the options of copies' URLs", 60, cache_urls.follow_options, own_transactions=True),
+            Chore("Noting deleted resources", 60, retention.note_deleted),
+            Chore("Removing copies of deleted resources", 60, retention.drop_expired),
             Chore("Deleting old checks", 600, recovery.delete_old_checks),
             Chore("Deleting old selections", 3600, rounds.delete_old_selections),
         ],
@@ -315,6 +317,7 @@ def _counter() -> BackgroundThread:
         [
             Chore("Counting links for the report", 60, rollup.refresh, own_transactions=True),
             Chore("Counting links of earlier days", 20, rollup.fill_back),
+            Chore("Enforcing quotas", 20, retention.enforce_quotas, own_transactions=True),
         ],
     )
 
