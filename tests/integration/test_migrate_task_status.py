@@ -221,3 +221,20 @@ def test_the_line_of_the_readme_is_the_command(tmp_path: Path) -> None:
     )
 
     assert (ran.returncode, ran.stdout) == (0, "-c production.ini archiver migrate-task-status --write\n"), ran.stderr
+
+
+def test_what_was_checked_longest_ago_is_checked_first_within_a_week() -> None:
+    ids = [resource() for _ in range(5)]
+    for place, one in enumerate(ids):
+        status(one, "Archived successfully")
+        execute(
+            "UPDATE task_status SET last_updated = '2014-01-01'::date + :place WHERE entity_id = :id",
+            place=place,
+            id=one,
+        )
+
+    migrate()
+
+    planned = [row(one).next_check_at for one in ids]
+    assert planned == sorted(planned)
+    assert planned[-1] - planned[0] == datetime.timedelta(days=7)

@@ -6,6 +6,10 @@ Each test has a schema of its own in the tests' database, so that the tables of 
 from __future__ import annotations
 
 import datetime
+import itertools
+import signal
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -30,6 +34,7 @@ from ckanext.archiver import model
 
 ALEMBIC_INI = Path(model.__file__).parent / "migration" / "archiver" / "alembic.ini"
 OF_2X = "67818770e95f"
+DAY = datetime.timedelta(days=1)
 
 # As releases 2.0 to 2.2 made it; etag and last_modified came later.
 TABLE_OF_2X = """
@@ -168,18 +173,18 @@ def _archival_made_from_the_model(db: Scratch) -> None:
     db.stamp(OF_2X)
 
 
-@pytest.mark.parametrize(
-    "start",
-    [
-        _empty,
-        _of_2x,
-        _of_2x_recorded,
-        _of_2x_migrated_by_its_own_command,
-        _of_2x_without_indexes_and_with_duplicates,
-        _made_from_the_model,
-        _archival_made_from_the_model,
-    ],
-)
+STARTS = [
+    _empty,
+    _of_2x,
+    _of_2x_recorded,
+    _of_2x_migrated_by_its_own_command,
+    _of_2x_without_indexes_and_with_duplicates,
+    _made_from_the_model,
+    _archival_made_from_the_model,
+]
+
+
+@pytest.mark.parametrize("start", STARTS)
 def test_every_older_release_is_upgraded_to_the_models_tables(db: Scratch, start: Any) -> None:
     start(db)
 
@@ -187,6 +192,75 @@ def test_every_older_release_is_upgraded_to_the_models_tables(db: Scratch, start
 
     assert db.differences() == []
     assert db.rows("SELECT version_num FROM archiver_alembic_version") == [{"version_num": db.head()}]
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_every_older_release_goes_down_and_up_again(db: Scratch, start: Any) -> None:
+    start(db)
+    db.upgrade()
+    db.upgrade()
+
+    db.downgrade(OF_2X)
+    db.upgrade()
+
+    assert db.differences() == []
+    assert len(db.rows("SELECT * FROM archival")) == len(db.rows("SELECT DISTINCT resource_id FROM archival"))
+
+
+# Counts the statements that reach the database, and is killed before the one of the number given: by SIGKILL, as by
+# an operator who has lost patience, or by a machine that is switched off.
+KILLED = """
+import os, signal, sys
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from ckanext.archiver.migration.archiver import online
+
+number = int(sys.argv[3])
+online.ROWS = 7
+
+@sa.event.listens_for(sa.engine.Engine, "before_cursor_execute")
+def count(*_):
+    global number
+    number -= 1
+    if number < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+config = Config(sys.argv[1])
+config.set_main_option("sqlalchemy.url", sys.argv[2].replace("%", "%%"))
+command.upgrade(config, "head")
+"""
+
+
+def test_an_upgrade_that_is_killed_anywhere_goes_on(db: Scratch) -> None:
+    db.run(TABLE_OF_2X)
+    for number in range(20):
+        db.run("INSERT INTO resource VALUES (:id, 'www.example.org/a.csv')", id=f"r{number}")
+        db.archival(f"r{number}", status_id=0, is_broken=False, updated=_moment("2019-01-01") + number * DAY)
+    db.archival("r0", status_id=11, is_broken=True, updated=_moment("2018-01-01"))
+    url = db.url.render_as_string(hide_password=False)
+    kills, survived = 0, False
+    # Each start gets further than the one before, or repeats what that one had begun.
+    for number in itertools.count(4, 2):
+        words = [sys.executable, "-c", KILLED, str(ALEMBIC_INI), url, str(number)]
+        ended = subprocess.run(words, capture_output=True, text=True, timeout=60)
+        if ended.returncode == 0:
+            survived = True
+            break
+        assert ended.returncode == -signal.SIGKILL, ended.stderr
+        kills += 1
+
+    assert survived
+    assert kills >= 10
+    assert db.differences() == []
+    rows = db.rows("SELECT * FROM archival ORDER BY updated")
+    assert [row["resource_id"] for row in rows] == [f"r{number}" for number in range(20)]
+    assert {(row["verdict"], row["is_broken"], row["source_url"]) for row in rows} == {
+        ("ok", False, "http://www.example.org/a.csv")
+    }
+    planned = [row["next_check_at"] for row in rows]
+    assert None not in planned
+    assert db.rows("SELECT 1 FROM pg_index JOIN pg_class ON oid = indexrelid WHERE NOT indisvalid") == []
 
 
 def test_a_downgrade_to_nothing_and_an_upgrade(db: Scratch) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import datetime
 import json
 import uuid
-import zlib
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -21,7 +20,7 @@ import sqlalchemy as sa
 from ckan import model
 from sqlalchemy.dialects.postgresql import insert
 
-from ckanext.archiver import clock, links, schedule
+from ckanext.archiver import clock, links
 from ckanext.archiver.engine.outcome import Cause, Verdict
 from ckanext.archiver.model import Archival, Status
 
@@ -76,7 +75,7 @@ def migrate(write: bool) -> Iterator[Counter[str]]:
         rows = model.Session.execute(sa.text(_NEXT), {"last": last, "batch": BATCH}).mappings().all()
         model.Session.rollback()
         if not rows:
-            return
+            break
         last = rows[-1]["id"]
         outcomes: Counter[str] = Counter()
         new = []
@@ -91,6 +90,21 @@ def migrate(write: bool) -> Iterator[Counter[str]]:
             )
             model.Session.commit()
         yield outcomes
+    if write:
+        model.Session.execute(sa.text(_PLAN))
+        model.Session.commit()
+
+
+# Over a week, so that the first day does not download everything; the oldest first. Only rows of older releases have no
+# detail.
+_PLAN = """
+    UPDATE archival a SET next_check_at = timezone('utc', now()) + plan.place * interval '7 days'
+    FROM (
+        SELECT id, percent_rank() OVER (ORDER BY checked_at NULLS FIRST, id) AS place
+        FROM archival WHERE next_check_at IS NULL AND detail IS NULL
+    ) AS plan
+    WHERE a.id = plan.id
+"""
 
 
 def archival_values(row: Any) -> dict[str, Any] | None:
@@ -135,8 +149,6 @@ def archival_values(row: Any) -> dict[str, Any] | None:
         "broken_since": failing_since,
         "checked_at": updated,
         "cached_at": last_success if path else None,
-        # Spread over a week, so that the first day does not download everything.
-        "next_check_at": clock.naive_utc() + schedule.WEEK * (zlib.crc32(row["id"].encode()) / 2**32),
     }
 
 
