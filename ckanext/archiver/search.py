@@ -74,15 +74,14 @@ def add_to_search(results: dict[str, Any]) -> dict[str, Any]:
 
 
 def _add(datasets: list[PackageDict], *, for_sysadmin: bool = False) -> None:
-    if not datasets:
-        return
-    rows = {row.resource_id: row for row in states.shown_of_datasets([dataset["id"] for dataset in datasets])}
+    ids = [resource["id"] for dataset in datasets for resource in dataset.get("resources") or ()]
+    rows = {row.resource_id: row for row in states.shown_of_resources(ids)} if ids else {}
     for dataset in datasets:
         of_dataset = []
         for resource in dataset.get("resources") or ():
             row = rows.get(resource["id"])
             if row is not None and links.has_link(resource.get("url"), resource.get("url_type")):
-                resource[KEY] = states.as_dict(row._mapping, states.SHOWN_COLUMNS, for_sysadmin=for_sysadmin)
+                resource[KEY] = states.as_dict(row._asdict(), states.SHOWN_COLUMNS, for_sysadmin=for_sysadmin)
                 if alternative := alternatives.of_link(resource, row._mapping):
                     resource[KEY]["alternative_url"] = alternative
                 of_dataset.append(row)

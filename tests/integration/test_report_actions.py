@@ -40,6 +40,14 @@ def test_links_are_listed_page_by_page(organizations: dict[str, Dict]) -> None:
         "archiver_link_list", organization="ministry", include_sub_organizations="1", limit=2, after=first["after"]
     )
     assert (second["after"], len(second["results"])) == ("", 1)
+    back = call(
+        "archiver_link_list",
+        organization="ministry",
+        include_sub_organizations="1",
+        limit=2,
+        previous=second["previous"],
+    )
+    assert (back["results"], back["previous"]) == (first["results"], "")
     row = second["results"][0]
     assert (row["verdict"], row["package_title"], row["has_copy"]) == ("broken", "Rain", False)
     assert call("archiver_link_list", verdict="ok")["count"] == 1

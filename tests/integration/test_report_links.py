@@ -119,10 +119,42 @@ def test_pages_have_every_link_once_in_order(organizations: dict[str, Dict], sor
     assert len(set(everything)) == 7
 
 
+@pytest.mark.parametrize("sort", list(Sort))
+def test_pages_lead_back_to_the_first(organizations: dict[str, Dict], sort: Sort) -> None:
+    for number in range(7):
+        since = None if number < 2 else NOW - max(number, 3) * DAY
+        link(f"http://host-{number % 3}.example/{number}.csv", organizations["ministry"], broken_since=since)
+    wanted = LinkFilter(sort=sort)
+
+    def ids(page: listing.Page) -> list[str]:
+        return [row["resource_id"] for row in page.rows]
+
+    forward = [listing.page(wanted, reader.EVERYBODY, size=2)]
+    while forward[-1].after:
+        forward.append(listing.page(wanted, reader.EVERYBODY, forward[-1].after, size=2))
+    backward = [forward[-1]]
+    while backward[-1].previous:
+        backward.append(listing.page(wanted, reader.EVERYBODY, previous=backward[-1].previous, size=2))
+
+    assert [ids(page) for page in reversed(backward)] == [ids(page) for page in forward]
+    assert [bool(page.previous) for page in forward] == [False, True, True, True]
+    assert all(page.after for page in backward[1:])
+    # Of a page that begins in the middle of the first one.
+    second = listing.page(wanted, reader.EVERYBODY, listing.page(wanted, reader.EVERYBODY, size=1).after, size=2)
+    first = listing.page(wanted, reader.EVERYBODY, previous=second.previous, size=2)
+    assert (ids(first), first.previous) == (ids(forward[0]), "")
+    # What followed a page is mended when its reader comes to it.
+    model.Session.execute(sa.text("UPDATE archival SET is_broken = false, verdict = 'ok'"))
+    gone = listing.page(wanted, reader.EVERYBODY, forward[0].after, size=2)
+    assert (gone.rows, gone.after, bool(gone.previous)) == ([], "", True)
+    assert listing.total_beside(gone, wanted, reader.EVERYBODY) == listing.Total(0, is_exact=True)
+
+
 @pytest.mark.parametrize("after", ["x", "bnVsbA", cursor([1]), cursor(["a", "\x00"]), cursor([{}, []])])
 def test_a_forged_cursor_is_an_error(after: str) -> None:
-    with pytest.raises(BadFilter, match="after is what the page before gave"):
-        listing.page(LinkFilter(), reader.EVERYBODY, after)
+    for name in ("after", "previous"):
+        with pytest.raises(BadFilter, match=f"{name} must be the value of the same name that another page gave"):
+            listing.page(LinkFilter(), reader.EVERYBODY, **{name: after})
 
 
 def test_a_total_is_estimated_above_the_limit(many: Any, monkeypatch: pytest.MonkeyPatch) -> None:

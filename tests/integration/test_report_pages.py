@@ -117,7 +117,7 @@ def test_organizations_come_fifty_at_a_time(app: Any) -> None:
         ("/report/broken-links?org_page=x", 400, "org_page is the number of a page."),
         ("/report/broken-links?below=nobody", 404, "There is no such organization."),
         ("/archiver/links?verdict=dead", 400, "verdict must be one of"),
-        ("/archiver/links?after=xyz", 400, "after is what the page before gave as the next one."),
+        ("/archiver/links?after=xyz", 400, "after must be the value of the same name that another page gave."),
         ("/archiver/links?organization=nobody", 404, "There is no such organization."),
         ("/archiver/links?format=pdf", 400, "The format must be html, csv, json, xlsx or atom."),
         ("/archiver/links?organization=nobody&format=csv", 404, "There is no such organization."),

@@ -53,10 +53,13 @@ def archiver_link_list(context: Any, data_dict: Dict) -> Dict:
     :type sort: string
     :param after: ``after`` of the page before (optional)
     :type after: string
+    :param previous: ``previous`` of the page after, instead of ``after`` (optional)
+    :type previous: string
     :param limit: links on a page, 1 to 1000 (optional, default: 50)
     :type limit: integer
 
     :returns: ``results``, a list of dictionaries; ``after``, which asks for the next page, empty on the last;
+        ``previous``, which asks for the page before, empty on the first;
         ``count``, how many links the filter selects, and ``count_is_exact``, false where it is an estimate (above
         10,000). Times are ISO 8601 in UTC, without an offset
     :rtype: dictionary
@@ -69,12 +72,12 @@ def archiver_link_list(context: Any, data_dict: Dict) -> Dict:
 
     def listed() -> Dict:
         wanted = parse(data)
-        after = data.get("after") or ""
-        page = listing.page(wanted, who, after, data["limit"])
-        total = listing.total_beside(page, wanted, who, after)
+        page = listing.page(wanted, who, data.get("after") or "", data.get("previous") or "", data["limit"])
+        total = listing.total_beside(page, wanted, who)
         return {
             "results": page.rows,
             "after": page.after,
+            "previous": page.previous,
             "count": total.links,
             "count_is_exact": total.is_exact,
         }

@@ -20,6 +20,7 @@ def link_list() -> dict[str, Any]:
     return {
         **dict.fromkeys(LinkFilter.__dataclass_fields__, _validators("ignore_missing")),
         "after": _validators("ignore_missing", "unicode_safe"),
+        "previous": _validators("ignore_missing", "unicode_safe"),
         "limit": [tk.get_validator("default")(50), tk.get_validator("is_positive_integer"), _at_most(1000)],
     }
 

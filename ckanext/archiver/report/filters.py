@@ -175,9 +175,10 @@ def cursor(values: list[Any]) -> str:
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def read_cursor(text: str, length: int) -> list[Any]:
+def read_cursor(text: str, length: int, name: str = "after") -> list[Any]:
     """The values that :func:`cursor` wrote.
 
+    :param name: the parameter, "after" or "previous"
     :raises BadFilter: for what it did not write
     """
     try:
@@ -186,5 +187,6 @@ def read_cursor(text: str, length: int) -> list[Any]:
         values = None
     is_sound = isinstance(values, list) and len(values) == length
     if not is_sound or not all(isinstance(v, (str, int, type(None))) and "\x00" not in str(v) for v in values):
-        raise BadFilter("after", tk._("after is what the page before gave as the next one."))
+        sentence = tk._("{name} must be the value of the same name that another page gave.").format(name=name)
+        raise BadFilter(name, sentence)
     return list(values)

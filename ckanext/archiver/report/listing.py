@@ -144,10 +144,12 @@ class Page:
 
     :ivar rows: what :func:`shown` gives
     :ivar after: the cursor of the next page; empty on the last
+    :ivar previous: the cursor of the page before; empty on the first
     """
 
     rows: list[dict[str, Any]]
-    after: str
+    after: str = ""
+    previous: str = ""
 
 
 @dataclass(frozen=True)
@@ -174,16 +176,27 @@ class _Order:
         return [f"key{n}" for n in range(len(self.columns))]
 
 
-def _order(wanted: LinkFilter) -> _Order:
-    if wanted.order() is Sort.HOST:
+_BACKWARD = {Sort.LONGEST: Sort.NEWEST, Sort.NEWEST: Sort.LONGEST}
+
+
+def _order(wanted: LinkFilter, *, backward: bool = False) -> _Order:
+    """The order of a list.
+
+    :param backward: from its end to its beginning
+    """
+    sort, direction, beyond = wanted.order(), " DESC" if backward else "", "<" if backward else ">"
+    if sort is Sort.HOST:
         columns: tuple[str, ...] = ("a.host", "a.resource_id")
-        return _Order(columns, ("", ""), "(a.host, a.resource_id) > (:k0, :k1)")
-    if wanted.order() is Sort.DATASET:
+        return _Order(columns, (direction, direction), f"(a.host, a.resource_id) {beyond} (:k0, :k1)")
+    if sort is Sort.DATASET:
         columns = ("p.name", "r.position", "r.id")
-        return _Order(columns, ("", "", ""), "(p.name, r.position, r.id) > (:k0, CAST(:k1 AS int), :k2)")
-    since = _SINCE[wanted.verdict]
+        return _Order(columns, (direction,) * 3, f"(p.name, r.position, r.id) {beyond} (:k0, CAST(:k1 AS int), :k2)")
+    return _by_time(_SINCE[wanted.verdict], _BACKWARD[sort] if backward else sort)
+
+
+def _by_time(since: str, sort: Sort) -> _Order:
     columns = (since, "a.resource_id")
-    if wanted.order() is Sort.LONGEST:
+    if sort is Sort.LONGEST:
         return _Order(
             columns,
             # A row without a time was broken before times were kept.
@@ -199,22 +212,37 @@ def _order(wanted: LinkFilter) -> _Order:
     )
 
 
-def page(wanted: LinkFilter, who: reader.Reader, after: str = "", size: int = PAGE) -> Page:
-    """One page of a list.
+def page(wanted: LinkFilter, who: reader.Reader, after: str = "", previous: str = "", size: int = PAGE) -> Page:
+    """One page of a list: the first, the one after a page, or the one before a page.
 
     :param after: the cursor that the page before gave
+    :param previous: the cursor that the page after gave
     :raises BadFilter: for a cursor that no page gave
     :raises ObjectNotFound: if there is no such organization
     """
+    name, given = ("previous", previous) if previous else ("after", after)
     selected = query(wanted, who)
-    order = _order(wanted)
-    if after:
-        keys = read_cursor(after, len(order.columns))
-        selected.conditions.append(order.after_null if keys[0] is None else order.after)
+    order = _order(wanted, backward=bool(previous))
+    if given:
+        keys = read_cursor(given, len(order.columns), name)
+        selected.conditions.append(order.after_null if keys[0] is None and order.after_null else order.after)
         selected.params.update({f"k{n}": key for n, key in enumerate(keys)})
     rows = list(_execute(_page_sql(wanted, selected, order), {**selected.params, "size": size + 1}))
-    following = cursor([rows[size - 1][key] for key in order.key_names()]) if len(rows) > size else ""
-    return Page([shown(row) for row in allowed(rows[:size], who)], following)
+    more, rows = len(rows) > size, rows[:size]
+    if previous:
+        if len(rows) < size:
+            # The beginning: a whole page of it, not only what is before that row.
+            return page(wanted, who, size=size)
+        rows.reverse()
+    if not rows:
+        # After the last row of the page before, if there is one: the links that were here are gone.
+        return Page([], previous=after)
+    ends = [cursor([row[key] for key in order.key_names()]) for row in (rows[0], rows[-1])]
+    return Page(
+        [shown(row) for row in allowed(rows, who)],
+        after=ends[1] if previous or more else "",
+        previous=ends[0] if (more if previous else after) else "",
+    )
 
 
 def _page_sql(wanted: LinkFilter, selected: Query, order: _Order) -> str:
@@ -271,9 +299,9 @@ class Total:
     is_exact: bool
 
 
-def total_beside(shown_page: Page, wanted: LinkFilter, who: reader.Reader, after: str = "") -> Total:
+def total_beside(shown_page: Page, wanted: LinkFilter, who: reader.Reader) -> Total:
     """How many links a filter selects, beside a page of them: a first page that is the last as well has them all."""
-    if not after and not shown_page.after:
+    if not shown_page.previous and not shown_page.after:
         return Total(len(shown_page.rows), is_exact=True)
     return total(wanted, who)
 

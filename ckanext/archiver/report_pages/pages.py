@@ -90,8 +90,7 @@ def _list(wanted: LinkFilter) -> Response | str:
 
 def _list_page(wanted: LinkFilter, who: reader.Reader) -> str:
     organization = organizations.get(wanted.organization) if wanted.organization else None
-    after = tk.request.args.get("after", "")
-    page = listing.page(wanted, who, after)
+    page = listing.page(wanted, who, tk.request.args.get("after", ""), tk.request.args.get("previous", ""))
     editable = link_actions.editable(who, page.rows)
     html: str = tk.render(
         "archiver/report_list.html",
@@ -99,13 +98,12 @@ def _list_page(wanted: LinkFilter, who: reader.Reader) -> str:
             "wanted": wanted,
             "organization": organization,
             "page": page,
-            "total": listing.total_beside(page, wanted, who, after),
+            "total": listing.total_beside(page, wanted, who),
             "chips": words.chips(wanted),
             "state_names": words.states(),
             "sort_names": words.sorts(wanted),
             "editable": editable,
             "may_edit": bool(editable) or link_actions.may_edit_anything(who),
-            "is_first": not after,
             "cause_name": advice.name,
             "cause_advice": advice.advice,
             "causes": advice.NAMES,
