@@ -167,7 +167,7 @@ SECTIONS: tuple[Section, ...] = (
         "The operator of the portal finds the reason in the log and in ``ckan archiver status``.",
         (
             *("disk-full", "disk-broken", "resolver-down", "network-down", "out-of-sockets", "proxy-down"),
-            *("bad-ca-bundle", "stopped", "defect", "upload-unreadable", "poison"),
+            *("bad-ca-bundle", "stopped", "gave-way", "defect", "upload-unreadable", "poison"),
         ),
     ),
 )

@@ -58,6 +58,7 @@ def plugins_for_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         "archiver_breaks_the_session = listeners:BreaksTheSession\n"
         "archiver_has_no_clock = listeners:HasNoClock\n"
         "archiver_hurries = listeners:Hurries\n"
+        "archiver_gives_way = listeners:GivesWay\n"
         "archiver_names = listeners:NamesOneServer\n"
     )
     heard = tmp_path / "heard.jsonl"

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from _stack.process import wait_until
 from world import World
 
 SLOW_LINKS = 200
@@ -43,6 +44,33 @@ def drips() -> Iterator[str]:
     thread.start()
     yield f"http://127.0.0.1:{server.server_address[1]}"
     server.shutdown()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("pool", ["threads", "prefork"])
+def test_an_edit_that_takes_long_gives_its_place_to_the_next(
+    world: World, start: Callable[..., Any], drips: str, pool: str
+) -> None:
+    slow = world.add_urls([f"{drips}/slow-{number}.csv" for number in range(6)], per_dataset=1)
+    edited = world.add_urls([world.file(f"/first-{number}.csv") for number in range(2)], per_dataset=1)
+    plugins = "archiver archiver_hears archiver_gives_way"
+    # Two places, and none beside them.
+    start("priority", "--concurrency=2", f"--pool={pool}", plugins=plugins, slow_transfers=0)
+    world.request("priority", slow)
+
+    waits = [world.seconds_to_start(resource_id) for resource_id in edited]
+
+    assert max(waits) < 15, "a slow transfer would take 60"
+    moved = "SELECT count(*) FROM archiver_request WHERE queue = 'bulk' AND attempts = 0 AND holds = 0 AND held IS NULL"
+    assert wait_until(lambda: world.scalar(moved) == len(slow), 30)
+    assert world.scalar("SELECT count(*) FROM archival WHERE verdict <> 'ok'") == 0, "nothing is said of them yet"
+    assert world.scalar("SELECT count(*) FROM archiver_request WHERE lease_token IS NOT NULL") == 0
+
+    start("bulk", "--concurrency=6", plugins=plugins)
+    taken = "SELECT count(*) FROM archiver_request WHERE lease_token IS NOT NULL AND queue = 'bulk'"
+    assert wait_until(lambda: world.scalar(taken) == len(slow), 30)
+    time.sleep(3)
+    assert world.scalar(taken) == len(slow), "the round has time for them"
 
 
 @pytest.mark.timed

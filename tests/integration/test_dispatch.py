@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,7 +12,7 @@ import sqlalchemy as sa
 from ckan import model
 
 from ckanext.archiver.engine.outcome import Cause, Outcome
-from ckanext.archiver.queue import broker, claims, dispatch, hosts
+from ckanext.archiver.queue import address_gate, broker, claims, dispatch, due_bulk, hosts
 from ckanext.archiver.queue.group_commit import Contended
 from rows import put, run
 
@@ -19,6 +20,13 @@ pytestmark = pytest.mark.usefixtures("clean_site")
 
 OK = Outcome(Cause.OK, "ok", requests=1, seconds=0.1)
 UNREACHABLE = Outcome(Cause.UNREACHABLE, "connect-refused", requests=1, seconds=0.1)
+
+
+@pytest.fixture(autouse=True)
+def hosts_are_read_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time passes here by changing the table."""
+    monkeypatch.setattr(due_bulk, "FULL_LOOK_SECONDS", -1)
+    monkeypatch.setattr(due_bulk, "IDLE_LOOK_SECONDS", -1)
 
 
 def sent() -> dict[str, int]:
@@ -174,6 +182,39 @@ def test_without_politeness_the_window_is_shared() -> None:
     assert min(shares["a.example"], shares["b.example"]) >= 30
 
 
+@pytest.mark.ckan_config("ckanext-archiver.host_interval", "0")
+@pytest.mark.ckan_config("ckanext-archiver.host_concurrency", "1")
+@pytest.mark.ckan_config("ckanext-archiver.address_concurrency", "4")
+def test_many_names_of_one_server_get_no_message_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(200):
+        put(f"h{number}.example", 2)
+    run("UPDATE archiver_host SET address = '192.0.2.1', address_at = now()")
+    put("elsewhere.example")
+
+    def look_at_all() -> None:
+        run("UPDATE archiver_host SET bulk_at = now() WHERE bulk_at > now()")
+        # As often as it takes to come to the last host.
+        for _ in range(4):
+            monkeypatch.setattr(address_gate, "_leased", (float("-inf"), Counter()))
+            dispatch.tick()
+
+    look_at_all()
+    assert len(sent()) == 5, "four of the many, and the other server"
+
+    messages = take_messages()
+    archive(one for one in messages if one.startswith("elsewhere"))
+    taken = [claim_one(one, "bulk") for one in messages if not one.startswith("elsewhere")]
+    model.Session.commit()
+    look_at_all()
+    assert sent() == {}, "four are in flight"
+
+    first = next(claim for claim in taken if claim is not None)
+    claims.finish([first])
+    model.Session.commit()
+    look_at_all()
+    assert sum(sent().values()) == 1
+
+
 def test_uploads_and_links_without_a_host_do_not_wait() -> None:
     put("", 120)
     dispatch.tick()
@@ -231,13 +272,14 @@ def test_requests_put_while_the_dispatcher_clears_their_host_are_not_forgotten()
     put("h.example", 0)
     assert dispatch._begin("bulk")
     connection = model.Session.connection()
-    found = connection.execute(sa.text(dispatch._HOSTS), {"hosts": 10, "unpaced": False}).all()
+    params: dict[str, Any] = {"hosts": 10, "unpaced": False, "oldest": None, "address_busy": 1}
+    found = connection.execute(sa.text(due_bulk._HOSTS), params).all()
     assert [row.host for row in found] == ["h.example"]
 
     engine = model.meta.engine
     putting = threading.Event()
 
-    def somebody_puts() -> None:
+    def another_session_puts() -> None:
         with engine.begin() as other:
             other.execute(
                 sa.text(
@@ -254,11 +296,18 @@ def test_requests_put_while_the_dispatcher_clears_their_host_are_not_forgotten()
                 )
             )
 
-    thread = threading.Thread(target=somebody_puts)
+    thread = threading.Thread(target=another_session_puts)
     thread.start()
     assert putting.wait(10)
-    params = {"hosts": ["h.example"], "budgets": [1], "next_looks": [found[0].next_look], "free": [False], "busy": 5}
-    connection.execute(sa.text(dispatch._SET_NEXT_LOOK), params)
+    params = {
+        "hosts": ["h.example"],
+        "budgets": [1],
+        "next_looks": [found[0].next_look],
+        "more": [],
+        "free": [False],
+        "busy": 5,
+    }
+    connection.execute(sa.text(due_bulk._SET_NEXT_LOOK), params)
     model.Session.commit()
     thread.join(10)
 
@@ -266,6 +315,24 @@ def test_requests_put_while_the_dispatcher_clears_their_host_are_not_forgotten()
     model.Session.rollback()
     dispatch.tick()
     assert sent() == {"h.example": 1}
+
+
+def test_a_host_that_an_older_transaction_wakes_is_found_at_the_next_full_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(due_bulk, "_full_look", (float("-inf"), None))
+    monkeypatch.setattr(due_bulk, "FULL_LOOK_SECONDS", 10)
+    monkeypatch.setattr(due_bulk, "IDLE_LOOK_SECONDS", 10)
+    put("h.example")
+    dispatch.tick()
+    put("older.example")
+    run("UPDATE archiver_host SET bulk_at = now() - interval '1 hour' WHERE host = 'older.example'")
+    put("newer.example")
+    dispatch.tick()
+    assert set(sent()) == {"h.example", "newer.example"}
+
+    looked_at, first = due_bulk._full_look
+    monkeypatch.setattr(due_bulk, "_full_look", (looked_at - 11, first))
+    dispatch.tick()
+    assert set(sent()) == {"h.example", "newer.example", "older.example"}
 
 
 def test_two_dispatchers_send_everything_once() -> None:

@@ -16,7 +16,7 @@ from ckan import model
 from ckanext.archiver import clock
 from ckanext.archiver.engine import addresses
 from ckanext.archiver.interfaces import IPipe
-from ckanext.archiver.queue import dispatch
+from ckanext.archiver.queue import due_bulk
 
 FILE = "ARCHIVER_TEST_HEARD"
 
@@ -74,8 +74,18 @@ class Hurries(p.SingletonPlugin):
         from ckanext.archiver.worker import run
 
         admission.SUSPECT_SECONDS = 0.2
-        dispatch.BUSY_SECONDS = 1
+        due_bulk.BUSY_SECONDS = 1
         run.STOP_SECONDS = 3
+
+
+class GivesWay(p.SingletonPlugin):
+    """The transfer of an edit keeps a place of the pool for two seconds."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # At the start of CKAN: the processes of a prefork pool are made after it.
+        from ckanext.archiver.worker import consumer
+
+        consumer.EDIT_SECONDS = 2
 
 
 class NamesOneServer(p.SingletonPlugin):

@@ -51,6 +51,7 @@ def archive_resources(
     worker_id: str = DIRECT,
     at_once: bool = False,
     notice_queue: str = "",
+    edit_seconds: float | None = None,
 ) -> list[Result]:
     """Archive resources for which there are requests, one after the other, until this process is to stop.
 
@@ -58,6 +59,7 @@ def archive_resources(
     :param queue: the queue by which the message came; empty for any
     :param at_once: do not wait for the host's turn, and do not defer retries (a caller waits for the result)
     :param notice_queue: the name of a queue that subscribers hear instead of the request's
+    :param edit_seconds: after which the transfer of an edit ends and goes on in ``bulk``, None for no such end
     :raises sqlalchemy.exc.DBAPIError: the database is away. The request stays in the table
     """
     results: list[Result] = []
@@ -68,7 +70,9 @@ def archive_resources(
             delivery = None
             # Subscribers hear of a run before the next request is claimed: they may take any time.
             if resource_ids and not stopping(0) and (run is None or not notices.wanted()):
-                delivery = Delivery(resource_ids.popleft(), queue, worker_id, at_once, notice_queue, others)
+                delivery = Delivery(
+                    resource_ids.popleft(), queue, worker_id, at_once, notice_queue, others, edit_seconds
+                )
                 others = ()
             try:
                 result, request = transaction.advance(run, delivery)

@@ -50,8 +50,14 @@ def admit(claimed: Sequence[tuple[claims.Claim, Delivery | None]], leaving: Sequ
         if admission.wait:
             deferrals.append(claims.Deferral(claim, admission.wait))
         else:
-            notice_queue = delivery.notice_queue if delivery else ""
-            requests[claim.token] = ClaimedRequest(claim, links.get(claim.resource_id), admission, notice_queue)
+            notice_queue, edit_seconds = (delivery.notice_queue, delivery.edit_seconds) if delivery else ("", None)
+            requests[claim.token] = ClaimedRequest(
+                claim,
+                links.get(claim.resource_id),
+                admission,
+                notice_queue,
+                edit_seconds if claim.queue == Queue.PRIORITY else None,
+            )
     if deferrals:
         claims.defer(deferrals)
     return requests

@@ -31,6 +31,8 @@ def note_results(runs: Sequence[Run]) -> None:
             counters.holds.labels(decision.deferral.held).inc()
             wait = decision.deferral.delay
             log.warning("%s", LogLine("held", reason=decision.held, next_in_seconds=wait, **_facts(run)))
+        elif run.outcome.detail == "gave-way":
+            log.info("%s", LogLine("moved-to-bulk", **_facts(run)))
         elif decision.deferral is not None and decision.deferral.attempts:
             counters.retries.inc()
 

@@ -117,8 +117,8 @@ def own_fault(run: Run, outage: hosts.OutageCheck | None) -> str:
 
 def _hold(run: Run, options: Options) -> claims.Deferral:
     outcome = run.outcome
-    if outcome.detail == "stopped":
-        return claims.Deferral(run.claim)
+    if outcome.detail in ("stopped", "gave-way"):
+        return claims.Deferral(run.claim, to_bulk=outcome.detail == "gave-way")
     held = outcome.detail if outcome.cause is Cause.OWN_FAULT else "outage"
     return claims.Deferral(run.claim, options.hold_seconds, held=held)
 

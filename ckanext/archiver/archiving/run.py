@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import logging
+import threading
+import time
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +24,8 @@ log = logging.getLogger(__name__)
 def look(request: ClaimedRequest, link: Link) -> Run:
     """Look at the link of a claimed request. Nothing is raised for what the remote side does."""
     outcome = fetch(request, link)
+    if outcome.detail == "stopped" and not leases.current().stopping.is_set():
+        outcome = replace(outcome, detail="gave-way")
     run = Run(request, link, outcome, outcome.temp_path)
     try:
         _make_resource_dir(run)
@@ -58,7 +62,7 @@ def fetch(request: ClaimedRequest, link: Link) -> Outcome:
         except OSError as e:
             log.warning("The archive directory cannot be used: %s", e)
             return Outcome(Cause.OWN_FAULT, "disk-broken", url=link.url)
-    limits, stop = config.limits(), leases.current().stopping
+    limits, stop = config.limits(), _stop(request)
     if link.is_upload:
         return uploads.fetch(link.resource_id, link.url, spool, limits, check_only=check_only, stop=stop)
     wanted = FetchRequest(
@@ -71,6 +75,22 @@ def fetch(request: ClaimedRequest, link: Link) -> Outcome:
     if not check_only:
         wanted = _compared_with_copy(wanted, link)
     return engine.fetch(wanted, limits=limits, policy=config.policy(), spool=spool, stop=stop)
+
+
+class _Until(threading.Event):
+    """Set when another event is, or after some seconds."""
+
+    def __init__(self, event: threading.Event, seconds: float) -> None:
+        super().__init__()
+        self._event, self._ends = event, time.monotonic() + seconds
+
+    def is_set(self) -> bool:
+        return self._event.is_set() or time.monotonic() > self._ends
+
+
+def _stop(request: ClaimedRequest) -> threading.Event:
+    stopping = leases.current().stopping
+    return stopping if request.edit_seconds is None else _Until(stopping, request.edit_seconds)
 
 
 def _requested_url(link: Link) -> str:

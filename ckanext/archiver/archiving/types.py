@@ -22,6 +22,7 @@ class Delivery:
     :ivar at_once: a caller waits for the result: no waiting for the host's turn, no retries later
     :ivar notice_queue: the name of a queue that a caller gave, which subscribers hear instead of the request's own
     :ivar others: the message's other resources, where it has just come
+    :ivar edit_seconds: after which the transfer of an edit ends, and its request goes to ``bulk``; None for no such end
     """
 
     resource_id: str
@@ -30,6 +31,7 @@ class Delivery:
     at_once: bool
     notice_queue: str = ""
     others: tuple[str, ...] = ()
+    edit_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,8 @@ class ClaimedRequest:
     admission: hosts.Admission
     notice_queue: str = ""
     """See :class:`Delivery`."""
+    edit_seconds: float | None = None
+    """The same."""
 
 
 @dataclass(frozen=True)

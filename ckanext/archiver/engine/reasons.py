@@ -148,6 +148,7 @@ REASONS: dict[str, str] = {
     "proxy-down": N_("The archiver's proxy does not work."),
     "bad-ca-bundle": N_("The archiver's certificate bundle cannot be read."),
     "stopped": N_("The archiver was stopped."),
+    "gave-way": N_("The transfer takes long, and goes on with the regular round."),
     "defect": N_("The archiver has a defect; see its log."),
     "upload-unreadable": N_("The uploaded file {filename} cannot be read from the storage of this portal."),
     "poison": N_("The archiver's worker died {times} times while it fetched this link."),

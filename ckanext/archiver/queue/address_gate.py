@@ -2,14 +2,17 @@
 
 What address a host has is learnt by a look-up before its first request, outside any transaction, and believed for a
 day. A host's request is then admitted in the transaction that claims it, like the host itself
-(:mod:`~ckanext.archiver.queue.hosts`): so the limit holds over all workers.
+(:mod:`~ckanext.archiver.queue.hosts`): so the limit holds over all workers. The dispatcher sends no more messages than
+an address admits, so that few are claimed in vain.
 """
 
 from __future__ import annotations
 
 import socket
+import time
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 
 from ckanext.archiver import config
 from ckanext.archiver.engine import addresses, urls
@@ -65,6 +68,38 @@ def check(claims: Sequence[Claim], mine: Sequence[str]) -> tuple[set[str], set[s
             waiting.add(claim.token)
         in_flight[address] += 1
     return waiting, {claim.token for claim in claims if claim.host and claim.host not in known}
+
+
+_LEASED = """
+    SELECT h.address, count(*) FROM archiver_request q JOIN archiver_host h ON h.host = q.host
+    WHERE q.lease_token IS NOT NULL AND q.leased_until > now() AND h.address IS NOT NULL GROUP BY h.address
+"""
+_SENT = """
+    SELECT h.address, count(*) FROM archiver_request q JOIN archiver_host h ON h.host = q.host
+    WHERE q.queue = 'bulk' AND q.sent_until > now() AND q.sent_until >= coalesce(CAST(:oldest AS timestamptz), now())
+      AND h.address IS NOT NULL
+    GROUP BY h.address
+"""
+
+_leased: tuple[float, Counter[str]] = (float("-inf"), Counter())
+"""When the requests in flight are to be counted again, and how many there were."""
+
+
+def taken(oldest_sent: datetime | None) -> Counter[str]:
+    """How many requests of each address are in flight or have a message of ``bulk``, in the transaction of the
+    dispatcher.
+
+    While another session holds a transaction open, the index of leases keeps all that ended since. To count them then
+    takes a tenth of the time at most; until the next count, more may be sent than the address admits.
+
+    :param oldest_sent: until when the oldest message that may still be in the broker was sent, where that is known
+    """
+    global _leased
+    now = time.monotonic()
+    if now > _leased[0]:
+        counted = Counter(dict(map(tuple, sql.run(_LEASED))))
+        _leased = now + 10 * (time.monotonic() - now), counted
+    return _leased[1] + Counter(dict(map(tuple, sql.run(_SENT, oldest=oldest_sent))))
 
 
 def _in_flight(found: Sequence[str], mine: Sequence[str]) -> Counter[str]:

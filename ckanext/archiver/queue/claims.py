@@ -164,6 +164,8 @@ class Deferral:
     """A claimed request that goes back to the table for later. The retry of an edit goes to ``bulk``: its first result
     is on the page, and other edits come first.
 
+    :ivar to_bulk: the request goes to ``bulk`` in any case
+
     :ivar delay: seconds until it may be claimed again; an edit since the claim makes it due at once
     :ivar attempts: failed tries so far, None to leave the number as it is
     :ivar held: why no verdict was taken, where the fault is our own: a detail, or "outage"
@@ -173,6 +175,12 @@ class Deferral:
     delay: float = 0
     attempts: int | None = None
     held: str = ""
+    to_bulk: bool = False
+
+    @property
+    def leaves_priority(self) -> bool:
+        """Whether the request of an edit goes to ``bulk``."""
+        return self.claim.queue == Queue.PRIORITY and (self.to_bulk or bool(self.attempts))
 
 
 _DEFER = sa.text(f"""
@@ -181,10 +189,10 @@ _DEFER = sa.text(f"""
         attempts = CASE WHEN again THEN 0 ELSE coalesce(d.attempts, q.attempts) END,
         holds = CASE WHEN again THEN 0 WHEN d.held = '' THEN holds ELSE holds + 1 END,
         held = nullif(d.held, ''),
-        queue = CASE WHEN d.attempts > 0 AND NOT again THEN 'bulk' ELSE q.queue END,
+        queue = CASE WHEN (d.attempts > 0 OR d.to_bulk) AND NOT again THEN 'bulk' ELSE q.queue END,
         not_before = CASE WHEN again THEN now() ELSE now() + d.delay * interval '1 second' END
     FROM json_to_recordset(CAST(:deferrals AS json))
-        AS d (resource_id text, token text, delay float8, attempts int, held text)
+        AS d (resource_id text, token text, delay float8, attempts int, held text, to_bulk bool)
     WHERE q.resource_id = d.resource_id AND q.lease_token = d.token
     RETURNING d.token
 """)  # noqa: S608 - constants only
@@ -212,12 +220,13 @@ def defer(deferrals: Sequence[Deferral]) -> set[str]:
             "delay": deferral.delay,
             "attempts": deferral.attempts,
             "held": deferral.held,
+            "to_bulk": deferral.to_bulk,
         }
         for deferral in deferrals
     ]
     connection = model.Session.connection()
     ours = set(connection.execute(_DEFER, {"deferrals": json.dumps(rows)}).scalars())
-    retries = [one for one in deferrals if one.attempts and one.claim.queue == Queue.PRIORITY]
+    retries = [one for one in deferrals if one.leaves_priority]
     if retries:
         hosts, delays = [one.claim.host for one in retries], [one.delay for one in retries]
         sql.run(_WAKE_LATER, hosts=hosts, delays=delays)

@@ -18,11 +18,12 @@ the index of the requests instead; they are few.
 from __future__ import annotations
 
 import logging
+import time
 from datetime import datetime
 
 from ckanext.archiver import config
 from ckanext.archiver.errors import BrokerError
-from ckanext.archiver.queue import broker, claims, sql
+from ckanext.archiver.queue import broker, claims, due_bulk, hosts, sql
 from ckanext.archiver.queue.hosts import FRESH_SQL
 from ckanext.archiver.queue.types import Queue
 
@@ -39,9 +40,6 @@ SENT_SECONDS = 600
 PRIORITY_GRACE = 2
 """Seconds that the dispatcher leaves the web process to send an edit's message itself."""
 
-BUSY_SECONDS = 5
-"""Seconds between two looks at a host with a request in flight; the end of the request wakes it earlier."""
-
 MESSAGES_PER_TICK = 100
 """Messages of ``bulk`` that one tick sends: a tick is short, and the next one follows at once."""
 
@@ -51,11 +49,11 @@ MAX_TICKS_IN_A_ROW = 40
 MAX_RESOURCES_PER_MESSAGE = 10
 """Resources that share a message while many are due, about. They are archived one after the other, so they are few."""
 
+WAITING_SECONDS = 1.0
+"""Least seconds between two counts of the waiting requests."""
+
 REQUESTS_PER_EXTRA_RESOURCE = 100
 """Waiting requests for which a message gets one resource more, up to ``MAX_RESOURCES_PER_MESSAGE``."""
-
-UNMETERED_PER_TICK = 50
-"""Most messages of a tick for one host without a pace: uploads, links without a host, a host that is down."""
 
 
 def tick(*, fill: bool = False) -> int:
@@ -87,7 +85,7 @@ def take_due(queue: str, room: int) -> list[str]:
         return []
     if queue == Queue.PRIORITY:
         return _due_priority(room, claims.IN_HAND_SECONDS)
-    return _select_due(min(room, MESSAGES_PER_TICK), fill=False, sent=claims.IN_HAND_SECONDS)
+    return due_bulk.take(min(room, MESSAGES_PER_TICK), claims.IN_HAND_SECONDS, _oldest_sent.get(queue))
 
 
 def _begin(queue: Queue) -> bool:
@@ -143,23 +141,29 @@ def _room(queue: str) -> int:
     return config.dispatch_window() - int(sent)
 
 
+_waiting: tuple[float, int] = (float("-inf"), 0)
+"""When this process is to count the waiting requests again, and how many it found, of as many as matter."""
+
+
 def _resources_per_message() -> int:
     """How many resources share a message: fewer towards the end, so that all workers end at about the same time."""
+    global _waiting
+    now = time.monotonic()
+    if now > _waiting[0]:
+        waiting = _count_waiting()
+        # While another session holds a transaction open, a count reads what has died since: a twentieth of the time.
+        _waiting = now + max(WAITING_SECONDS, 20 * (time.monotonic() - now)), waiting
+    return max(1, _waiting[1] // REQUESTS_PER_EXTRA_RESOURCE)
+
+
+def _count_waiting() -> int:
     statement = """
         SELECT count(*) FROM (
             SELECT 1 FROM archiver_request
             WHERE queue = 'bulk' AND lease_token IS NULL AND sent_until IS NULL LIMIT :enough) waiting
     """
     enough = MAX_RESOURCES_PER_MESSAGE * REQUESTS_PER_EXTRA_RESOURCE
-    waiting = int(sql.run(statement, enough=enough).scalar() or 0)
-    return max(1, waiting // REQUESTS_PER_EXTRA_RESOURCE)
-
-
-def _per_host() -> int | None:
-    """How many requests to one host may be in flight, None for no limit."""
-    if not (config.host_concurrency() or config.host_interval()):
-        return None
-    return config.host_concurrency() or 1
+    return int(sql.run(statement, enough=enough).scalar() or 0)
 
 
 def _waiting_hosts(queue: Queue) -> str:
@@ -220,7 +224,7 @@ def tick_priority() -> int:
 
 
 def _due_priority(room: int, sent: float = SENT_SECONDS) -> list[str]:
-    per_host = _per_host()
+    per_host = hosts.per_host()
     if room <= 0:
         return []
     due = sql.run(
@@ -228,7 +232,7 @@ def _due_priority(room: int, sent: float = SENT_SECONDS) -> list[str]:
         room=room,
         grace=PRIORITY_GRACE,
         sent=sent,
-        unmetered=UNMETERED_PER_TICK,
+        unmetered=due_bulk.UNMETERED_PER_TICK,
         unpaced=per_host is None,
         per_host=per_host or 0,
     )
@@ -236,70 +240,6 @@ def _due_priority(room: int, sent: float = SENT_SECONDS) -> list[str]:
 
 
 # -- bulk --------------------------------------------------------------------------------------------------
-
-# The hosts whose time has come, the longest waiting first: whether they need a pace, whether a request may go now,
-# and when to look again if not. Where an edit waits for the same host, the edit goes first.
-_HOSTS = f"""
-    SELECT h.host,
-        h.host = '' OR coalesce(h.open_until > now() AND {FRESH_SQL}, false) AS unmetered,
-        coalesce(h.open_until > now(), false) OR h.next_at > now()
-            OR (NOT :unpaced AND EXISTS (
-                SELECT 1 FROM archiver_request q WHERE q.queue = 'priority' AND q.host = h.host
-                AND q.lease_token IS NULL AND q.not_before < now() + interval '1 second'
-                AND NOT {sql.is_paused("'priority'", "h.host")})) AS is_closed,
-        CASE WHEN h.open_until > now() THEN h.open_until
-             WHEN h.next_at > now() THEN h.next_at
-             ELSE now() + interval '1 second' END AS next_look
-    FROM archiver_host h WHERE h.bulk_at <= now() AND NOT {sql.is_paused("'bulk'", "h.host")}
-    ORDER BY h.bulk_at LIMIT :hosts FOR UPDATE SKIP LOCKED
-"""  # noqa: S608 - constants only
-
-_BUDGETS = """
-    unnest(CAST(:hosts AS text[]), CAST(:budgets AS int[]), CAST(:next_looks AS timestamptz[]), CAST(:free AS bool[]))
-        AS f (host, budget, next_look, free)
-"""
-
-# MATERIALIZED: PostgreSQL may run a plain subquery again for each row that it compares, and each time it would lock and
-# return other rows.
-_BULK = f"""
-    WITH due AS MATERIALIZED (
-        SELECT d.resource_id FROM {_BUDGETS}
-        CROSS JOIN LATERAL (
-            SELECT r.resource_id FROM archiver_request r
-            WHERE r.queue = 'bulk' AND r.host = f.host AND r.lease_token IS NULL AND r.not_before <= now()
-              AND (r.sent_until IS NULL OR r.sent_until < now())
-            ORDER BY r.not_before
-            LIMIT CASE WHEN f.free THEN f.budget ELSE greatest(0, f.budget
-                - (SELECT count(*) FROM archiver_request b
-                   WHERE b.host = f.host AND b.lease_token IS NOT NULL AND b.leased_until > now())
-                - (SELECT count(*) FROM archiver_request b WHERE b.host = f.host AND b.sent_until > now())) END
-            FOR UPDATE SKIP LOCKED
-        ) d
-        WHERE f.budget > 0
-    )
-    UPDATE archiver_request SET sent_until = now() + :sent * interval '1 second'
-    WHERE resource_id IN (SELECT resource_id FROM due)
-    RETURNING resource_id
-"""  # noqa: S608 - constants only
-
-_SET_NEXT_LOOK = f"""
-    UPDATE archiver_host h SET bulk_at = CASE
-        WHEN f.budget = 0 THEN f.next_look
-        WHEN first.not_before IS NOT NULL AND (f.free OR NOT busy.is_so)
-            THEN greatest(first.not_before, now())
-        WHEN first.not_before IS NOT NULL OR busy.is_so THEN now() + :busy * interval '1 second'
-        END
-    FROM {_BUDGETS}
-    CROSS JOIN LATERAL (SELECT (
-        SELECT r.not_before FROM archiver_request r
-        WHERE r.queue = 'bulk' AND r.host = f.host AND r.lease_token IS NULL
-          AND (r.sent_until IS NULL OR r.sent_until < now())
-        ORDER BY r.not_before LIMIT 1) AS not_before) first
-    CROSS JOIN LATERAL (SELECT
-        EXISTS (SELECT 1 FROM archiver_request b WHERE b.host = f.host AND b.sent_until > now())
-        OR EXISTS (SELECT 1 FROM archiver_request b WHERE b.host = f.host AND b.lease_token IS NOT NULL) AS is_so) busy
-    WHERE h.host = f.host
-"""  # noqa: S608 - constants only
 
 
 def tick_bulk(*, fill: bool = False) -> int:
@@ -325,34 +265,9 @@ def _due_bulk(fill: bool, in_broker: int) -> list[str]:
     room = min(_room(Queue.BULK), config.dispatch_window() - in_broker)
     # A window that is nearly full is filled up when there is room for a whole tick: few messages for many resources.
     enough = 1 if fill else max(1, min(MESSAGES_PER_TICK, config.dispatch_window() // 10))
-    return _select_due(min(room, MESSAGES_PER_TICK), fill) if room >= enough else []
-
-
-def _select_due(room: int, fill: bool, sent: float = SENT_SECONDS) -> list[str]:
-    per_host = None if fill else _per_host()
-    rows = sql.run(_HOSTS, hosts=room, unpaced=per_host is None).all()
-    if not rows:
+    if room < enough:
         return []
-    share = max(room // len(rows), 1)
-    budgets = []
-    for host, unmetered, is_closed, next_look in rows:
-        if room <= 0:
-            # Hosts without room keep their place in the line.
-            break
-        free = unmetered or per_host is None
-        if is_closed and not unmetered and not fill:
-            budget = 0
-        elif free:
-            budget = share if per_host is None else min(share, UNMETERED_PER_TICK)
-        else:
-            budget = per_host or 0
-        budgets.append((host, min(budget, room), next_look, free))
-        room -= budget
-    hosts, limits, next_looks, unpaced_hosts = (list(column) for column in zip(*budgets, strict=True))
-    params = {"hosts": hosts, "budgets": limits, "next_looks": next_looks, "free": unpaced_hosts}
-    due = list(sql.run(_BULK, **params, sent=sent).scalars())
-    sql.run(_SET_NEXT_LOOK, **params, busy=BUSY_SECONDS)
-    return due
+    return due_bulk.take(min(room, MESSAGES_PER_TICK), SENT_SECONDS, _oldest_sent.get(Queue.BULK), fill=fill)
 
 
 _WAKE_FORGOTTEN_HOSTS = f"""

@@ -105,6 +105,13 @@ class Candidate:
     urgent: bool = False
 
 
+def per_host() -> int | None:
+    """How many requests to one host may be in flight, None for no limit."""
+    if not (config.host_concurrency() or config.host_interval()):
+        return None
+    return config.host_concurrency() or 1
+
+
 def lock(leaving: Sequence[str], entering: Sequence[str]) -> None:
     """Lock the hosts of a transaction that both leaves and enters hosts, all at once and in one order."""
     if leaving and entering and (config.host_interval() or config.host_concurrency()):

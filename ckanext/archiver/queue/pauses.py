@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from ckanext.archiver.queue import dispatch, sql
+from ckanext.archiver.queue import due_bulk, sql
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def pause(queue: str, hosts: Sequence[str], paused_by: str, reason: str = "") ->
 _WAKE = f"""
     UPDATE archiver_host SET bulk_at = now() WHERE host IN (
         SELECT host FROM archiver_host
-        WHERE bulk_at > now() AND bulk_at <= now() + interval '{dispatch.BUSY_SECONDS} seconds' FOR UPDATE SKIP LOCKED)
+        WHERE bulk_at > now() AND bulk_at <= now() + interval '{due_bulk.BUSY_SECONDS} seconds' FOR UPDATE SKIP LOCKED)
 """  # noqa: S608 - constants only
 
 

@@ -22,12 +22,17 @@ log = logging.getLogger(__name__)
 MAX_PAUSE = 10
 """Most seconds between two tries to reach the database."""
 
+EDIT_SECONDS = 30
+"""Seconds for which the transfer of an edit may keep a place of the pool, where it cannot go on beside it: its request
+goes to ``bulk`` then. What came until then is not kept, since few slow servers can go on in the middle of a file."""
+
 LOG_SECONDS = 60
 _logged_at = float("-inf")
 
 
 handover = Handover(0)
-"""What lets edits go on beside the threads of the pool; ``worker/run.py`` makes one with room."""
+"""What lets edits go on beside the threads of the pool; ``worker/run.py`` makes one with room, but not in a prefork
+pool."""
 
 
 def archive_resource(resource_id: str, queue: str) -> None:
@@ -39,18 +44,21 @@ def archive_resources(resource_ids: list[str], queue: str) -> None:
     """Archive the resources of a message, one after the other."""
     leases.current().messages_received += 1
 
-    def work() -> None:
+    if queue == Queue.PRIORITY:
+        handover.run(
+            lambda: _archive(deque(resource_ids), queue), lambda: _archive(deque(resource_ids), queue, EDIT_SECONDS)
+        )
+    else:
         _archive(deque(resource_ids), queue)
 
-    if queue == Queue.PRIORITY:
-        handover.run(work)
-    else:
-        work()
 
-
-def _archive(resource_ids: deque[str], queue: str) -> None:
+def _archive(resource_ids: deque[str], queue: str, edit_seconds: float | None = None) -> None:
     try:
-        _with_database(lambda: archiving.archive_resources(resource_ids, queue, worker_id=leases.worker_id()))
+        _with_database(
+            lambda: archiving.archive_resources(
+                resource_ids, queue, worker_id=leases.worker_id(), edit_seconds=edit_seconds
+            )
+        )
     finally:
         if resource_ids:
             # This worker stops, or the run of one met a defect: the others need not wait for a minute, unless the

@@ -19,20 +19,21 @@ that arrive at once are all under way after 200 / 16 of these."""
 class Handover:
     """Runs the work of messages, each in a thread of its own that the pool's thread leaves when it takes long.
 
-    :param limit: how many go on beside the pool's threads; further ones keep theirs
+    :param limit: how many go on beside the pool's threads
     """
 
     def __init__(self, limit: int) -> None:
         self._free = threading.Semaphore(limit)
         self._running: set[threading.Thread] = set()
 
-    def run(self, work: Callable[[], None]) -> None:
+    def run(self, work: Callable[[], None], briefly: Callable[[], None]) -> None:
         """Do the work, and return when it is done or goes on by itself.
 
+        :param briefly: the same work, ended where it takes long: done instead while as many go on as may
         :raises Exception: what the work raises within ``HAND_OVER_SECONDS``; what it raises later is logged
         """
         if not self._free.acquire(blocking=False):
-            work()
+            briefly()
             return
         task = _Task(work, self._free, self._running)
         task.start()
