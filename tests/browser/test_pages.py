@@ -185,6 +185,9 @@ def test_check_now_shows_the_result_without_a_reload(visit: Callable[[int], Wind
 
     window.page.wait_for_selector('.archiver-panel[data-archiver-verdict="ok"]', timeout=10_000)
     assert window.page.evaluate("window.notReloaded"), "the panel alone was replaced"
+    if window.page.evaluate("Boolean(window.ckan.toast)"):  # CKAN 2.12
+        heading = window.page.locator(".archiver-heading").inner_text().strip()
+        assert window.page.locator(".toast-body").inner_text().strip() == heading
     assert window.complaints == []
 
 

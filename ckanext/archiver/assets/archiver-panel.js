@@ -3,6 +3,19 @@ this.ckan.module("archiver-panel", function ($) {
   "use strict";
   var PAUSES = [1, 1, 1, 2, 2, 3, 5, 5, 10, 10, 20, 30];
 
+  // CKAN 2.12 has toasts, for a reader who has scrolled away from the panel. They take HTML.
+  function announce(panel) {
+    var heading = panel.querySelector(".archiver-heading");
+    if (!window.ckan.toast || !heading) { return; }
+    var text = document.createElement("span");
+    text.textContent = heading.textContent.trim();
+    window.ckan.toast({
+      message: text.innerHTML,
+      type: { ok: "success", broken: "danger" }[panel.dataset.archiverVerdict] || "info",
+      delay: 6000
+    });
+  }
+
   return {
     options: { url: null },
 
@@ -31,6 +44,7 @@ this.ckan.module("archiver-panel", function ($) {
           if (fresh.hasAttribute("data-module")) { module.wait(); return; }
           module.el[0].replaceWith(fresh);
           fresh.setAttribute("role", "status");
+          announce(fresh);
         })
         .catch(function () { module.wait(); });
     }
