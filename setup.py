@@ -87,6 +87,7 @@ setup(
         # The worker imports the tasks that extensions list in this group.
         "ckan.celery_task": ["tasks = ckanext.archiver.celery_import:task_imports"],
         "console_scripts": ["paster = ckanext.archiver.legacy.paster:main"],
+        "ckan.rdf.profiles": ["archiver = ckanext.archiver.dcat_profile:ArchiverProfile"],
         "babel.extractors": ["ckan = ckan.lib.extract:extract_ckan"],
     },
     message_extractors={

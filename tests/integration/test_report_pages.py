@@ -69,6 +69,23 @@ def test_the_overview_counts_and_groups(app: Any, portal: dict[str, Dict]) -> No
     assert changes == [["0", "2"], ["0", "0"]]
 
 
+def test_a_long_list_has_pages_in_both_directions(app: Any, organizations: dict[str, Dict]) -> None:
+    dataset_with(["broken"] * 60, organizations["agency"])
+
+    def links_of(path: str) -> tuple[int, dict[str, str]]:
+        page = soup(app, path)
+        return len(page.select(".archiver-rows tbody tr")), {
+            text(link): link["href"] for link in page.select(".archiver-pager a")
+        }
+
+    number, first = links_of("/archiver/links?sort=dataset")
+    assert (number, list(first)) == (50, ["Next page"])
+    number, second = links_of(first["Next page"])
+    assert (number, list(second)) == (10, ["First page", "Previous page"])
+    assert links_of(second["Previous page"]) == (50, first)
+    assert links_of(second["First page"]) == (50, first)
+
+
 def test_organizations_are_a_tree_that_is_searched_and_sorted(app: Any, portal: dict[str, Dict]) -> None:
     dataset_with(["ok"], portal["council"])
 

@@ -31,7 +31,7 @@ RETRY_SENDING = 60
 IDLE_AFTER = 10
 """Seconds without a message sent after which a dispatcher is idle."""
 
-IDLE_SECONDS = 1
+IDLE_SECONDS = 2
 """Seconds between two turns of an idle dispatcher. An edit sends its message itself."""
 
 POLL_SECONDS = 1
