@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from ckan import model
 from ckan.lib import search as ckan_search
 
-from ckanext.archiver import links, search
+from ckanext.archiver import config, links, search
 from ckanext.archiver.ckan_context import ckan_context
 from ckanext.archiver.queue import leases, sql
 from ckanext.archiver.worst_link import WORST_VERDICT_SQL
@@ -28,7 +28,7 @@ from ckanext.archiver.worst_link import WORST_VERDICT_SQL
 log = logging.getLogger(__name__)
 
 LEASE_SECONDS = 120
-"""For a batch of datasets; then another worker may index beside a slow one, or in the place of a dead one."""
+"""For a batch of datasets; then another worker may index beside a slow one. In a dead one's place it may at once."""
 
 MAX_FAILURES = 5
 """Datasets of a batch that may fail by themselves; when more fail, the index itself is taken to be away."""
@@ -86,11 +86,12 @@ def refresh_left() -> int:
 
 # A row and no advisory lock: indexing takes long, so it holds no transaction, and behind PgBouncer (transaction mode) a
 # session's lock stays with a connection that others use next. Two workers at it do no harm.
-_TAKE_LEASE = """
+_TAKE_LEASE = f"""
     INSERT INTO archiver_state AS s (key, value) VALUES ('indexing', to_jsonb(CAST(:worker AS text)))
     ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value, updated_at = now()
     WHERE s.value = EXCLUDED.value OR s.value = 'null' OR s.updated_at < now() - :seconds * interval '1 second'
-"""
+        OR NOT EXISTS (SELECT 1 FROM archiver_worker w WHERE to_jsonb(w.worker_id) = s.value AND {sql.WORKER_IS_ALIVE})
+"""  # noqa: S608 - constants only
 _LEAVE_LEASE = """
     UPDATE archiver_state SET value = 'null' WHERE key = 'indexing' AND value = to_jsonb(CAST(:worker AS text))
 """
@@ -98,7 +99,8 @@ _LEAVE_LEASE = """
 
 def _take_lease() -> bool:
     with sql.transaction():
-        return bool(sql.run(_TAKE_LEASE, worker=leases.worker_id(), seconds=LEASE_SECONDS).rowcount)
+        params = {"worker": leases.worker_id(), "seconds": LEASE_SECONDS, "dead": config.worker_dead_seconds()}
+        return bool(sql.run(_TAKE_LEASE, **params).rowcount)
 
 
 def _leave_lease() -> None:

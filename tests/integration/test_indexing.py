@@ -12,7 +12,7 @@ from ckan.tests import factories
 from ckanext.archiver import archiving, indexing
 from ckanext.archiver.queue_tables import ArchiverDataset
 from origin_server import Origin
-from rows import requested
+from rows import requested, run
 
 pytestmark = pytest.mark.usefixtures("clean_site")
 
@@ -66,3 +66,24 @@ def test_where_qa_does_not_index_in_time_the_archiver_does(
     assert indexing.refresh_left() == 1
     assert rebuilt == [package_id]
     assert facets(package_id) == ("broken", "broken")
+
+
+@pytest.mark.parametrize(
+    ("holder", "seen", "indexed"),
+    [("alive", "now()", 0), ("silent", "now() - interval '5 minutes'", 1), ("gone", None, 1)],
+)
+def test_one_worker_indexes_until_it_dies(origin: Origin, holder: str, seen: str | None, indexed: int) -> None:
+    dataset(origin)
+    run("UPDATE archiver_dataset SET indexed_facet = NULL")
+    run(
+        "INSERT INTO archiver_state (key, value) VALUES ('indexing', to_jsonb(CAST(:holder AS text))) "
+        "ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value, updated_at = now()",
+        holder=holder,
+    )
+    if seen:
+        run(
+            "INSERT INTO archiver_worker (worker_id, hostname, pid, queues, seen_at) "
+            f"VALUES (:holder, 'elsewhere', 1, 'bulk', {seen})",
+            holder=holder,
+        )
+    assert indexing.refresh_left() == indexed
