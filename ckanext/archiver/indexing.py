@@ -76,7 +76,9 @@ def refresh_left() -> int:
     :returns: how many were indexed
     """
     limit = SMALL_BATCH if leases.busy() else BATCH
-    if not _take_lease():
+    with sql.transaction():
+        is_stale = sql.run(_STALE + "AND package_id <> ALL(:skipped) LIMIT 1", skipped=_skipped()).first() is not None
+    if not is_stale or not _take_lease():
         return 0
     try:
         return _refresh("AND package_id <> ALL(:skipped) LIMIT :limit", {"skipped": _skipped(), "limit": limit})
