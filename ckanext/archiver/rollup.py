@@ -13,8 +13,8 @@ from ckanext.archiver.report import counts, groups, reader
 from ckanext.archiver.report.filters import LinkFilter
 from ckanext.archiver.report_tables import WHOLE_PORTAL
 
-SECONDS = 300
-"""How often the links are counted."""
+SECONDS, SMALL_SECONDS = 300, 30
+"""How often the links are counted; the second where a count takes less than a second."""
 
 REST = 20
 """How many times longer than a count the pause after it is, at least."""
@@ -41,7 +41,8 @@ def refresh() -> bool:
     """
     with sql.transaction():
         last = sql.run("SELECT CAST(value->>'seconds' AS float) FROM archiver_state WHERE key = 'link-counts'").scalar()
-        is_my_turn = rounds.is_my_turn("link-counts", max(SECONDS, REST * (last or 0)))
+        least = SMALL_SECONDS if last is not None and last < 1 else SECONDS
+        is_my_turn = rounds.is_my_turn("link-counts", max(least, REST * (last or 0)))
     if not is_my_turn:
         return False
     day, round_ends, begun = clock.utc().date(), _round_ends(), time.monotonic()

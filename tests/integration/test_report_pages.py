@@ -289,7 +289,9 @@ def test_links_of_my_organizations(app: Any, portal: dict[str, Dict]) -> None:
     dataset_with(["broken"], portal["council"], title="Mine")
     page = soup(app, "/archiver/links?mine=1", headers={"Authorization": user["token"]})
     assert [text(row.a) for row in page.select(".archiver-rows tbody th")] == ["Mine"]
-    assert soup(app, "/archiver/links?mine=1").select(".archiver-rows tbody th") == []
+    anonymous = app.get("/archiver/links?mine=1", follow_redirects=False)
+    assert anonymous.status_code == 302
+    assert "/user/login" in anonymous.headers["Location"]
 
 
 # -- files --------------------------------------------------------------------------------------------------

@@ -77,6 +77,10 @@ def link_list() -> Response | str:
 def _list(wanted: LinkFilter) -> Response | str:
     who, format_ = reader.current(), _format()
     try:
+        if wanted.mine and not who.user:
+            tk.h.flash_notice(tk._("Log in to see the links of your organizations."))
+            came_from = tk.url_for("archiver_report.link_list", **wanted.parameters())
+            return tk.redirect_to("user.login", came_from=came_from)
         if format_ == "atom":
             return _feed(wanted, who)
         if format_ != "html":
@@ -127,7 +131,7 @@ def _overview(wanted: LinkFilter, who: reader.Reader) -> str:
             "progress": link_actions.progress(found) if who.user else {},
             "organizations": _organizations(source),
             "counted_at": _naive(source.counted_at),
-            "round_ends": _naive(source.round_ends),
+            "round_ends": _naive(source.round_ends) if _is_to_come(source.round_ends) else None,
             "causes": advice.NAMES,
             "cause_name": advice.name,
             "cause_advice": advice.advice,
@@ -138,6 +142,11 @@ def _overview(wanted: LinkFilter, who: reader.Reader) -> str:
         },
     )
     return html
+
+
+def _is_to_come(moment: datetime.datetime | None) -> bool:
+    """Whether an estimate is worth showing: the worker counts now and then, and the round may be over."""
+    return moment is not None and moment > clock.utc()
 
 
 def _naive(moment: datetime.datetime | None) -> str | None:

@@ -315,7 +315,7 @@ def _counter() -> BackgroundThread:
         "counter",
         5,
         [
-            Chore("Counting links for the report", 60, rollup.refresh, own_transactions=True),
+            Chore("Counting links for the report", 20, rollup.refresh, own_transactions=True),
             Chore("Counting links of earlier days", 20, rollup.fill_back),
             Chore("Enforcing quotas", 20, retention.enforce_quotas, own_transactions=True),
         ],
