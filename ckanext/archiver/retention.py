@@ -52,10 +52,10 @@ def _drop(resource_ids: Sequence[str]) -> int:
 # -- deleted resources ---------------------------------------------------------------------------------------
 
 _NOTE_DELETED = f"""
-    UPDATE archival a SET deleted_since = CASE WHEN {IS_PRESENT} THEN NULL ELSE timezone('utc', now()) END
-    WHERE (a.deleted_since IS NULL AND a.cache_filepath <> '' AND NOT {IS_PRESENT})
-       OR (a.deleted_since IS NOT NULL AND {IS_PRESENT})
+    UPDATE archival a SET deleted_since = timezone('utc', now())
+    WHERE a.deleted_since IS NULL AND a.cache_filepath <> '' AND NOT {IS_PRESENT}
 """  # noqa: S608 - constants only
+_NOTE_RESTORED = f"UPDATE archival a SET deleted_since = NULL WHERE a.deleted_since IS NOT NULL AND {IS_PRESENT}"  # noqa: S608
 
 
 def note_deleted() -> int:
@@ -64,7 +64,9 @@ def note_deleted() -> int:
 
     :returns: for how many resources it changed
     """
-    return int(sql.run(_NOTE_DELETED).rowcount) if rounds.is_my_turn("deleted", 3600) else 0
+    if not rounds.is_my_turn("deleted", 3600):
+        return 0
+    return int(sql.run(_NOTE_DELETED).rowcount) + int(sql.run(_NOTE_RESTORED).rowcount)
 
 
 _EXPIRED = f"""

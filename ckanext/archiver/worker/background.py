@@ -301,7 +301,6 @@ def _housekeeper() -> BackgroundThread:
             Chore("Scheduling unscheduled links", 60, rounds.put_never_planned, own_transactions=True),
             Chore("Finishing the round", 5, rounds.note_finished),
             Chore("Following the options of copies' URLs", 60, cache_urls.follow_options, own_transactions=True),
-            Chore("Noting deleted resources", 60, retention.note_deleted),
             Chore("Removing copies of deleted resources", 60, retention.drop_expired),
             Chore("Deleting old checks", 600, recovery.delete_old_checks),
             Chore("Deleting old selections", 3600, rounds.delete_old_selections),
@@ -317,6 +316,7 @@ def _counter() -> BackgroundThread:
         [
             Chore("Counting links for the report", 20, rollup.refresh, own_transactions=True),
             Chore("Counting links of earlier days", 20, rollup.fill_back),
+            Chore("Noting deleted resources", 60, retention.note_deleted),
             Chore("Enforcing quotas", 20, retention.enforce_quotas, own_transactions=True),
         ],
     )
