@@ -32,7 +32,6 @@ _SETTINGS = {
     # and a demo or test database need not outlive that.
     "fsync": "off",
     "full_page_writes": "off",
-    "shared_buffers": "64MB",
     "max_connections": "150",
     "log_line_prefix": "%m [%p] ",
 }
@@ -87,7 +86,9 @@ def _up(stack: Stack) -> None:
     _forget_dead_owner(data)
     for attempt in (1, 2, 3):
         port = stack.port(NAME)
-        settings = [f"--{name}={value}" for name, value in {**_SETTINGS, "port": str(port)}.items()]
+        # Small for demos and tests; bin/bench, with a million resources, has what such a portal's server would have.
+        more = {"shared_buffers": os.environ.get("STACK_SHARED_BUFFERS", "64MB"), "port": str(port)}
+        settings = [f"--{name}={value}" for name, value in {**_SETTINGS, **more}.items()]
         process = start(stack, NAME, [_tool(stack, "postgres"), "-D", data, *settings], cwd="/", before_exec=become)
         try:
             await_ready(stack, NAME, process, lambda: _answers(stack))

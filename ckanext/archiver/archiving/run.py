@@ -85,6 +85,7 @@ class _Until(threading.Event):
         self._event, self._ends = event, time.monotonic() + seconds
 
     def is_set(self) -> bool:
+        """The engine asks nothing else of it, and waits for no event."""
         return self._event.is_set() or time.monotonic() > self._ends
 
 

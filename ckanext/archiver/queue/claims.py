@@ -164,11 +164,10 @@ class Deferral:
     """A claimed request that goes back to the table for later. The retry of an edit goes to ``bulk``: its first result
     is on the page, and other edits come first.
 
-    :ivar to_bulk: the request goes to ``bulk`` in any case
-
     :ivar delay: seconds until it may be claimed again; an edit since the claim makes it due at once
     :ivar attempts: failed tries so far, None to leave the number as it is
     :ivar held: why no verdict was taken, where the fault is our own: a detail, or "outage"
+    :ivar to_bulk: the request goes to ``bulk`` in any case
     """
 
     claim: Claim

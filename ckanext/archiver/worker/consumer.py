@@ -22,9 +22,10 @@ log = logging.getLogger(__name__)
 MAX_PAUSE = 10
 """Most seconds between two tries to reach the database."""
 
-EDIT_SECONDS = 30
+EDIT_SECONDS = 35
 """Seconds for which the transfer of an edit may keep a place of the pool, where it cannot go on beside it: its request
-goes to ``bulk`` then. What came until then is not kept, since few slow servers can go on in the middle of a file."""
+goes to ``bulk`` then. Some more than the default of ``first_byte_timeout``: an editor learns at once of a server that
+does not answer. What came until then is not kept, since few slow servers can go on in the middle of a file."""
 
 LOG_SECONDS = 60
 _logged_at = float("-inf")
