@@ -73,7 +73,7 @@ setup(
     include_package_data=True,
     zip_safe=False,
     install_requires=requirements(),
-    extras_require=CELERY_FOR,
+    extras_require={**CELERY_FOR, "dcat": ["ckanext-dcat>=2.4,<3"]},
     entry_points={
         "ckan.plugins": [
             "archiver = ckanext.archiver.plugin:ArchiverPlugin",

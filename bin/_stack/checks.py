@@ -6,7 +6,7 @@ import argparse
 import os
 import subprocess
 
-from . import cli
+from . import audit, cli
 from .layout import REPOSITORY, Stack, StackError, say
 from .tests import WITHOUT_CKAN
 
@@ -29,6 +29,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="bin/check", description="Check the code without running it.")
     cli.add_stack_options(parser)
     parser.add_argument("--fix", action="store_true", help="let ruff fix what it can, first")
+    parser.add_argument("--audit", action="store_true", help="fail when a dependency has a known vulnerability")
     options = parser.parse_args(arguments)
     stack = Stack.at(options.ckan, options.dir)
     try:
@@ -38,6 +39,9 @@ def main(arguments: list[str]) -> int:
         say("%s", error)
         return 1
     failed = [name for name, command in _checks(fix=options.fix).items() if not _passes(stack, command)]
+    # An advisory of today is no fault of a change that is checked today, so it is told, and fails on demand.
+    if audit.told(stack) and options.audit:
+        failed.append("the audit")
     say("check: %s", "failed: " + ", ".join(failed) if failed else "passed")
     return 1 if failed else 0
 

@@ -49,9 +49,13 @@ class ArchiverRequest(tk.BaseModel):
     __table_args__ = (
         # The dispatcher's question: the next due request of a host.
         sa.Index("archiver_request_due_idx", "queue", "host", "not_before"),
-        # How many messages of a queue the broker may still get.
+        # How many messages of a queue the broker may still get. Its condition makes it useless to all statements but
+        # those that say ``sql.IN_WINDOW``.
         sa.Index(
-            "archiver_request_room_idx", "queue", "sent_until", postgresql_where=sa.text("sent_until IS NOT NULL")
+            "archiver_request_window_idx",
+            "queue",
+            "sent_until",
+            postgresql_where=sa.text("sent_until IS NOT NULL AND attempts >= 0"),
         ),
         sa.Index(
             "archiver_request_sent_idx",

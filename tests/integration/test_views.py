@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import uuid
 from pathlib import Path
 from typing import Any
 
 import ckan.plugins.toolkit as tk
 import pytest
+from bs4 import BeautifulSoup
 from ckan import model
 from ckan.tests import factories, helpers
 
@@ -247,6 +249,27 @@ def test_the_copy_of_a_deleted_resource_is_not_served(app: Any, archive_dir: Pat
     helpers.call_action("resource_delete", id=resource["id"])
 
     app.get(url_of(resource), status=404)
+
+
+def test_not_yours_and_not_there_are_one_answer(app: Any, archive_dir: Path, people: Dict) -> None:
+    dataset = factories.Dataset(owner_org=people["owner"]["id"], private=True)
+    resource = factories.Resource(package_id=dataset["id"], url="http://example.org/a.csv")
+    keep(archive_dir, resource)
+    without_copy = factories.Resource(package_id=dataset["id"], url="http://example.org/b.csv")
+
+    def answer(path: str) -> tuple[str, set[str]]:
+        shown = app.get(path, headers={"Authorization": people["stranger"]}, status=404)
+        text = BeautifulSoup(shown.body, "html.parser").select_one("[role=main]").get_text(" ", strip=True)
+        return text, set(shown.headers.keys())
+
+    nothing = str(uuid.uuid4())
+    answers = [
+        answer(url_of(resource)),
+        answer(url_of(without_copy)),
+        answer(f"/dataset/{dataset['id']}/resource/{nothing}/cached"),
+        answer(f"/dataset/{nothing}/resource/{nothing}/cached"),
+    ]
+    assert answers == answers[:1] * 4
 
 
 @pytest.mark.parametrize("hide", ["private", "deleted"])

@@ -74,12 +74,13 @@ _LEASED = """
     SELECT h.address, count(*) FROM archiver_request q JOIN archiver_host h ON h.host = q.host
     WHERE q.lease_token IS NOT NULL AND q.leased_until > now() AND h.address IS NOT NULL GROUP BY h.address
 """
-_SENT = """
+_SENT = f"""
     SELECT h.address, count(*) FROM archiver_request q JOIN archiver_host h ON h.host = q.host
-    WHERE q.queue = 'bulk' AND q.sent_until > now() AND q.sent_until >= coalesce(CAST(:oldest AS timestamptz), now())
+    WHERE q.queue = 'bulk' AND {sql.IN_WINDOW} AND q.sent_until > now()
+      AND q.sent_until >= coalesce(CAST(:oldest AS timestamptz), now())
       AND h.address IS NOT NULL
     GROUP BY h.address
-"""
+"""  # noqa: S608 - constants only
 
 _leased: tuple[float, Counter[str]] = (float("-inf"), Counter())
 """When the requests in flight are to be counted again, and how many there were."""

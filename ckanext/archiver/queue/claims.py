@@ -119,8 +119,12 @@ def claim(
     return [claims.get(token) for token in tokens]
 
 
-_MINE = """unnest(CAST(:ids AS text[]), CAST(:tokens AS text[])) AS mine (resource_id, token)
-    WHERE q.resource_id = mine.resource_id AND q.lease_token = mine.token"""
+_MY_LEASES = "unnest(CAST(:ids AS text[]), CAST(:tokens AS text[])) AS mine (resource_id, token)"
+# Not "=", which would let PostgreSQL read archiver_request_lease_idx from end to end instead of the requests' keys. To
+# its planner that index is empty: statistics count the live entries, and leases are short. While another session holds
+# a transaction open it has an entry for every lease since.
+_IS_MINE = "q.resource_id = mine.resource_id AND q.lease_token IS NOT DISTINCT FROM mine.token"
+_MINE = f"{_MY_LEASES} WHERE {_IS_MINE}"
 # Because of the locks, one of two workers that finish a dataset's last two resources sees that it was the last. They
 # are a statement of their own, so that the next one sees what the other worker has committed, and are taken in one
 # order, so that workers with several datasets never wait in a circle.
@@ -192,7 +196,7 @@ _DEFER = sa.text(f"""
         not_before = CASE WHEN again THEN now() ELSE now() + d.delay * interval '1 second' END
     FROM json_to_recordset(CAST(:deferrals AS json))
         AS d (resource_id text, token text, delay float8, attempts int, held text, to_bulk bool)
-    WHERE q.resource_id = d.resource_id AND q.lease_token = d.token
+    WHERE q.resource_id = d.resource_id AND q.lease_token IS NOT DISTINCT FROM d.token
     RETURNING d.token
 """)  # noqa: S608 - constants only
 # The dispatcher looks at the host of such a retry when it is due. A hint, so it waits for no lock: a host that another
@@ -260,10 +264,10 @@ _STILL_OURS = f"""
     SET LOCAL lock_timeout = '%ss';
     SELECT q.lease_token AS token, now() AS now, {links.URL_SQL} AS url, coalesce(r.url_type, '') AS url_type,
            r.last_modified
-    FROM archiver_request q
+    FROM {_MY_LEASES} JOIN archiver_request q ON {_IS_MINE}
     LEFT JOIN (resource r JOIN package p ON p.id = r.package_id)
         ON r.id = q.resource_id AND r.state = 'active' AND p.state IN ('active', 'draft')
-    WHERE q.resource_id = ANY(:ids) AND q.lease_token = ANY(:tokens) ORDER BY q.resource_id FOR UPDATE OF q %s
+    ORDER BY q.resource_id FOR UPDATE OF q %s
 """  # noqa: S608 - constants only
 LONG_WAIT, SHORT_WAIT = 5, 1
 """Lock timeout in seconds: for one thread's own transaction that waits for locked requests, and for a transaction that
@@ -306,7 +310,7 @@ def still_leased(claims: Sequence[Claim]) -> set[str]:
     """The tokens of the requests that are still ours, locked or not: as they were committed last."""
     if not claims:
         return set()
-    statement = "SELECT lease_token FROM archiver_request WHERE resource_id = ANY(:ids) AND lease_token = ANY(:tokens)"
+    statement = f"SELECT mine.token FROM archiver_request q, {_MINE}"  # noqa: S608 - constants only
     ids, tokens = [claim.resource_id for claim in claims], [claim.token for claim in claims]
     return set(sql.run(statement, ids=ids, tokens=tokens).scalars())
 
@@ -353,7 +357,7 @@ IN_HAND_SECONDS = 60
 
 _TAKE_IN_HAND = sql.update_unlocked(
     "sent_until = now() + :seconds * interval '1 second'",
-    "resource_id = ANY(:ids) AND sent_until IS NOT NULL AND lease_token IS NULL",
+    f"resource_id = ANY(:ids) AND {sql.WAS_SENT} AND lease_token IS NULL",
 )
 
 
@@ -368,10 +372,10 @@ _UNSEND = sql.update_unlocked("sent_until = NULL", "resource_id = ANY(:ids)")
 
 _PUT_BACK = sql.update_unlocked(
     "sent_until = NULL",
-    """
+    f"""
         (resource_id, queue) IN (SELECT * FROM unnest(CAST(:ids AS text[]), CAST(:queues AS text[])))
-        AND lease_token IS NULL AND not_before <= now() AND sent_until IS NOT NULL
-    """,
+        AND lease_token IS NULL AND not_before <= now() AND {sql.WAS_SENT}
+    """,  # noqa: S608 - constants only
 )
 
 

@@ -131,11 +131,11 @@ def _room(queue: str) -> int:
 
     In the transaction that holds the dispatcher's lock of the queue.
     """
-    statement = """
+    statement = f"""
         SELECT count(*), coalesce(min(sent_until), now() + :sent * interval '1 second') FROM archiver_request
-        WHERE queue = :queue AND sent_until > now() + :in_hand * interval '1 second'
+        WHERE queue = :queue AND {sql.IN_WINDOW} AND sent_until > now() + :in_hand * interval '1 second'
           AND sent_until >= coalesce(CAST(:oldest AS timestamptz), now())
-    """
+    """  # noqa: S608 - constants only
     params = {"sent": SENT_SECONDS, "in_hand": claims.IN_HAND_SECONDS, "oldest": _oldest_sent.get(queue)}
     sent, _oldest_sent[queue] = sql.run(statement, queue=queue, **params).one()
     return config.dispatch_window() - int(sent)

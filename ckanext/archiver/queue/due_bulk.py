@@ -86,6 +86,8 @@ _BULK = f"""
 """  # noqa: S608 - constants only
 
 # Of hosts whose last due request was sent, or is locked by another transaction.
+#
+# OFFSET 0: else PostgreSQL puts each subquery where its result is used, and runs it that often.
 _SET_NEXT_LOOK = f"""
     UPDATE archiver_host h SET bulk_at = CASE
         WHEN f.budget = 0 THEN f.next_look
@@ -98,10 +100,11 @@ _SET_NEXT_LOOK = f"""
         SELECT r.not_before FROM archiver_request r
         WHERE r.queue = 'bulk' AND r.host = f.host AND r.lease_token IS NULL
           AND (r.sent_until IS NULL OR r.sent_until < now())
-        ORDER BY r.not_before LIMIT 1) AS not_before) first
+        ORDER BY r.not_before LIMIT 1) AS not_before OFFSET 0) first
     CROSS JOIN LATERAL (SELECT
         EXISTS (SELECT 1 FROM archiver_request b WHERE b.host = f.host AND b.sent_until > now())
-        OR EXISTS (SELECT 1 FROM archiver_request b WHERE b.host = f.host AND b.lease_token IS NOT NULL) AS is_so) busy
+        OR EXISTS (SELECT 1 FROM archiver_request b WHERE b.host = f.host AND b.lease_token IS NOT NULL) AS is_so
+        OFFSET 0) busy
     WHERE h.host = f.host AND h.host <> ALL(:more)
 """  # noqa: S608 - constants only
 

@@ -157,8 +157,8 @@ def _runs(pid: int) -> bool:
 
 _UNSEND_LOST = sql.update_unlocked(
     "sent_until = NULL",
-    """
-        queue = ANY(:empty) AND lease_token IS NULL AND sent_until > now()
+    f"""
+        queue = ANY(:empty) AND {sql.IN_WINDOW} AND lease_token IS NULL AND sent_until > now()
         AND sent_until < now() + (:sent - 10) * interval '1 second'
     """,
 )
@@ -185,7 +185,8 @@ def forget_lost_messages() -> int:
 
 _FORGET_MESSAGES = sql.update_unlocked(
     "sent_until = NULL",
-    "queue = ANY(:queues) AND lease_token IS NULL AND sent_until > now() + :in_hand * interval '1 second'",
+    f"queue = ANY(:queues) AND {sql.IN_WINDOW} AND lease_token IS NULL "
+    "AND sent_until > now() + :in_hand * interval '1 second'",
 )
 
 

@@ -52,6 +52,14 @@ HOST_OF_URL = f"CASE WHEN r.url_type = 'upload' THEN '' ELSE {links.host_sql(lin
 RELEASE_LEASE = "lease_token = NULL, leased_by = NULL, leased_until = NULL, sent_until = NULL, again = false"
 """Sets the columns of a request that no worker holds any more."""
 
+WAS_SENT = "coalesce(sent_until, '-infinity') > '-infinity'"
+"""The broker was given a message for a request. Not "IS NOT NULL": see ``claims`` on ``archiver_request_lease_idx``."""
+
+IN_WINDOW = "attempts >= 0"
+"""Always true: a statement that asks for the messages of a whole queue says it, and may use the index for that. Other
+statements ask for those of one host. To PostgreSQL's planner an index of few live entries is free to read, however
+many dead ones it has, and it would rather read that one."""
+
 WORKER_IS_ALIVE = "w.seen_at > now() - :dead * interval '1 second'"
 """Whether the worker ``w`` (archiver_worker) is alive. ``:dead`` is ``config.worker_dead_seconds()``."""
 

@@ -79,3 +79,9 @@ def create_index(name: str, what: str, *, unique: bool = False) -> None:
         if bind.execute(broken, {"name": name}).scalar():
             bind.exec_driver_sql(f"DROP INDEX CONCURRENTLY {name}")
         bind.exec_driver_sql(f"CREATE {kind} CONCURRENTLY IF NOT EXISTS {name} ON {what}".replace("%", "%%"))
+
+
+def drop_index(name: str) -> None:
+    """Drop an index of a large table, if it is there."""
+    with op.get_context().autocommit_block():
+        op.get_bind().exec_driver_sql(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
