@@ -188,7 +188,8 @@ def _sentence(state: Dict, archival: Dict) -> str:
         return ""  # the heading says it
     reason = archiver_reason(archival)
     if state["verdict"] == Verdict.FAILING:
-        return f"{reason} {tk._('It is checked again before it is called broken.')}".strip()
+        again = tk._("It is checked again before it is called broken.")
+        return f"{reason} {again}".strip()
     return reason
 
 

@@ -4,6 +4,8 @@ both themes, and without JavaScript."""
 from __future__ import annotations
 
 import contextlib
+import re
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -267,6 +269,74 @@ def test_remote_text_is_no_markup(window: Callable[..., Window]) -> None:
     assert not tab.page.evaluate("window.archiverHacked || 0")
 
 
+@pytest.mark.parametrize("javascript", [True, False])
+def test_a_server_that_has_moved_is_replaced(
+    browser: Browser, web: Callable[..., str], portal: dict[str, str], origin: Any, *, javascript: bool
+) -> None:
+    new = origin.serve("/files/potholes/1.json", b"[]", content_type="application/json").removesuffix("potholes/1.json")
+    context = browser.new_context(java_script_enabled=javascript)
+    tab = Window(context.new_page(), web({"ckanext-archiver.allowed_addresses": "127.0.0.0/8"}))
+    tab.log_in("editor")
+    tab.go("/archiver/links?q=potholes")
+    for box in tab.page.locator(".archiver-tick input").all():
+        box.check()
+    tab.page.get_by_role("button", name="The server has moved").click()
+    tab.page.get_by_label("URLs begin with").fill("https://files.example.org/")
+    tab.page.get_by_label("Replace that by").fill(new)
+    tab.page.get_by_role("button", name="Check the new addresses").click()
+    table = tab.page.locator(".archiver-table").inner_text()
+    assert f"{new}potholes/1.json" in table
+    assert "The new address does not work" in table, "the second file is not there"
+    assert tab.page.locator(".archiver-tick input").count() == 1
+    tab.page.get_by_role("button", name="Replace").click()
+    tab.page.get_by_text("1 link changed.").wait_for()
+    model.Session.rollback()
+    assert [row.url for row in run("SELECT url FROM resource WHERE name LIKE 'Potholes%' ORDER BY name")] == [
+        f"{new}potholes/1.json",
+        "https://files.example.org/potholes/2.json",
+    ]
+
+
+# What of ours a policy without inline code and styles would refuse; CKAN's own pages need both.
+STRICT = "script-src 'self'; style-src 'self'; img-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'"
+COLLECT = """window.archiverRefused = [];
+addEventListener('securitypolicyviolation', event => {
+    const where = event.target instanceof Element ? event.target : null;
+    if (where?.closest('[class*="archiver-"]') || /archiver.*[.]js/.test(event.sourceFile))
+        window.archiverRefused.push([event.effectiveDirective, event.blockedURI, where?.outerHTML.slice(0, 200)]);
+});"""
+
+
+def test_a_strict_content_security_policy_refuses_nothing_of_ours(
+    window: Callable[..., Window], portal: dict[str, str]
+) -> None:
+    tab = window()
+    tab.log_in("editor")
+    cookies = tab.page.context.cookies()
+    # Read before the browser is there again: its idle connections keep CKAN's development server busy.
+    tab.page.context.close()
+    session = "; ".join(f"{cookie['name']}={cookie['value']}" for cookie in cookies)
+    texts = {}
+    for path in (*PAGES, *portal.values()):
+        asked = urllib.request.Request(tab.site + path, headers={"Cookie": session})
+        with urllib.request.urlopen(asked, timeout=20) as page:
+            texts[tab.site + path] = page.read()
+
+    tab = window()
+    tab.page.context.add_cookies(cookies)
+    headers = {"content-type": "text/html; charset=utf-8", "content-security-policy-report-only": STRICT}
+    tab.page.route(
+        lambda url: url in texts, lambda route: route.fulfill(headers=headers, body=texts[route.request.url])
+    )
+    tab.page.add_init_script(COLLECT)
+    for url in texts:
+        tab.go(url.removeprefix(tab.site))
+        assert tab.page.evaluate("window.archiverRefused") == [], url
+    tab.go(PAGES[0])
+    tab.page.evaluate("document.querySelector('[class*=archiver-]').setAttribute('style', 'color: red')")
+    tab.page.wait_for_function("window.archiverRefused.length === 1")
+
+
 def test_without_javascript_everything_is_there(window: Callable[..., Window]) -> None:
     tab = window(javascript=False)
     for path in PAGES[:-1]:
@@ -283,3 +353,32 @@ def test_right_to_left(window: Callable[..., Window]) -> None:
         for path in ("/ar/report/broken-links", "/ar/archiver/links?verdict=any"):
             tab.go(path)
             assert tab.page.evaluate(BEYOND) == []
+
+
+ENGLISH = re.compile(r"\b(?:the|broken|checked|since|copy|of|and)\b", re.IGNORECASE)
+# Titles, addresses and names are as their authors wrote them; so is what has a language of its own.
+OWN_WORDS = """() => {
+    const found = new Set(), theirs = 'bdi, [lang="en"], script, style, code, input, option[value]';
+    for (const root of document.querySelectorAll('[class*="archiver-"]')) {
+        const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
+        while (walker.nextNode()) {
+            const text = walker.currentNode.data.trim();
+            if (text && !walker.currentNode.parentElement.closest(theirs)) found.add(text);
+        }
+    }
+    return [...found];
+}"""
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_pages_in_german(window: Callable[..., Window], portal: dict[str, str], width: int) -> None:
+    tab = window(width)
+    tab.log_in("editor")
+    for path in (*PAGES, *portal.values()):
+        tab.go("/de" + path)
+        assert tab.page.evaluate(BEYOND) == [], path
+        words = [text.replace("Office of Nothing At All", "") for text in tab.page.evaluate(OWN_WORDS)]
+        english = [text for text in words if ENGLISH.search(text)]
+        assert english == [], path
+    tab.go("/de/report/broken-links")
+    assert tab.page.locator("h1").inner_text() == "Defekte Links"

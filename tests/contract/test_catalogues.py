@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import re
 from pathlib import Path
@@ -14,6 +15,7 @@ from babel.messages.pofile import read_po
 
 FOLDER = Path(__file__).parents[2] / "ckanext/archiver/i18n"
 LANGUAGES = ("de", "es", "fr", "pl")
+MARKS = ("_", "N_", "ungettext")
 
 
 def read(path: Path) -> Catalog:
@@ -34,6 +36,26 @@ def is_right(message: Any, found: Any, plurals: int) -> bool:
 
 def test_these_are_the_languages() -> None:
     assert sorted(path.parts[-3] for path in FOLDER.glob("*/LC_MESSAGES/*.po")) == sorted(LANGUAGES)
+
+
+def marked_sentences(path: Path) -> set[str]:
+    """The sentences that a module marks for translation."""
+    calls = (node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call))
+    marked = (call for call in calls if getattr(call.func, "attr", getattr(call.func, "id", "")) in MARKS)
+    return {
+        argument.value
+        for call in marked
+        for argument in call.args
+        if isinstance(argument, ast.Constant) and isinstance(argument.value, str)
+    }
+
+
+def test_the_template_has_every_sentence_of_the_code() -> None:
+    """Babel finds none within an f-string."""
+    template = read(FOLDER / "ckanext-archiver.pot")
+    known = {id_ for message in template for id_ in (message.id if message.pluralizable else (message.id,))}
+    missing = {path.name: marked_sentences(path) - known for path in FOLDER.parent.rglob("*.py")}
+    assert {name: found for name, found in missing.items() if found} == {}
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

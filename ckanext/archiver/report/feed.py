@@ -96,7 +96,8 @@ def atom(events: list[Entry], page: str, itself: str) -> str:
 def _entry_xml(event: Entry) -> str:
     page = tk.url_for("resource.read", id=event.package_name, resource_id=event.resource_id, _external=True)
     sentence = tk._("Broken: {link}") if event.is_broken else tk._("Works again: {link}")
-    name = f"{event.package_title} › {event.resource_name or tk._('Unnamed resource')}"
+    resource = event.resource_name or tk._("Unnamed resource")
+    name = f"{event.package_title} › {resource}"
     kind = "broken" if event.is_broken else "repaired"
     words = [event.url]
     if event.is_broken:
