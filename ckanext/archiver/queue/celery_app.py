@@ -92,7 +92,14 @@ def import_other_tasks() -> None:
             log.warning("Tasks of %s are skipped: %s: %s", entry.value, type(e).__name__, e)
 
 
-WAKE_SECONDS = 0.05
+def _wake_seconds() -> float:
+    """Seconds between two turns of a worker's event loop in which nothing happens.
+
+    A thread that is done with a message wakes the loop since kombu 5.7. Before, it would ask the broker for another
+    message only when a timer of Celery's fires, seconds later.
+    """
+    release = importlib.metadata.version("kombu").split(".")
+    return 1.0 if (int(release[0]), int(release[1])) >= (5, 7) else 0.05
 
 
 class PatientConsumer(Consumer):
@@ -117,12 +124,11 @@ class PatientConsumer(Consumer):
         )
 
     def register_with_event_loop(self, hub: Any) -> None:
-        """Keep the event loop turning. kombu before 5.7 does not notice when a thread is done with a message: it would
-        ask the broker for another only when a timer of Celery's fires, seconds later."""
+        """Keep the event loop turning."""
         super().register_with_event_loop(hub)
         if self._ticking is not None:
             self._ticking.cancel()
-        self._ticking = hub.call_repeatedly(WAKE_SECONDS, _nothing)
+        self._ticking = hub.call_repeatedly(_wake_seconds(), _nothing)
 
 
 def _nothing() -> None:

@@ -115,18 +115,19 @@ class Chore:
 class BackgroundThread(threading.Thread):
     """Does its chores one after the other, until it is to end.
 
+    :param pause: seconds between two rounds of its chores, or a function that says them
     :ivar at_work: held while a chore runs
     """
 
-    def __init__(self, name: str, pause: float, chores: list[Chore]) -> None:
+    def __init__(self, name: str, pause: float | Callable[[], float], chores: list[Chore]) -> None:
         super().__init__(name=f"archiver-{name}", daemon=True)
-        self.pause = pause
+        self.pause = pause if callable(pause) else lambda: pause
         self.chores = chores
         self.at_work = threading.Lock()
         self.ended = threading.Event()
 
     def run(self) -> None:
-        while not self.ended.wait(self.pause):
+        while not self.ended.wait(self.pause()):
             for chore in self.chores:
                 with self.at_work:
                     chore.run()
@@ -271,7 +272,9 @@ def broker_watch(watch: BrokerWatch) -> BackgroundThread:
 
 def polling(poller: Poller) -> BackgroundThread:
     """What takes requests while the broker is away."""
-    return BackgroundThread("poller", 0.2, [Chore("Polling", 0.2, poller.poll, own_transactions=True, max_pause=4)])
+    return BackgroundThread(
+        "poller", poller.pause, [Chore("Polling", 0.2, poller.poll, own_transactions=True, max_pause=4)]
+    )
 
 
 def _dispatcher(watch: BrokerWatch, restart: Callable[[], None] | None) -> BackgroundThread:

@@ -106,6 +106,10 @@ class Poller:
         self._running: set[Future[None]] = set()
         self._next_look = 0.0
 
+    def pause(self) -> float:
+        """Seconds until the next call of :meth:`poll`."""
+        return 1.0 if self._threads is None else 0.2
+
     def poll(self) -> None:
         """Start what is due and finds a place free."""
         if self._watch.is_away is (self._threads is None):
