@@ -16,12 +16,13 @@ from flask import g
 from markupsafe import Markup
 
 from ckanext.archiver import advice, alternatives, clock, config, history, search, states, views
+from ckanext.archiver.badges import NEVER, STORED, archiver_found_dataset_state, archiver_state, some_broken
 from ckanext.archiver.engine import urls
 from ckanext.archiver.engine.outcome import Verdict
 from ckanext.archiver.engine.reasons import REASONS, SIZES
 from ckanext.archiver.history_helpers import archiver_history, archiver_percent, archiver_text_attributes
 from ckanext.archiver.links import Kind
-from ckanext.archiver.report import listing, reader
+from ckanext.archiver.report import listing, reader, words
 from ckanext.archiver.report.filters import LinkFilter
 from ckanext.archiver.states import LinkState
 
@@ -32,6 +33,7 @@ __all__ = [
     "archiver_dataset_state",
     "archiver_dead_link",
     "archiver_format_resource_items",
+    "archiver_found_dataset_state",
     "archiver_history",
     "archiver_is_resource_broken_html",
     "archiver_is_resource_cached_html",
@@ -48,21 +50,7 @@ __all__ = [
     "format_resource_items",
 ]
 
-NEVER = "never"
-STORED = "stored"
-"""The data is in this portal's DataStore: there is no link."""
-
 CERTIFICATE_NOTICE = datetime.timedelta(days=14)
-
-ICONS = {
-    Verdict.OK.value: "circle-check",
-    Verdict.FAILING.value: "clock",
-    Verdict.BROKEN.value: "link-slash",
-    Verdict.NOT_SURE.value: "circle-question",
-    search.WAITING: "hourglass-half",
-    NEVER: "circle-question",
-    STORED: "database",
-}
 
 Dict = dict[str, Any]
 
@@ -104,18 +92,6 @@ def _state_of(known: LinkState) -> Dict:
         return archiver_state(STORED) | {"requested": False}
     verdict = str(known.verdict or (search.WAITING if known.requested else NEVER))
     return archiver_state(verdict) | {"requested": known.requested}
-
-
-def archiver_state(verdict: str) -> Dict:
-    """A verdict for a badge: ``verdict``, ``label``, ``icon`` and ``css``."""
-    unsure, ok = Verdict.NOT_SURE.value, Verdict.OK.value
-    css = {search.WAITING: unsure, NEVER: unsure, STORED: ok}.get(verdict, verdict)
-    return {
-        "verdict": verdict,
-        "label": search.state_label(search.NOT_CHECKED if verdict == NEVER else verdict),
-        "icon": ICONS[verdict],
-        "css": f"archiver-{css}",
-    }
 
 
 def archiver_panel(resource: Dict, package: Dict) -> Dict | None:
@@ -306,8 +282,7 @@ def archiver_dataset_state(package: Dict) -> Dict | None:
     checked = [verdict for verdict in verdicts if verdict not in (search.WAITING, NEVER)]
     broken, failing = checked.count(Verdict.BROKEN.value), checked.count(Verdict.FAILING.value)
     if broken:
-        label = tk.ungettext("{count} of {total} link broken", "{count} of {total} links broken", len(verdicts))
-        return archiver_state(Verdict.BROKEN.value) | {"label": label.format(count=broken, total=len(verdicts))}
+        return some_broken(broken, len(verdicts))
     if failing:
         label = tk.ungettext("{count} of {total} link failing", "{count} of {total} links failing", len(verdicts))
         return archiver_state(Verdict.FAILING.value) | {"label": label.format(count=failing, total=len(verdicts))}
@@ -351,7 +326,7 @@ def archiver_time(moment: str | None, relative: bool = True, hours: bool = True)
     at = datetime.datetime.fromisoformat(moment)
     if at.tzinfo is not None:
         moment = at.astimezone(datetime.timezone.utc).replace(tzinfo=None).isoformat()
-    exact = tk.h.render_datetime(moment, with_hours=hours)
+    exact = words.minute(moment) if hours else tk.h.render_datetime(moment)
     zone = "Z" if "T" in moment else ""
     time = Markup('<time datetime="{}{}">{}</time>').format(moment, zone, exact)
     if not relative:
@@ -430,7 +405,7 @@ def archiver_format_resource_items(items: Iterable[tuple[str, Any]]) -> list[tup
         elif isinstance(value, bool):
             text = tk._("Yes") if value else tk._("No")
         elif isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?", value):
-            text = tk.h.render_datetime(value, with_hours=True)
+            text = words.minute(value)
         else:
             text = str(value)
         output.append((key.replace("_", " "), text))

@@ -359,6 +359,35 @@ def test_the_badge_of_a_dataset(verdicts: list[str], label: str | None) -> None:
     assert (state and state["label"]) == label
 
 
+def test_the_mark_of_a_dataset_in_a_list() -> None:
+    broken, works = {"archiver": {"verdict": "broken"}}, {"archiver": {"verdict": "ok"}}
+    for resources, label in (
+        ([broken, works, works], "1 of 3 links broken"),
+        ([broken, {"url": ""}], "1 of 1 link broken"),
+        ([works], None),
+        ([{"url": ""}, "other"], None),
+        (None, None),
+    ):
+        state = helpers.archiver_found_dataset_state({"resources": resources})
+        assert (state and state["label"]) == label
+
+
+def test_datasets_with_broken_links_are_marked_in_lists(app: Any) -> None:
+    organization = factories.Organization()
+    dataset = factories.Dataset(resources=[{"url": URL}, {"url": URL}], owner_org=organization["id"])
+    with_archival(dataset["resources"][0], verdict="broken")
+    with_archival(dataset["resources"][1], verdict="ok")
+    for page in ("/dataset/", f"/organization/{organization['name']}"):
+        assert "1 of 2 links broken" in app.get(page).body
+
+
+def test_times_are_as_readers_write_them(app: Any, resource: Dict) -> None:
+    moment = datetime.datetime.fromisoformat("2026-11-19T12:00:00")
+    archived = with_archival(resource, verdict="ok", last_success=moment, checked_at=moment)
+    page = app.get(f"/de/dataset/{archived['package_id']}/resource/{archived['id']}").body
+    assert ">19. November 2026, 12:00 (UTC)<" in page
+
+
 # -- names that themes call --------------------------------------------------------------------------------
 
 

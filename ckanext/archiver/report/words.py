@@ -62,6 +62,17 @@ def _day(day: object) -> str:
     return str(tk.h.render_datetime(str(day))) if day else ""
 
 
+def minute(moment: datetime.datetime | str) -> str:
+    """A date and the time of day in the reader's language and the site's time zone.
+
+    CKAN's own words for both together (``with_hours``) are in the American order in most of its languages.
+
+    :param moment: UTC; ISO 8601 as text
+    """
+    day, time = tk.h.render_datetime(moment), tk.h.render_datetime(moment, date_format="%H:%M (%Z)")
+    return f"{day}, {time}" if day else ""
+
+
 def paused(pause: Mapping[str, str]) -> str:
     """What an operator has paused, for editors.
 
@@ -75,6 +86,6 @@ def paused(pause: Mapping[str, str]) -> str:
             "bulk": tk._("The regular checks are paused by {by} since {since}."),
         }.get(pause["queue"], tk._("All checks are paused by {by} since {since}."))
     since = datetime.datetime.fromisoformat(pause["since"])
-    text = text.format(host=pause["host"], by=pause["by"], since=tk.h.render_datetime(since, with_hours=True))
+    text = text.format(host=pause["host"], by=pause["by"], since=minute(since))
     reason = tk._("Reason: {reason}.").format(reason=pause["reason"].rstrip(".")) if pause["reason"] else ""
     return " ".join(filter(None, (text, reason, tk._("What is requested waits, and is checked when the pause ends."))))
