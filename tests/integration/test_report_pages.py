@@ -69,6 +69,14 @@ def test_the_overview_counts_and_groups(app: Any, portal: dict[str, Dict]) -> No
     assert changes == [["0", "2"], ["0", "0"]]
 
 
+def test_a_list_of_several_states_names_each(app: Any, portal: dict[str, Dict]) -> None:
+    badges = [text(badge) for badge in soup(app, "/archiver/links?verdict=any").select(".archiver-why .archiver-badge")]
+    assert sorted(badges) == sorted(
+        ["Link broken", "Link broken", "Link failing", "Link works", "Not checked yet", "Not sure"]
+    )
+    assert soup(app, "/archiver/links").select(".archiver-why .archiver-badge") == []
+
+
 def test_a_long_list_has_pages_in_both_directions(app: Any, organizations: dict[str, Dict]) -> None:
     dataset_with(["broken"] * 60, organizations["agency"])
 
