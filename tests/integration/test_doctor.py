@@ -288,6 +288,37 @@ def test_redis_removes_messages_when_it_is_full(broker: Any) -> None:
     assert "allkeys-lru" in one("broker", Level.WARNING).message
 
 
+def test_redis_cannot_write_its_snapshot(broker: Any, wait_until: Callable[..., None]) -> None:
+    client = queues._redis()
+    assert client is not None
+    client.config_set("save", "3600 1")
+    folder, name = client.config_get("dir")["dir"], client.config_get("dbfilename")["dbfilename"]
+    (Path(folder) / name).mkdir()  # what it writes cannot take the place of a folder
+    client.bgsave()
+    wait_until(lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err")
+    report = one("broker", Level.PROBLEM)
+    assert "refuses messages (MISCONF)" in report.message
+    assert "disk of Redis" in report.remedy
+
+
+def test_redis_wants_a_password(broker: Any, changed: Callable[[str, str], None]) -> None:
+    client = queues._redis()
+    assert client is not None
+    client.config_set("requirepass", "right")
+    assert "Add the password" in one("broker", Level.PROBLEM).remedy
+    changed("broker_url", broker.url.replace("redis://", "redis://:wrong@"))
+    report = one("broker", Level.PROBLEM)
+    assert "Correct the password" in report.remedy
+    assert "wrong" not in report.message
+
+
+def test_the_broker_is_a_replica(broker: Any) -> None:
+    client = queues._redis()
+    assert client is not None
+    client.replicaof("127.0.0.1", free_port())
+    assert "replica, which takes no messages" in one("broker", Level.PROBLEM).message
+
+
 def test_another_portal_uses_the_same_redis(broker: Any) -> None:
     client = queues._redis()
     assert client is not None
