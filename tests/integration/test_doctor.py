@@ -366,6 +366,16 @@ def test_the_last_worker_was_seen_long_ago() -> None:
     assert any("3 h ago" in message for _, message in bad("workers"))
 
 
+def test_no_worker_dispatches() -> None:
+    have_workers()
+    put("example.org")
+    assert bad("workers") == []
+    run("UPDATE archiver_host SET bulk_at = now() - interval '20 minutes'")
+    assert "no worker dispatches" in one("workers", Level.PROBLEM).message
+    run("INSERT INTO archiver_pause (queue, host, paused_by) VALUES ('bulk', '', 'me')")
+    assert bad("workers") == []
+
+
 def test_an_edit_waits_for_long() -> None:
     have_workers()
     put("h.example", 1, "priority", requested_at="now() - interval '2 hours'")

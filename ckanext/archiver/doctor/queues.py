@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -27,6 +27,9 @@ OLDEST_REDIS = (5,)
 EVICTING = ("allkeys-lru", "allkeys-lfu", "allkeys-random")
 """Policies by which Redis removes any key, messages too, when its memory is full. With the ``volatile-`` ones it
 removes only keys that expire, which messages do not."""
+
+DISPATCH_SECONDS = 300
+"""Seconds for which nothing may be sent of what is due; a worker dispatches several times a second."""
 
 REFUSALS = {
     "MISCONF": 'Make room on the disk of Redis, which cannot write its snapshot, or let it keep none: save "" in '
@@ -170,6 +173,7 @@ def workers() -> Iterator[Finding]:
         )
     if not without:
         yield ok("Every queue has a worker.")
+        yield from _dispatch(status["queues"][Queue.BULK])
     if status["set_aside"]:
         yield warning(
             f"{status['set_aside']:,} links are set aside because their workers died.",
@@ -185,6 +189,20 @@ def workers() -> Iterator[Finding]:
 
 LONG_PAUSE = 24 * 3600
 """Seconds after which a pause may have been forgotten."""
+
+
+def _dispatch(bulk: Mapping[str, Any]) -> Iterator[Finding]:
+    """Whether the workers send messages for what is due."""
+    longest = sql.run(f"""
+        SELECT extract(epoch FROM now() - min(bulk_at)) FROM archiver_host h
+        WHERE bulk_at < now() AND NOT {sql.is_paused("'bulk'", "h.host")}
+    """).scalar()  # noqa: S608 - constants only
+    if longest is not None and longest > DISPATCH_SECONDS and not bulk["in_broker"] and not bulk["running"]:
+        yield problem(
+            f"Requests are due for {monitoring.duration(float(longest))}, and no message was sent for them: no worker "
+            "dispatches.",
+            "Restart the workers; their logs say what stopped them.",
+        )
 
 
 def paused() -> Iterator[Finding]:
