@@ -31,9 +31,14 @@ def doctor(as_json: bool, fix: bool) -> None:
         click.echo(json.dumps(reports))
     else:
         count = Counter(report["level"] for report in reports)
-        click.echo(f"{count['problem']} problems, {count['warning']} warnings, {count['ok']} ok.")
+        problems, warnings = (_count(count[level], level) for level in ("problem", "warning"))
+        click.echo(f"{problems}, {warnings}, {count['ok']} ok.")
     if any(report["level"] == "problem" for report in reports):
         raise click.exceptions.Exit(1)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _print(report: dict[str, str]) -> None:

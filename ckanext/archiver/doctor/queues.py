@@ -57,7 +57,7 @@ def broker() -> Iterator[Finding]:
         return
     if error:
         yield problem(
-            f"The broker {shown} does not answer: {error.rstrip('.')}. Requests wait in the database.",
+            f"{error.rstrip('.')}. Its URL is {shown}. Requests wait in the database.",
             "Start the broker, or correct ckanext-archiver.broker_url.",
         )
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime, timezone
 
 from ckanext.archiver.engine.reasons import size_text
 from ckanext.archiver.monitoring import pauses
@@ -35,8 +36,8 @@ def alarms(status: Status) -> Iterator[str]:
         yield f"NO WORKER reads queue {queue} ({waiting:,} wait). Start one: ckan archiver worker --queue {queue}"
     if not status["broker"]["answers"]:
         polling = status["broker"]["workers_polling"]
-        slower = f". Until it does, {polling} workers take requests from the table, slower" if polling else ""
-        yield f"NO BROKER: {status['broker']['error']}{slower}"
+        slower = f" Until it does, {polling} workers take requests from the table, slower." if polling else ""
+        yield f"NO BROKER: {status['broker']['error'].rstrip('.')}.{slower}"
     held = status["held"]
     if held["outage_suspected"]:
         yield (
@@ -96,12 +97,19 @@ def lines(status: Status) -> Iterator[str]:
 
 def _round(round_: Status) -> str:
     last = round_.get("last")
-    finished = f"last finished {last['finished_at']} ({last['checks']:,} checks)" if last else "none finished yet"
+    finished = (
+        f"last finished {_minute(last['finished_at'])} ({last['checks']:,} checks)" if last else "none finished yet"
+    )
     if "started_at" not in round_:
         return f"none is going on; {finished}"
     eta = round_["eta_seconds"]
     left = "time left unknown" if eta is None else f"about {duration(eta)} left"
-    return f"began {round_['started_at']}, {left}; {finished}"
+    return f"began {_minute(round_['started_at'])}, {left}; {finished}"
+
+
+def _minute(moment: str) -> str:
+    """ISO 8601 with its offset as "2026-11-26 21:06 UTC"."""
+    return f"{datetime.fromisoformat(moment).astimezone(timezone.utc):%Y-%m-%d %H:%M} UTC"
 
 
 def _names(workers: list[Status]) -> str:
