@@ -48,17 +48,8 @@ def _report(stack: Stack) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         pins = Path(folder) / "pins.txt"
         pins.write_text("\n".join(_pins(stack)) + "\n")
-        options = [
-            "--requirement",
-            str(pins),
-            "--no-deps",
-            "--disable-pip",
-            "--format",
-            "json",
-            "--progress-spinner",
-            "off",
-        ]
-        command = [str(stack.bin / "pip-audit"), *options, "--timeout", "5", "--cache-dir", folder]
+        options = ["--no-deps", "--disable-pip", "--format", "json", "--progress-spinner", "off", "--timeout", "5"]
+        command = [str(stack.bin / "pip-audit"), "--requirement", str(pins), "--cache-dir", folder, *options]
         try:
             run = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
         except subprocess.TimeoutExpired as error:

@@ -280,17 +280,21 @@ def test_the_broker_is_away(changed: Callable[[str, str], None]) -> None:
     assert "secret" not in report.message
 
 
-def test_redis_removes_messages_when_it_is_full(broker: Any) -> None:
-    client = queues._redis()
-    assert client is not None
+@pytest.fixture
+def client(broker: Any) -> Any:
+    """The doctor's client of a Redis of the test's own."""
+    redis = queues._redis()
+    assert redis is not None
+    return redis
+
+
+def test_redis_removes_messages_when_it_is_full(client: Any) -> None:
     client.config_set("maxmemory", 100_000_000)
     client.config_set("maxmemory-policy", "allkeys-lru")
     assert "allkeys-lru" in one("broker", Level.WARNING).message
 
 
-def test_redis_cannot_write_its_snapshot(broker: Any, wait_until: Callable[..., None]) -> None:
-    client = queues._redis()
-    assert client is not None
+def test_redis_cannot_write_its_snapshot(client: Any, wait_until: Callable[..., None]) -> None:
     client.config_set("save", "3600 1")
     folder, name = client.config_get("dir")["dir"], client.config_get("dbfilename")["dbfilename"]
     (Path(folder) / name).mkdir()  # what it writes cannot take the place of a folder
@@ -301,9 +305,7 @@ def test_redis_cannot_write_its_snapshot(broker: Any, wait_until: Callable[..., 
     assert "disk of Redis" in report.remedy
 
 
-def test_redis_wants_a_password(broker: Any, changed: Callable[[str, str], None]) -> None:
-    client = queues._redis()
-    assert client is not None
+def test_redis_wants_a_password(broker: Any, client: Any, changed: Callable[[str, str], None]) -> None:
     client.config_set("requirepass", "right")
     assert "Add the password" in one("broker", Level.PROBLEM).remedy
     changed("broker_url", broker.url.replace("redis://", "redis://:wrong@"))
@@ -312,16 +314,12 @@ def test_redis_wants_a_password(broker: Any, changed: Callable[[str, str], None]
     assert "wrong" not in report.message
 
 
-def test_the_broker_is_a_replica(broker: Any) -> None:
-    client = queues._redis()
-    assert client is not None
+def test_the_broker_is_a_replica(client: Any) -> None:
     client.replicaof("127.0.0.1", free_port())
     assert "replica, which takes no messages" in one("broker", Level.PROBLEM).message
 
 
-def test_another_portal_uses_the_same_redis(broker: Any) -> None:
-    client = queues._redis()
-    assert client is not None
+def test_another_portal_uses_the_same_redis(client: Any) -> None:
     client.sadd("rq:queues", "rq:queue:ckan:another:default", f"rq:queue:ckan:{tk.config['ckan.site_id']}:default")
     assert "another" in one("broker", Level.WARNING).message
 

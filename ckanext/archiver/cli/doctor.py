@@ -8,6 +8,8 @@ from collections import Counter
 
 import click
 
+from ckanext.archiver import monitoring
+
 COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 
 
@@ -31,14 +33,10 @@ def doctor(as_json: bool, fix: bool) -> None:
         click.echo(json.dumps(reports))
     else:
         count = Counter(report["level"] for report in reports)
-        problems, warnings = (_count(count[level], level) for level in ("problem", "warning"))
+        problems, warnings = (monitoring.counted(count[level], level) for level in ("problem", "warning"))
         click.echo(f"{problems}, {warnings}, {count['ok']} ok.")
     if any(report["level"] == "problem" for report in reports):
         raise click.exceptions.Exit(1)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _print(report: dict[str, str]) -> None:

@@ -183,14 +183,15 @@ def _print_numbers(numbers: Params, *, dry_run: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({**numbers, "dry_run": dry_run}))
     elif dry_run:
-        click.echo(
-            f"{_count(numbers['selected'], 'archival')} on {_count(numbers['hosts'], 'host')} would be "
-            f"requested on queue {numbers['queue']}."
-        )
+        archivals = monitoring.counted(numbers["selected"], "archival")
+        hosts = monitoring.counted(numbers["hosts"], "host")
+        click.echo(f"{archivals} on {hosts} would be requested on queue {numbers['queue']}.")
     else:
         known = numbers["selected"] - numbers["requested"]
         again = f" {known:,} {'was' if known == 1 else 'were'} requested already." if known else ""
-        click.echo(f"{_count(numbers['requested'], 'archival')} requested on queue {numbers['queue']}.{again}")
+        click.echo(
+            f"{monitoring.counted(numbers['requested'], 'archival')} requested on queue {numbers['queue']}.{again}"
+        )
         if numbers["queue"] == Queue.BULK and numbers["requested"]:
             seconds = monitoring.eta()
             if seconds is not None:
@@ -203,7 +204,7 @@ def _print_numbers(numbers: Params, *, dry_run: bool, as_json: bool) -> None:
 def _print_waits(selected: _Selected) -> None:
     """What the requests of what was named wait for."""
     for wait in waits.of(selected.condition(), selected.params):
-        click.echo(f"  {_count(wait.requests, 'link')}: {wait.sentence()}")
+        click.echo(f"  {monitoring.counted(wait.requests, 'link')}: {wait.sentence()}")
     model.Session.rollback()
 
 
@@ -214,10 +215,6 @@ def _print_pauses(queue: str) -> None:
         text = f"{pause.sentence()}. The requests wait. To go on: ckan archiver resume{pause.options}"
         click.secho(text, fg="yellow")
     model.Session.rollback()
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _dispatch(queue: str) -> None:

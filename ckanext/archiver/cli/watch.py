@@ -163,8 +163,10 @@ def _round(found: watching.Watched) -> Iterator[Line]:
     rate = f"{status['rate_per_second']:,} links/s"
     if found.checked is None:
         last = status["round"].get("last")
-        text = f"none is going on; the last one finished {last['finished_at'][:16]} UTC" if last else "none yet"
-        yield [("Round    ", BOLD), (text.replace("T", " "), PLAIN), (f"   {rate}", DIM)]
+        text = (
+            f"none is going on; the last one finished {monitoring.minute(last['finished_at'])}" if last else "none yet"
+        )
+        yield [("Round    ", BOLD), (text, PLAIN), (f"   {rate}", DIM)]
         return
     total = found.checked + found.left
     share = found.checked / total if total else 1.0

@@ -187,10 +187,6 @@ def workers() -> Iterator[Finding]:
         )
 
 
-LONG_PAUSE = 24 * 3600
-"""Seconds after which a pause may have been forgotten."""
-
-
 def _dispatch(bulk: Mapping[str, Any]) -> Iterator[Finding]:
     """Whether the workers send messages for what is due."""
     longest = sql.run(f"""
@@ -203,6 +199,10 @@ def _dispatch(bulk: Mapping[str, Any]) -> Iterator[Finding]:
             "dispatches.",
             "Restart the workers; their logs say what stopped them.",
         )
+
+
+LONG_PAUSE = 24 * 3600
+"""Seconds after which a pause may have been forgotten."""
 
 
 def paused() -> Iterator[Finding]:

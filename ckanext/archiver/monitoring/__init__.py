@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from ckanext.archiver.monitoring.exposition import CONTENT_TYPE, HELP, prometheus
 from ckanext.archiver.monitoring.state import RATE_MINUTES, Status, broker_error, collect, eta
-from ckanext.archiver.monitoring.text import alarms, duration, lines
+from ckanext.archiver.monitoring.text import alarms, counted, duration, lines, minute
 
 __all__ = [
     "CONTENT_TYPE",
@@ -20,8 +20,10 @@ __all__ = [
     "alarms",
     "broker_error",
     "collect",
+    "counted",
     "duration",
     "eta",
     "lines",
+    "minute",
     "prometheus",
 ]

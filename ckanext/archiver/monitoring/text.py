@@ -25,6 +25,16 @@ def duration(seconds: float | None) -> str:
     return " ".join(parts[:2]) or "0 s"
 
 
+def minute(moment: str) -> str:
+    """ISO 8601 with its offset as "2026-11-26 21:06 UTC"."""
+    return f"{datetime.fromisoformat(moment).astimezone(timezone.utc):%Y-%m-%d %H:%M} UTC"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: "1 link", "2,000 links"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def _size(number: int | None) -> str:
     return "unknown" if number is None else size_text(number)
 
@@ -98,18 +108,13 @@ def lines(status: Status) -> Iterator[str]:
 def _round(round_: Status) -> str:
     last = round_.get("last")
     finished = (
-        f"last finished {_minute(last['finished_at'])} ({last['checks']:,} checks)" if last else "none finished yet"
+        f"last finished {minute(last['finished_at'])} ({last['checks']:,} checks)" if last else "none finished yet"
     )
     if "started_at" not in round_:
         return f"none is going on; {finished}"
     eta = round_["eta_seconds"]
     left = "time left unknown" if eta is None else f"about {duration(eta)} left"
-    return f"began {_minute(round_['started_at'])}, {left}; {finished}"
-
-
-def _minute(moment: str) -> str:
-    """ISO 8601 with its offset as "2026-11-26 21:06 UTC"."""
-    return f"{datetime.fromisoformat(moment).astimezone(timezone.utc):%Y-%m-%d %H:%M} UTC"
+    return f"began {minute(round_['started_at'])}, {left}; {finished}"
 
 
 def _names(workers: list[Status]) -> str:

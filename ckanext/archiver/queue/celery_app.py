@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from celery import Celery
 from celery.loaders.app import AppLoader
 from celery.worker.consumer import Consumer
-from kombu import Exchange, Queue
+from kombu import VERSION, Exchange, Queue
 
 from ckanext.archiver import ckan_context, config
 from ckanext.archiver.errors import ConfigError
@@ -92,14 +92,10 @@ def import_other_tasks() -> None:
             log.warning("Tasks of %s are skipped: %s: %s", entry.value, type(e).__name__, e)
 
 
-def _wake_seconds() -> float:
-    """Seconds between two turns of a worker's event loop in which nothing happens.
-
-    A thread that is done with a message wakes the loop since kombu 5.7. Before, it would ask the broker for another
-    message only when a timer of Celery's fires, seconds later.
-    """
-    release = importlib.metadata.version("kombu").split(".")
-    return 1.0 if (int(release[0]), int(release[1])) >= (5, 7) else 0.05
+WAKE_SECONDS = 1.0 if VERSION[:2] >= (5, 7) else 0.05
+"""Seconds between two turns of a worker's event loop in which nothing happens. A thread that is done with a message
+wakes the loop since kombu 5.7. Before, it would ask the broker for another message only when a timer of Celery's fires,
+seconds later."""
 
 
 class PatientConsumer(Consumer):
@@ -128,7 +124,7 @@ class PatientConsumer(Consumer):
         super().register_with_event_loop(hub)
         if self._ticking is not None:
             self._ticking.cancel()
-        self._ticking = hub.call_repeatedly(_wake_seconds(), _nothing)
+        self._ticking = hub.call_repeatedly(WAKE_SECONDS, _nothing)
 
 
 def _nothing() -> None:

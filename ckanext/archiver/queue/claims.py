@@ -189,15 +189,15 @@ class Deferral:
 _DEFER = sa.text(f"""
     UPDATE archiver_request q SET
         {sql.RELEASE_LEASE},
-        attempts = CASE WHEN again THEN 0 ELSE coalesce(d.attempts, q.attempts) END,
-        holds = CASE WHEN again THEN 0 WHEN d.held = '' THEN holds ELSE holds + 1 END,
-        held = nullif(d.held, ''),
-        queue = CASE WHEN (d.attempts > 0 OR d.to_bulk) AND NOT again THEN 'bulk' ELSE q.queue END,
-        not_before = CASE WHEN again THEN now() ELSE now() + d.delay * interval '1 second' END
+        attempts = CASE WHEN again THEN 0 ELSE coalesce(mine.attempts, q.attempts) END,
+        holds = CASE WHEN again THEN 0 WHEN mine.held = '' THEN holds ELSE holds + 1 END,
+        held = nullif(mine.held, ''),
+        queue = CASE WHEN (mine.attempts > 0 OR mine.to_bulk) AND NOT again THEN 'bulk' ELSE q.queue END,
+        not_before = CASE WHEN again THEN now() ELSE now() + mine.delay * interval '1 second' END
     FROM json_to_recordset(CAST(:deferrals AS json))
-        AS d (resource_id text, token text, delay float8, attempts int, held text, to_bulk bool)
-    WHERE q.resource_id = d.resource_id AND q.lease_token IS NOT DISTINCT FROM d.token
-    RETURNING d.token
+        AS mine (resource_id text, token text, delay float8, attempts int, held text, to_bulk bool)
+    WHERE {_IS_MINE}
+    RETURNING mine.token
 """)  # noqa: S608 - constants only
 # The dispatcher looks at the host of such a retry when it is due. A hint, so it waits for no lock: a host that another
 # transaction has locked is found by ``dispatch.wake_forgotten_hosts``.
