@@ -4,7 +4,7 @@
 
     ArchiverError
     ├── ConfigError            an option has a bad value; the text names the option
-    ├── BrokerError            the broker cannot be reached, or does not answer in time
+    ├── BrokerError            the broker cannot be reached, does not answer in time, or refuses messages
     ├── InstallationError      another release of the extension is installed as well
     └── DownloadException      (kept for code that imported it from ``tasks``)
         ├── DownloadError
@@ -35,7 +35,15 @@ class ConfigError(ArchiverError):
 
 
 class BrokerError(ArchiverError):
-    """The broker cannot be reached, or does not answer in time."""
+    """The broker cannot be reached, does not answer in time, or refuses messages.
+
+    :param what: what happened
+    :param remedy: what mends it, as a sentence; empty where that is not known
+    """
+
+    def __init__(self, what: str, remedy: str = "") -> None:
+        self.what, self.remedy = what.rstrip("."), remedy
+        super().__init__(f"{self.what}. {remedy}" if remedy else what)
 
 
 class InstallationError(ArchiverError):

@@ -11,6 +11,7 @@ import pytest
 import trustme
 
 import engines
+from ckanext.archiver import monitoring
 from world import World, check_invariants
 
 
@@ -138,6 +139,20 @@ def test_rabbitmq(works: Callable[..., Any], rabbitmq: engines.RabbitMq) -> None
     types = _queue_types(rabbitmq)
     assert types["archiver-test.bulk"] == types["archiver-test.priority"] == "quorum"
     assert not [name for name in types if "delayed" in name], "no queues for what we never send"
+
+
+def test_rabbitmq_refuses_a_password_and_a_virtual_host(
+    rabbitmq: engines.RabbitMq, ckan_config: dict[str, Any]
+) -> None:
+    for url, remedy in (
+        (rabbitmq.url.replace("guest:guest", "guest:wrong"), "Correct the user and the password"),
+        (f"{rabbitmq.url.rstrip('/')}/none", "rabbitmqctl add_vhost"),
+    ):
+        ckan_config["ckanext-archiver.broker_url"] = url
+        error = monitoring.broker_error()
+        assert error is not None
+        assert remedy in error.remedy
+        assert "wrong" not in str(error)
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -18,7 +19,7 @@ from ckan.lib.redis import connect_to_redis
 from ckan.tests import factories
 
 from _stack.layout import free_port
-from ckanext.archiver import clock, doctor
+from ckanext.archiver import clock, doctor, monitoring
 from ckanext.archiver.doctor import Level, Report, database, network, queues, storage
 from ckanext.archiver.doctor.finding import Finding, ok, problem
 from ckanext.archiver.queue import recovery
@@ -301,7 +302,7 @@ def test_redis_cannot_write_its_snapshot(client: Any, wait_until: Callable[..., 
     client.bgsave()
     wait_until(lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err")
     report = one("broker", Level.PROBLEM)
-    assert "refuses messages (MISCONF)" in report.message
+    assert "refuses messages: MISCONF" in report.message
     assert "disk of Redis" in report.remedy
 
 
@@ -310,13 +311,35 @@ def test_redis_wants_a_password(broker: Any, client: Any, changed: Callable[[str
     assert "Add the password" in one("broker", Level.PROBLEM).remedy
     changed("broker_url", broker.url.replace("redis://", "redis://:wrong@"))
     report = one("broker", Level.PROBLEM)
-    assert "Correct the password" in report.remedy
+    assert "Correct the user and the password" in report.remedy
     assert "wrong" not in report.message
 
 
 def test_the_broker_is_a_replica(client: Any) -> None:
     client.replicaof("127.0.0.1", free_port())
-    assert "replica, which takes no messages" in one("broker", Level.PROBLEM).message
+    assert "replica, which takes no messages" in one("broker", Level.PROBLEM).remedy
+
+
+def test_the_memory_of_redis_is_full(client: Any) -> None:
+    client.config_set("maxmemory", 1)
+    report = one("broker", Level.PROBLEM)
+    assert "refuses messages: command not allowed when used memory > 'maxmemory'" in report.message
+    assert "Give Redis more memory" in report.remedy
+    assert any(
+        "NO BROKER: The broker refuses messages: " in line and "Give Redis" in line
+        for line in monitoring.alarms(monitoring.collect())
+    )
+
+
+def test_a_user_of_redis_may_not_write(client: Any, broker: Any, changed: Callable[[str, str], None]) -> None:
+    client.acl_setuser("reader", enabled=True, passwords=["+right"], keys=["*"], categories=["+@read", "+@connection"])
+    changed("broker_url", broker.url.replace("redis://", "redis://reader:right@"))
+    assert "ACL SETUSER" in one("broker", Level.PROBLEM).remedy
+
+
+def test_redis_has_no_such_database(broker: Any, changed: Callable[[str, str], None]) -> None:
+    changed("broker_url", re.sub(r"/\d+$", "/99", broker.url))
+    assert "Name a database that Redis has" in one("broker", Level.PROBLEM).remedy
 
 
 def test_another_portal_uses_the_same_redis(client: Any) -> None:

@@ -224,9 +224,9 @@ def _dispatch(queue: str) -> None:
         dispatch.tick(fill=not seen)
         trouble = monitoring.broker_error()
     except BrokerError as e:
-        trouble = str(e)
+        trouble = e
     if trouble:
-        click.secho(f"{trouble.rstrip('.')}. The requests are kept in the database.", fg="yellow", err=True)
+        click.secho(f"{str(trouble).rstrip('.')}. The requests are kept in the database.", fg="yellow", err=True)
         return
     if not seen:
         click.secho(

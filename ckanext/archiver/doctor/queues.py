@@ -31,14 +31,6 @@ removes only keys that expire, which messages do not."""
 DISPATCH_SECONDS = 300
 """Seconds for which nothing may be sent of what is due; a worker dispatches several times a second."""
 
-REFUSALS = {
-    "MISCONF": 'Make room on the disk of Redis, which cannot write its snapshot, or let it keep none: save "" in '
-    "redis.conf. The archiver loses nothing by that.",
-    "invalid username-password pair": "Correct the password in ckanext-archiver.broker_url.",
-    "Authentication required": "Add the password to ckanext-archiver.broker_url: redis://:PASSWORD@HOST:6379/0",
-}
-"""What Redis says when it answers and takes no message, and what mends it."""
-
 FITTING = {
     # redis-py's major version: (celery and kombu must be at least, and below)
     8: ((5, 7), (5, 8)),
@@ -51,14 +43,10 @@ def broker() -> Iterator[Finding]:
     """Whether the broker answers, and keeps what it gets."""
     error = monitoring.broker_error()
     shown = without_password(config.broker_url())
-    refused = next((word for word in REFUSALS if error and word in error), None)
-    if refused:
-        yield problem(f"The broker {shown} refuses messages ({refused}): they wait in the database.", REFUSALS[refused])
-        return
     if error:
         yield problem(
-            f"{error.rstrip('.')}. Its URL is {shown}. Requests wait in the database.",
-            "Start the broker, or correct ckanext-archiver.broker_url.",
+            f"{error.what}. Its URL is {shown}. Requests wait in the database.",
+            error.remedy or "Start the broker, or correct ckanext-archiver.broker_url.",
         )
         return
     client = _redis()
@@ -71,10 +59,6 @@ def broker() -> Iterator[Finding]:
         yield ok(f"The broker {shown} answers (Redis protocol {version}).")
         if _numbers(version) < OLDEST_REDIS:
             yield warning(f"Redis {version} is too old.", "Upgrade Redis to release 6 or later.")
-        if info.get("role") == "slave":
-            yield problem(
-                "It is a replica, which takes no messages.", "Name the primary in ckanext-archiver.broker_url."
-            )
         policy = info.get("maxmemory_policy")
         if info.get("maxmemory") and policy in EVICTING:
             yield warning(

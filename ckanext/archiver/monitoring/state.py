@@ -214,16 +214,16 @@ def _workers() -> list[Status]:
 
 def _broker() -> Status:
     error = broker_error()
-    return {"answers": error is None, "error": error}
+    return {"answers": error is None, "error": str(error) if error else None}
 
 
-def broker_error() -> str | None:
+def broker_error() -> BrokerError | None:
     """Why the broker cannot be used, None when it answers."""
     connection = broker.connect(timeout=BROKER_SECONDS)
     try:
-        broker.queue_length(connection, Queue.PRIORITY)
+        broker.probe(connection)
     except BrokerError as e:
-        return str(e)
+        return e
     finally:
         connection.release()
     return None

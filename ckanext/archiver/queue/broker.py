@@ -15,9 +15,10 @@ from kombu.common import maybe_declare
 
 from ckanext.archiver import config
 from ckanext.archiver.errors import BrokerError
-from ckanext.archiver.queue import broker_settings, names
+from ckanext.archiver.queue import broker_failures, broker_settings, names
 from ckanext.archiver.queue.celery_app import app
 from ckanext.archiver.queue.confirms import Confirms
+from ckanext.archiver.queue.types import Queue
 
 log = logging.getLogger(__name__)
 
@@ -37,15 +38,6 @@ KEPT_TIMEOUT = 5
 
 RETRY_SECONDS = 1
 """A broker that takes longer than this to fail is not asked a second time."""
-
-CLUSTER = (
-    "The broker is a Redis Cluster, which kombu cannot use: name a Redis without cluster mode, or with Sentinel, in "
-    "ckanext-archiver.broker_url."
-)
-OTHER_QUEUE_TYPE = (
-    "RabbitMQ has a queue of this name that is no quorum queue: delete it with rabbitmqctl delete_queue NAME, nothing "
-    "is lost by that ({error})"
-)
 
 _lock = threading.Lock()
 _connection: Connection | None = None
@@ -80,7 +72,7 @@ def send(connection: Connection, resource_ids: Sequence[str], queue: str, *, per
                 expect()
                 app.send_task(task, (first, queue), queue=queue, producer=producer, retry=False)
     except broker_settings.errors_of(connection) as e:
-        raise _failure(e) from e
+        raise broker_failures.named(e) from e
     return len(resource_ids)
 
 
@@ -164,28 +156,15 @@ def _discard() -> None:
         _connection = None
 
 
-# -- what goes wrong ---------------------------------------------------------------------------------------
-
-
-def _failure(error: Exception) -> BrokerError:
-    """What went wrong, in one sentence."""
-    text = str(error)
-    if any(word in text for word in ("MOVED ", "CROSSSLOT", "CLUSTERDOWN", "cluster mode")):
-        return BrokerError(CLUSTER)
-    if "x-queue-type" in text:
-        return BrokerError(OTHER_QUEUE_TYPE.format(error=text))
-    return BrokerError(f"The broker does not answer: {text}")
-
-
 def refusal() -> str | None:
     """Why the broker can never be used, in one sentence. None where it can, and where it does not answer now."""
     connection = connect(KEPT_TIMEOUT)
     try:
         channel = connection.default_channel
         if connection.transport.driver_type == "redis" and channel.client.info("cluster").get("cluster_enabled"):
-            return CLUSTER
+            return broker_failures.CLUSTER
     except broker_settings.errors_of(connection) as e:
-        return CLUSTER if str(_failure(e)) == CLUSTER else None
+        return broker_failures.CLUSTER if broker_failures.is_cluster(e) else None
     finally:
         connection.release()
     return None
@@ -235,9 +214,30 @@ def _drop_kept() -> None:
 def queue_length(connection: Connection, queue: str) -> int:
     """Messages waiting in a queue.
 
-    :raises BrokerError: when the broker does not answer
+    :raises BrokerError: when the broker does not answer, or refuses
     """
     try:
         return int(app.amqp.queues[queue].bind(connection.default_channel).queue_declare().message_count)
     except broker_settings.errors_of(connection) as e:
-        raise _failure(e) from e
+        raise broker_failures.named(e) from e
+
+
+PROBE = "archiver.probe"
+PROBE_SECONDS = 60
+
+
+def probe(connection: Connection) -> None:
+    """Find out whether the broker takes messages.
+
+    A Redis that is a replica or whose memory is full still answers when it is asked for a queue's length, so one key is
+    written, which expires.
+
+    :raises BrokerError: when the broker does not answer, or refuses
+    """
+    queue_length(connection, Queue.PRIORITY)
+    if connection.transport.driver_type != "redis":
+        return
+    try:
+        connection.default_channel.client.set(PROBE, "1", ex=PROBE_SECONDS)
+    except broker_settings.errors_of(connection) as e:
+        raise broker_failures.named(e) from e
