@@ -73,6 +73,23 @@ def test_a_catalogue_has_every_sentence(language: str) -> None:
     assert (missing, wrong) == ([], [])
 
 
+def words(text: str) -> list[str]:
+    return re.findall(r"[^\W\d_]{2,}", re.sub(r"\{\w+\}|%\(\w+\)s", "", text))
+
+
+def test_no_catalogue_has_a_sentence_of_another_language() -> None:
+    """Words that stand alone ("Format", "Adresse") may be the same in two languages, sentences are not."""
+    sentences: dict[str, list[str]] = {}
+    for language in LANGUAGES:
+        for message in read(FOLDER / language / "LC_MESSAGES/ckanext-archiver.po"):
+            texts = {*message.string} if message.pluralizable else {message.string}
+            for text in texts:
+                if message.id and len(words(text)) > 1:
+                    sentences.setdefault(text, []).append(language)
+                    assert text not in (message.id, *message.id), language
+    assert {text: found for text, found in sentences.items() if len(found) > 1} == {}
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_catalogue_is_compiled(language: str) -> None:
     """With the same sentences, if not the same bytes: those depend on the release of Babel."""
