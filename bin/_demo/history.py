@@ -25,14 +25,13 @@ DAYS = 90
 class Past:
     """The sample history of a link, in days before today.
 
-    :ivar failing_for: days since which it fails; 0 for a link whose first failure is today's
+    :ivar failing_for: days since which it fails; 0 for a link whose first failure is today's, all of them for one that
+        never worked
     :ivar bad_days: earlier days on which it failed
-    :ivar never_worked: it was never seen working
     """
 
     failing_for: int = 0
     bad_days: tuple[int, ...] = ()
-    never_worked: bool = False
 
 
 # Days on which the link fails now and then are those of an overloaded server; the present failure is what it is today.
@@ -47,7 +46,7 @@ _CHECKS = """
         CASE WHEN fails THEN a.http_status WHEN was_bad THEN 503 ELSE 200 END,
         CASE WHEN fails OR was_bad THEN NULL ELSE a.size END,
         0.2
-    FROM json_to_recordset(%(pasts)s) AS p (resource_id text, failing_for int, bad_days json, never_worked bool)
+    FROM json_to_recordset(%(pasts)s) AS p (resource_id text, failing_for int, bad_days json)
     JOIN archival a USING (resource_id)
     CROSS JOIN (SELECT min(detail) AS detail FROM archival WHERE cause = 'ok') AS ok
     CROSS JOIN generate_series(1, %(days)s) AS day
@@ -68,14 +67,18 @@ _ARCHIVALS = """
     UPDATE archival a SET
         first_failure = began, failing_since = began, failure_count = p.failing_for + 1,
         broken_since = CASE WHEN a.verdict = 'broken' THEN began END,
-        last_success = CASE WHEN p.never_worked THEN NULL ELSE began - interval '1 day' END,
         cached_at = CASE WHEN a.cached_at IS NULL THEN NULL ELSE began - interval '1 day' END
-    FROM json_to_recordset(%(pasts)s) AS p (resource_id text, failing_for int, never_worked bool)
+    FROM json_to_recordset(%(pasts)s) AS p (resource_id text, failing_for int)
     CROSS JOIN LATERAL (SELECT min(c.checked_at) AS began FROM archival_check c WHERE c.resource_id = p.resource_id
         AND c.checked_at >= date_trunc('day', timezone('utc', now())) - p.failing_for * interval '1 day') AS t
     WHERE a.resource_id = p.resource_id AND a.resource_id = ANY(%(added)s)
         AND p.failing_for > 0 AND a.verdict IN ('failing', 'broken')
     RETURNING a.cache_filepath, extract(epoch FROM a.cached_at AT TIME ZONE 'UTC')
+"""
+_LAST_SUCCESSES = """
+    UPDATE archival a SET last_success =
+        (SELECT max(c.checked_at) FROM archival_check c WHERE c.resource_id = a.resource_id AND c.verdict = 'ok')
+    WHERE a.resource_id = ANY(%(added)s) AND a.verdict <> 'ok'
 """
 
 
@@ -114,6 +117,7 @@ def _add(url: str, pasts: Sequence[Mapping[str, Any]]) -> int:
             if path and cached_at is not None:
                 # The time of the file is that of the row, else the archiver would take it for a newer copy.
                 os.utime(path, (float(cached_at), float(cached_at)))
+        cursor.execute(_LAST_SUCCESSES, {"added": added})
     return len(added)
 
 

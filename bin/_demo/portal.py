@@ -246,7 +246,7 @@ DATASETS = (
                 _error(404, "Not found"),
                 "An address with a typing error: it never worked.",
                 Expected("broken", "gone"),
-                past=Past(failing_for=90, never_worked=True),
+                past=Past(failing_for=90),
             ),
             Link(
                 "Supplier codes",
@@ -281,7 +281,7 @@ DATASETS = (
                 _error(403, "Forbidden"),
                 "A firewall that lets no programs in.",
                 Expected("not-sure", "blocked"),
-                past=Past(failing_for=90, never_worked=True),
+                past=Past(failing_for=90),
             ),
             Link(
                 "Conservation areas",
@@ -290,7 +290,7 @@ DATASETS = (
                 _page("Northshire Council", "Please choose a topic from the menu."),
                 "A web page where a table was promised.",
                 Expected("not-sure", "soft-404"),
-                past=Past(failing_for=90, never_worked=True),
+                past=Past(failing_for=90),
             ),
         ),
     ),

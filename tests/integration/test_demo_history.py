@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,11 +21,7 @@ pytestmark = pytest.mark.usefixtures("clean_site")
 
 def add(pasts: dict[str, Past]) -> int:
     model.Session.commit()
-    given = [
-        {"resource_id": id_, "failing_for": past.failing_for, "bad_days": past.bad_days, "never_worked": False}
-        for id_, past in pasts.items()
-    ]
-    added = _add(tk.config["sqlalchemy.url"], given)
+    added = _add(tk.config["sqlalchemy.url"], [{"resource_id": id_, **asdict(past)} for id_, past in pasts.items()])
     model.Session.expire_all()
     return added
 
@@ -58,3 +55,13 @@ def test_a_link_that_works_has_worked_and_a_second_time_adds_nothing(origin: Ori
     assert add({resource["id"]: Past()}) == 0
     assert checks(resource["id"]) == ["ok"] * (DAYS + 1)
     assert Archival.get_for_resource(resource["id"]).verdict == "ok"
+
+
+@pytest.mark.parametrize(("failing_for", "worked"), [(0, True), (3, True), (DAYS, False)])
+def test_a_link_last_worked_when_its_history_says_so(origin: Origin, failing_for: int, worked: bool) -> None:
+    origin.serve("/a.csv", b"", status=500)
+    resource = factories.Resource(url=origin.url("/a.csv"), format="CSV")
+    tasks.update_resource(resource["id"])
+    add({resource["id"]: Past(failing_for=failing_for)})
+    last = Archival.get_for_resource(resource["id"]).last_success
+    assert (last is not None) == ("ok" in checks(resource["id"])) == worked
