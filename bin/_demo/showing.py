@@ -52,11 +52,11 @@ def _copy(result: Result) -> str:
     if not result.cached:
         return "-"
     size = float(result.size or 0)
-    for unit in ("bytes", "KB", "MB"):
-        if size < 1000:
+    for unit in ("bytes", "KiB", "MiB"):
+        if size < 1024:
             return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"
+        size /= 1024
+    return f"{size:.1f} GiB"
 
 
 def what_to_open(pages: dict[str, str], users: dict[str, str]) -> str:

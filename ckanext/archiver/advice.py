@@ -16,7 +16,7 @@ NAMES: dict[str, str] = {
     Cause.TLS.value: N_("Certificate not accepted"),
     Cause.BLOCKED.value: N_("Server refuses the archiver"),
     Cause.REDIRECT.value: N_("Redirect that leads nowhere"),
-    Cause.SOFT_404.value: N_("Not the file that was promised"),
+    Cause.SOFT_404.value: N_("Not the expected file"),
     Cause.TOO_LARGE.value: N_("Too large for a copy"),
     Cause.REFUSED_BY_POLICY.value: N_("Address not allowed"),
     Cause.OWN_FAULT.value: N_("Not checked, by a fault of this portal"),

@@ -100,7 +100,8 @@ def archiver_panel(resource: Dict, package: Dict) -> Dict | None:
     :returns: what :func:`archiver_resource_state` gives, and ``heading``, ``reason``, ``archival`` (a dict,
         empty if the link was never checked or the row is about another URL), ``cached_copy``, ``history``,
         ``moved_to``, ``redirected_to``, ``certificate_expires``, ``waits_until``, ``host_asked``, ``works_since``,
-        ``can_edit``, ``advice`` (for those who may edit) and ``web_archive`` (a URL)
+        ``can_edit``, ``advice`` (for those who may edit), ``web_archive`` (a URL), ``copy_is_missed`` (whether the
+        link does not work and there is no copy) and ``snoozed`` (None, or until when and why it is left alone)
     """
     known = _known(resource)
     if _is_old_version() or known.kind is Kind.NONE:
@@ -122,6 +123,8 @@ def archiver_panel(resource: Dict, package: Dict) -> Dict | None:
         "can_edit": can_edit,
         "advice": archiver_advice(archival) if can_edit and known.verdict not in (None, Verdict.OK) else "",
         "web_archive": _web_archive(known) if not archival.get("cache_filepath") else None,
+        "snoozed": known.snoozed,
+        "copy_is_missed": known.verdict in history.FAILED and not archival.get("cache_filepath"),
     }
 
 
@@ -150,7 +153,7 @@ def _heading(verdict: str, archival: Dict, resource: Dict) -> str:
         search.WAITING: tk._("This link is waiting to be checked"),
         NEVER: tk._("This link has not been checked yet"),
         STORED: tk._("This data is stored in this portal"),
-    }.get(verdict, tk._("It is not sure whether this link works"))
+    }.get(verdict, tk._("It is not certain whether this link works"))
 
 
 def _since(sentence: str, without_date: str, since: str | None) -> str:
@@ -164,7 +167,7 @@ def _sentence(state: Dict, archival: Dict) -> str:
         return ""  # the heading says it
     reason = archiver_reason(archival)
     if state["verdict"] == Verdict.FAILING:
-        again = tk._("It is checked again before it is called broken.")
+        again = tk._("The link is checked again before it counts as broken.")
         return f"{reason} {again}".strip()
     return reason
 
@@ -225,8 +228,7 @@ def _facts(archival: Dict) -> Dict:
     sizes = SIZES.get(archival.get("detail") or "", ())
     amounts = {name: facts[name] for name in AMOUNTS if isinstance(facts.get(name), int)}
     return facts | {
-        name: tk.h.localised_filesize(amount) if name in sizes else tk.h.localised_number(amount)
-        for name, amount in amounts.items()
+        name: words.size(amount) if name in sizes else tk.h.localised_number(amount) for name, amount in amounts.items()
     }
 
 
@@ -264,7 +266,7 @@ def archiver_cached_copy(resource: Dict, package: Dict | None = None) -> Dict | 
     size = archival.get("size")
     return {
         "url": views.cached_copy_url(archival, is_public=is_public),
-        "size": tk.h.localised_filesize(size) if size else "",
+        "size": words.size(size) if size else "",
         "saved": archival.get("cached_at") or archival.get("last_success") or archival.get("updated"),
     }
 
@@ -314,16 +316,18 @@ def archiver_redact(url: str) -> str:
 # -- times and numbers -------------------------------------------------------------------------------------
 
 
-def archiver_time(moment: str | None, relative: bool = True, hours: bool = True) -> Markup:
+def archiver_time(moment: str | None, relative: bool = True, hours: bool | None = True) -> Markup:
     """A moment as ``<time>``, in the reader's language and the site's time zone, and how long ago it was.
 
     :param moment: ISO 8601; UTC when it has no offset
     :param relative: with how long ago
-    :param hours: with the time of day
+    :param hours: with the time of day; None for a moment of the last day only
     """
     if not moment:
         return Markup()
     at = datetime.datetime.fromisoformat(moment)
+    if hours is None:
+        hours = clock.naive_utc() - datetime.datetime.fromisoformat(moment) < datetime.timedelta(days=1)
     if at.tzinfo is not None:
         moment = at.astimezone(datetime.timezone.utc).replace(tzinfo=None).isoformat()
     exact = words.minute(moment) if hours else tk.h.render_datetime(moment)
@@ -401,7 +405,7 @@ def archiver_format_resource_items(items: Iterable[tuple[str, Any]]) -> list[tup
         if key in HIDDEN_KEYS or value in (None, "", [], {}):
             continue
         if key in ("size", "content_length") and str(value).isdigit():
-            text = tk.h.localised_filesize(int(value))
+            text = words.size(int(value))
         elif isinstance(value, bool):
             text = tk._("Yes") if value else tk._("No")
         elif isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?", value):

@@ -9,6 +9,7 @@ import ckan.plugins.toolkit as tk
 from markupsafe import Markup
 
 from ckanext.archiver import clock, history, search, states
+from ckanext.archiver.engine.outcome import Verdict
 
 Dict = dict[str, Any]
 
@@ -33,14 +34,15 @@ def archiver_percent(value: float) -> str:
 def archiver_history(resource_id: str) -> Dict | None:
     """The last days of a resource's link, oldest first; None without any check.
 
-    :returns: ``days`` (dicts with ``title`` and ``parts``, which are (CSS class, percentage)) and ``text``, the same
-        in words
+    :returns: ``days`` (dicts with ``title`` and ``parts``, which are (CSS class, percentage)), ``text``, the same in
+        words, and ``worked``, whether any check did
     """
     checks = states.checks(resource_id, history.STRIP_DAYS)
     if not checks:
         return None
     strip = history.days(checks, clock.naive_utc().date())
-    return {"days": [_day(day) for day in strip], "text": _history_text(strip, checks)}
+    worked = any(verdict is Verdict.OK for _, verdict in checks)
+    return {"days": [_day(day) for day in strip], "text": _history_text(strip, checks), "worked": worked}
 
 
 def _day(day: history.Day) -> Dict:
@@ -53,18 +55,22 @@ def _day(day: history.Day) -> Dict:
 
 
 def _history_text(strip: list[history.Day], checks: list[history.Check]) -> str:
-    """Such as "98.2 % in 90 days; 2 outages, the longest 3 days"."""
+    """Such as "Worked on 98.2 % of the days checked …; 2 outages, the longest 3 days"."""
     percent = history.uptime(strip, history.STRIP_DAYS)
     if percent is None:
         return tk._("Not sure in the last {days} days").format(days=history.STRIP_DAYS)
-    text = tk._("Worked {percent} of the checked days of the last {days}").format(
+    worked = tk._("Worked on {percent} of the days checked in the last {days} days").format(
         percent=archiver_percent(percent), days=history.STRIP_DAYS
     )
-    outages = history.outages(checks)
-    if not outages:
-        return str(text)
+    found = history.outages(checks)
+    return str(tk._("{worked}; {outages}").format(worked=worked, outages=_outages_text(found)) if found else worked)
+
+
+def _outages_text(outages: list[history.Outage]) -> str:
     now = clock.naive_utc()
     longest = max(((outage.end or now) - outage.start) for outage in outages).days + 1
+    if len(outages) == 1:
+        return str(tk.ungettext("1 outage of {days} day", "1 outage of {days} days", longest).format(days=longest))
     count = tk.ungettext("{count} outage", "{count} outages", len(outages)).format(count=len(outages))
-    length = tk.ungettext("the longest of {days} day", "the longest of {days} days", longest).format(days=longest)
-    return f"{text}; {count}, {length}"
+    length = tk.ungettext("the longest {days} day", "the longest {days} days", longest).format(days=longest)
+    return f"{count}, {length}"

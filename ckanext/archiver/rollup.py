@@ -25,6 +25,9 @@ DAILY = 92
 BACK_FILLED = 90
 """Days before the first count that are made from the history of checks."""
 
+BACK_SECONDS = 0.5
+"""How long days before are made at a time: one on a large portal, many on a small one."""
+
 _COLUMNS = "organization_id, day, verdict, cause, links, datasets"
 
 _WHOLE = f"""
@@ -132,16 +135,23 @@ _NEXT_DAY = """
 
 
 def fill_back() -> bool:
-    """Make the counts of one more day before the first that was counted, from the history of checks, in the caller's
-    transaction.
+    """Make the counts of days before the first that was counted, from the history of checks, in the caller's
+    transaction: one, and more while little time has passed.
 
     :returns: whether there was one to make
     """
-    day = sql.run(_NEXT_DAY, today=clock.utc().date(), days=BACK_FILLED).scalar()
+    begun, day = time.monotonic(), _next_day()
     if day is None or not rounds.is_my_turn("link-counts-back", 1):
         return False
-    sql.run(_OF_DAY, day=day)
-    sql.run(_WHOLE, day=day)
-    # Also where nothing of that day is left: the next look takes the day before it.
-    sql.run(_NOTHING, day=day)
+    while day is not None:
+        sql.run(_OF_DAY, day=day)
+        sql.run(_WHOLE, day=day)
+        # Also where nothing of that day is left: the next look takes the day before it.
+        sql.run(_NOTHING, day=day)
+        day = _next_day() if time.monotonic() - begun < BACK_SECONDS else None
     return True
+
+
+def _next_day() -> date | None:
+    found: date | None = sql.run(_NEXT_DAY, today=clock.utc().date(), days=BACK_FILLED).scalar()
+    return found

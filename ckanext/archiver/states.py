@@ -19,12 +19,13 @@ from ckanext.archiver.engine.outcome import Verdict
 from ckanext.archiver.links import Kind
 from ckanext.archiver.model import Archival, ArchivalCheck, broken_printable, status_text
 from ckanext.archiver.queue_tables import ArchiverHost, ArchiverRequest
+from ckanext.archiver.report_tables import ArchiverSnooze
 from ckanext.archiver.worst_link import verdict_of
 
 Row = Mapping[str, Any]
 
 _ARCHIVAL, _REQUEST, _HOST = Archival.__table__, ArchiverRequest.__table__, ArchiverHost.__table__
-_RESOURCE = model.Resource.__table__
+_RESOURCE, _SNOOZE = model.Resource.__table__, ArchiverSnooze.__table__
 
 SHOWN_COLUMNS = (
     "resource_timestamp",
@@ -68,6 +69,7 @@ class LinkState:
     :ivar requested: whether a check is waiting or running
     :ivar waits_until: until when its request has to wait for its host; None when it does not
     :ivar host_asked: whether the host asked for that wait; else it does not respond
+    :ivar snoozed: the day until which an editor leaves it alone, and why; None where none does
     """
 
     url: str
@@ -76,6 +78,7 @@ class LinkState:
     kind: Kind = Kind.LINK
     waits_until: datetime.datetime | None = None
     host_asked: bool = False
+    snoozed: tuple[datetime.date, str] | None = None
 
     @property
     def is_current(self) -> bool:
@@ -103,6 +106,7 @@ def of_datasets(package_ids: Iterable[str]) -> dict[str, LinkState]:
             requested=row["is_requested"],
             waits_until=waits_until,
             host_asked=host_asked,
+            snoozed=(row["snoozed_until"], row["snooze_reason"]) if row["snoozed_until"] else None,
         )
     return states
 
@@ -173,12 +177,19 @@ _EVERYTHING = (
         _HOST.c.wait_until,
         _HOST.c.open_until,
         sa.func.now().label("now"),
+        _SNOOZE.c.until.label("snoozed_until"),
+        _SNOOZE.c.reason.label("snooze_reason"),
         *_ARCHIVAL.columns,
     )
     .select_from(
         _RESOURCE.outerjoin(_ARCHIVAL, _ARCHIVAL.c.resource_id == _RESOURCE.c.id)
         .outerjoin(_REQUEST, _REQUEST.c.resource_id == _RESOURCE.c.id)
         .outerjoin(_HOST, _HOST.c.host == _REQUEST.c.host)
+        .outerjoin(
+            _SNOOZE,
+            (_SNOOZE.c.resource_id == _RESOURCE.c.id)
+            & (_SNOOZE.c.until > sa.cast(sa.func.timezone("utc", sa.func.now()), sa.Date)),
+        )
     )
     .where(_OF_DATASETS)
 )

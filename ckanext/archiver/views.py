@@ -152,7 +152,7 @@ def check(id: str, resource_id: str) -> Any:
     except tk.ValidationError as e:
         tk.h.flash_error("; ".join(text for texts in e.error_dict.values() for text in texts))
     else:
-        tk.h.flash_success(tk._("The check is requested. The result will be shown here."))
+        # The panel says that the check waits.
         if paused:
             tk.h.flash_notice(words.paused(paused))
     return tk.redirect_to("dataset_resource.read", id=id, resource_id=resource_id)

@@ -92,7 +92,7 @@ def test_the_panel_says_the_state_at_both_widths(visit: Callable[[int], Window],
             ("ok", "This link works"),
             ("failing", "This link has been failing since"),
             ("broken", "This link has been broken since"),
-            ("not-sure", "It is not sure whether this link works"),
+            ("not-sure", "It is not certain whether this link works"),
             ("never", "This link has not been checked yet"),
             ("waiting", "This link is waiting to be checked"),
         ):
@@ -145,7 +145,7 @@ def test_the_pages_turn_round_where_people_read_from_right_to_left(
 
 def test_buttons_look_like_buttons(visit: Callable[[int], Window], pages: dict[str, str]) -> None:
     window = visit(1280)
-    for name, button in (("broken", ".archiver-download"), ("report", ".archiver-downloads .btn")):
+    for name, button in (("ok", ".archiver-download"), ("report", ".archiver-downloads .btn")):
         window.go(pages[name])
         underline = window.page.locator(button).first.evaluate("e => getComputedStyle(e).textDecorationLine")
         assert underline == "none"

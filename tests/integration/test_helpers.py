@@ -85,7 +85,7 @@ def test_each_verdict_has_a_heading(resource: Dict) -> None:
         "ok": "This link works",
         "failing": "This link has been failing since November 12, 2026",
         "broken": "This link has been broken since November 12, 2026",
-        "not-sure": "It is not sure whether this link works",
+        "not-sure": "It is not certain whether this link works",
     }
     assert set(expected) == {verdict.value for verdict in Verdict}
     for verdict, heading in expected.items():
@@ -213,7 +213,7 @@ def test_facts_are_no_templates() -> None:
 def test_large_numbers_can_be_read() -> None:
     facts = {"size": 5_368_709_120, "limit": 50_000_000}
     said = helpers.archiver_reason({"detail": "too-large-announced", "facts": facts})
-    assert "has 5 GiB and the limit is 47.6 MiB" in said
+    assert "is 5 GiB large and the limit is 47.6 MiB" in said
 
     said = helpers.archiver_reason({"detail": "http-status", "facts": {"status": 1_000, "phrase": "x"}})
     assert "1000" in said
@@ -308,7 +308,7 @@ def test_the_strip_has_a_bucket_for_each_day(resource: Dict) -> None:
     assert history is not None
     kinds = [[css.removeprefix("archiver-day-") for css, _ in day["parts"]] for day in history["days"]]
     assert kinds == [["unknown"]] * 50 + [["ok"]] * 10 + [["not-sure"]] + [["ok"]] * 27 + [["broken"]] * 2
-    assert history["text"] == "Worked 94.9 % of the checked days of the last 90; 1 outage, the longest of 2 days"
+    assert history["text"] == "Worked on 94.9 % of the days checked in the last 90 days; 1 outage of 2 days"
     assert helpers.archiver_history("another") is None
 
 

@@ -193,7 +193,7 @@ def test_check_now_says_that_it_waits(app: Any, command: Any, options: tuple[str
 
     page = app.post(where, headers={"Authorization": user["token"]}).body
 
-    assert "The check is requested." in page
+    assert "The check is in the queue." in page
     assert ("paused by" in page) is bool(says)
     assert says in page
     assert requested("priority") == {resource["id"]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from typing import Any
 
 import ckan.plugins.toolkit as tk
@@ -219,7 +220,7 @@ def test_a_new_address_is_taken_over_and_back(organizations: dict[str, Dict], pe
 @pytest.mark.parametrize(
     ("fields", "seen", "sentence"),
     [
-        ({}, 2, "Seen 2 times in a row; it takes 3."),
+        ({}, 2, "Confirmed by 2 of 3 checks."),
         (
             {"extras": [{"key": "harvest_source_title", "value": "City"}, {"key": "harvest_object_id", "value": "x"}]},
             3,
@@ -283,10 +284,27 @@ def test_the_page_asks_first(app: Any, organizations: dict[str, Dict], people: d
         for field in BeautifulSoup(question, "html.parser").select(".archiver-confirm input[type=hidden]")
         if field["name"] != "_csrf_token"
     }
-    assert hidden == {"scope": "ticked", "resource_id": ids(dataset)[0], "confirmed": "1"}
-    answer = app.post("/archiver/links", data={**hidden, "do": "check"}, headers=headers, follow_redirects=False)
-    assert answer.status_code == 302
+    assert hidden == form
+    answer = app.post("/archiver/links", data={**hidden, "confirmed": "1"}, headers=headers)
+    assert "1 link will be checked again." in answer.body
+    assert "1 link of this page is being checked." in answer.body
     assert requested() == {ids(dataset)[0]: "priority"}
+
+
+def test_a_group_is_checked_from_the_overview_and_shows_there_how_far_it_is(
+    app: Any, organizations: dict[str, Dict], people: dict[str, Dict]
+) -> None:
+    dataset_with(["broken", "broken"], organizations["agency"])
+    form = {"scope": "filter", "do": "check", "from": "overview"}
+    question = app.post("/archiver/links?host=example.org", data=form, headers=people["editor"]).body
+    assert '<input type="hidden" name="from" value="overview">' in question
+    answer = app.post(
+        "/archiver/links?host=example.org",
+        data={**form, "confirmed": "1"},
+        headers=people["editor"],
+        follow_redirects=False,
+    )
+    assert answer.headers["Location"].endswith("/report/broken-links#archiver-groups")
 
 
 def test_the_snooze_page_asks_for_a_day_and_a_reason(app: Any, organizations: dict[str, Dict], people: Any) -> None:
@@ -324,8 +342,13 @@ def test_the_redirect_page_shows_old_and_new(app: Any, organizations: dict[str, 
     assert url_of(dataset) == "https://example.org/0.csv"
 
     (action,) = link_actions.history(reader_of("editor"))
+    (example,) = action["examples"]
+    assert (example["old_url"], example["new_url"]) == ("http://example.org/0.csv", "https://example.org/0.csv")
+    assert example["new_url"] in app.get("/archiver/links/history", headers=headers).body
     undo = f"/archiver/links/history/{action['id']}/undo"
-    assert "Undo this?" in app.post(undo, headers=headers).body
+    question = app.post(undo, headers=headers).body
+    assert "Undo this?" in question
+    assert 'type="checkbox"' not in question
     app.post(undo, data={"confirmed": "1"}, headers=headers, follow_redirects=False)
     assert url_of(dataset) == "http://example.org/0.csv"
 
@@ -388,6 +411,8 @@ def test_a_server_that_has_moved_is_replaced_where_the_new_address_works(
     headers = people["editor"]
     form = {"scope": "filter", "do": "replace"}
     assert 'name="old_prefix"' in app.post("/archiver/links", data=form, headers=headers).body
+    one_server = {"scope": "ticked", "resource_id": list(ids(dataset)[:2]), "do": "replace"}
+    assert 'value="http://old.example/"' in app.post("/archiver/links", data=one_server, headers=headers).body
     form |= {"old_prefix": "http://old.example/files/", "new_prefix": new}
 
     question = BeautifulSoup(app.post("/archiver/links", data=form, headers=headers).body, "html.parser")
@@ -396,6 +421,11 @@ def test_a_server_that_has_moved_is_replaced_where_the_new_address_works(
     assert ticks == [ids(dataset)[0]]
     assert "The new address does not work" in question.get_text()
     assert "other.example" not in question.get_text()
+    # Other beginnings can be tried from there.
+    again, save = question.select(".archiver-confirm")
+    assert again.select_one("[name=scope]")["value"] == "filter"
+    assert again.select_one("button").text == "Check the new addresses"
+    assert save.select_one("button[name=confirmed]").text == "Replace"
     # A tick that was not offered changes nothing.
     ticked = {**form, "scope": "ticked", "resource_id": list(ids(dataset)), "confirmed": "1"}
     app.post("/archiver/links", data=ticked, headers=headers, follow_redirects=False)
@@ -413,5 +443,76 @@ def test_a_server_that_has_moved_is_replaced_where_the_new_address_works(
 @pytest.mark.usefixtures("with_request_context")
 def test_the_beginning_of_an_address_has_a_server(organizations: dict[str, Dict], people: Any, prefix: str) -> None:
     for pair in ((prefix, "http://a.example/"), ("http://a.example/", prefix)):
-        with pytest.raises(tk.ValidationError, match="beginning of an address with its server"):
+        with pytest.raises(
+            tk.ValidationError, match="beginning of an address with its server|no server name after the //"
+        ):
             link_actions.replacements(reader_of("editor"), Selection(LinkFilter()), *pair)
+
+
+def test_a_check_that_the_api_requests_is_on_record(organizations: dict[str, Dict], people: Any) -> None:
+    dataset = dataset_with(["broken", "ok"], organizations["agency"])
+    without_requests()
+    Archival.get_for_resource(ids(dataset)[0]).checked_at = clock.naive_utc() - DAY
+    model.Session.commit()
+    for id_ in (ids(dataset)[0], dataset["id"]):
+        helpers.call_action("archiver_check", {"user": "editor", "ignore_auth": False}, id=id_)
+    assert [(action["kind"], action["links"]) for action in link_actions.history(reader_of("editor"))] == [
+        ("check", 2),
+        ("check", 1),
+    ]
+
+
+def test_an_address_that_was_not_seen_often_enough_can_be_checked_from_the_question(
+    app: Any, organizations: dict[str, Dict], people: dict[str, Dict]
+) -> None:
+    dataset = moved(organizations["agency"], seen=1)
+    form = {"scope": "ticked", "resource_id": ids(dataset)[0], "do": "redirect"}
+    question = app.post("/archiver/links?moved=1", data=form, headers=people["editor"]).body
+    assert "Confirmed by 1 of 3 checks." in question
+    forms = BeautifulSoup(question, "html.parser").select(".archiver-confirm")
+    (check,) = [form for form in forms if form.select_one("button[value=check]")]
+    assert check.select_one("button").text == "Check 1 link now"
+    sent = {field["name"]: field["value"] for field in check.select("input, button")}
+    without_requests()
+    app.post("/archiver/links?moved=1", data=sent, headers=people["editor"])
+    assert requested() == {ids(dataset)[0]: "priority"}
+
+
+def test_what_a_reader_may_not_see_any_more_is_not_on_record_by_name(
+    organizations: dict[str, Dict], people: Any
+) -> None:
+    dataset = dataset_with(["broken"], organizations["agency"])
+    who = reader_of("editor")
+    link_actions.check_again(who, Selection(LinkFilter(), ids(dataset)))
+    helpers.call_action("package_patch", id=dataset["id"], private=True)
+    helpers.call_action("member_delete", id="agency", object="editor", object_type="user")
+    (action,) = link_actions.history(reader_of("editor"))
+    assert (action["links"], action["examples"]) == (1, [])
+
+
+@pytest.mark.parametrize(
+    ("old", "sentence"),
+    [
+        ("files.old.example", "is not the beginning of an address with its server"),
+        ("http://[x/", "The brackets in the URL do not contain an IPv6 address."),
+        ("http://old.example:1/", "This portal does not allow its archiver to connect to this port."),
+    ],
+)
+def test_a_beginning_that_is_none_is_named(
+    app: Any, organizations: dict[str, Dict], people: dict[str, Dict], old: str, sentence: str
+) -> None:
+    dataset_with(["broken"], organizations["agency"])
+    form = {"scope": "filter", "do": "replace", "old_prefix": old, "new_prefix": "http://new.example/"}
+    page = BeautifulSoup(app.post("/archiver/links", data=form, headers=people["editor"]).body, "html.parser")
+    assert sentence in page.select_one(".alert-danger").text
+
+
+def test_the_page_of_a_resource_says_until_when_it_is_left_alone(
+    app: Any, organizations: dict[str, Dict], people: Any
+) -> None:
+    dataset = dataset_with(["broken"], organizations["agency"])
+    day = clock.utc().date() + 30 * DAY
+    link_actions.snooze(reader_of("editor"), Selection(LinkFilter(), ids(dataset)), day, "a <new> server")
+    page = app.get(f"/dataset/{dataset['name']}/resource/{ids(dataset)[0]}").body
+    assert re.search(rf"Left alone until \w+ {day.day}, {day.year}: a &lt;new&gt; server", page)
+    assert "There is no cached copy." in page

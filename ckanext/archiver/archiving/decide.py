@@ -246,7 +246,8 @@ def archival_values(
         "updated": moment,
         "checked_at": moment,
         **_outcome_values(outcome),
-        **_report_values(known, verdict, outcome, moment),
+        "permanent_seen": _permanent_seen(known, outcome),
+        "repaired_at": _repaired_at(old, verdict, moment),
         **_doubt_values(run, moment),
         **_copy_values(run, now, options, not_changed=not_changed),
     }
@@ -277,16 +278,6 @@ def _outcome_values(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _report_values(
-    known: Mapping[str, Any], verdict: Verdict, outcome: Outcome, now: datetime | None
-) -> dict[str, Any]:
-    """The columns by which the report finds repairs and links that have moved for good."""
-    return {
-        "permanent_seen": _permanent_seen(known, outcome),
-        "repaired_at": _repaired_at(known, verdict, now),
-    }
-
-
 def _permanent_seen(known: Mapping[str, Any], outcome: Outcome) -> int:
     """How many checks in a row the permanent redirects led to the same URL."""
     if not outcome.permanent_url:
@@ -294,13 +285,16 @@ def _permanent_seen(known: Mapping[str, Any], outcome: Outcome) -> int:
     return 1 + ((known.get("permanent_seen") or 0) if known.get("permanent_url") == outcome.permanent_url else 0)
 
 
-def _repaired_at(known: Mapping[str, Any], verdict: Verdict, now: datetime | None) -> datetime | None:
-    """When the link last worked again after it had been broken."""
+def _repaired_at(old: Mapping[str, Any], verdict: Verdict, now: datetime | None) -> datetime | None:
+    """When the link last worked again after it had been broken.
+
+    :param old: the row, also where it is about another URL: a new URL is how a publisher repairs a link
+    """
     if verdict is Verdict.BROKEN:
         return None
-    if verdict is Verdict.OK and known.get("verdict") == Verdict.BROKEN:
+    if verdict is Verdict.OK and old.get("verdict") == Verdict.BROKEN:
         return now
-    return known.get("repaired_at")
+    return old.get("repaired_at")
 
 
 def _confirm_at(

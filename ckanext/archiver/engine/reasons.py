@@ -26,14 +26,14 @@ REASONS: dict[str, str] = {
     "ok-upload": N_("The file is stored in this portal."),
     # too-large
     "too-large": N_("The link works. The file is larger than the limit of {limit}, so no copy is kept."),
-    "too-large-announced": N_("The link works. The file has {size} and the limit is {limit}, so no copy is kept."),
+    "too-large-announced": N_("The link works. The file is {size} large and the limit is {limit}, so no copy is kept."),
     "expands-too-much": N_(
         "The link works. The file expands to more than {ratio} times its compressed size, so no copy is kept."
     ),
     # gone
     "http-gone": N_("The server says the file is gone ({status} {phrase})."),
     "dns-not-found": N_("There is no server with the name {host}."),
-    "http-removed": N_("The server says the file was removed for good ({status} {phrase})."),
+    "http-removed": N_("The server says the file was removed permanently ({status} {phrase})."),
     "ftp-gone": N_("The FTP server has no such file, or does not allow public access to it ({status})."),
     "upload-missing": N_("The uploaded file {filename} is missing from the storage of this portal."),
     # bad-url
@@ -99,7 +99,7 @@ REASONS: dict[str, str] = {
     ),
     "tls-other": N_("The certificate of {host} cannot be verified ({problem})."),
     # blocked
-    "http-blocked": N_("The server does not give the file to the archiver ({status} {phrase}); people may get it."),
+    "http-blocked": N_("The server does not give the file to the archiver ({status} {phrase}); a browser may get it."),
     "http-busy": N_("The server asks us to come back later ({status} {phrase})."),
     "challenge": N_("The server demands a browser before it gives the file ({status} {phrase})."),
     "ftp-login": N_("The FTP server asks for a login ({status})."),
@@ -108,7 +108,7 @@ REASONS: dict[str, str] = {
     "service-busy": N_("The service asks us to come back later: {message}"),
     "arcgis-login": N_("The ArcGIS server asks for a login (code {code})."),
     "upload-elsewhere": N_(
-        "The uploaded file {filename} is kept where the archiver cannot read it; people may get it."
+        "The uploaded file {filename} is kept where the archiver cannot read it; a browser may get it."
     ),
     # redirect
     "redirect-loop": N_("The server redirects in a circle, back to {url}."),
@@ -122,10 +122,10 @@ REASONS: dict[str, str] = {
     "soft-not-ready": N_("The server is still preparing the file ({status} {phrase})."),
     "soft-message": N_('The server sent a message instead of the file: "{message}".'),
     "soft-service-failure": N_("The service answered with an error: {message}"),
-    "soft-html": N_("The server sent a web page where the format {format} was promised."),
+    "soft-html": N_("The server sent a web page instead of a {format} file."),
     "soft-not-found-page": N_('The server sent a page that says "{title}".'),
     "doubt-replaced": N_(
-        "The server sent a file of another kind than promised in several checks, so that file has replaced the cached"
+        "The server sent a file of another kind than expected in several checks, so that file has replaced the cached"
         " copy."
     ),
     "soft-root": N_("The link leads to the front page of {host}."),

@@ -8,13 +8,22 @@ from ckanext.archiver.link_actions.addresses import (
     MAX_CHECKED,
     Applied,
     Move,
+    common_beginning,
     moves,
     replace_beginning,
     replacements,
     take_over,
     undo,
+    undo_moves,
 )
-from ckanext.archiver.link_actions.checks import URGENT, Progress, check_again, progress
+from ckanext.archiver.link_actions.checks import (
+    URGENT,
+    Progress,
+    being_checked,
+    check_again,
+    progress,
+    record_check,
+)
 from ckanext.archiver.link_actions.selection import UNDO_DAYS, Selection, editable, history, may_edit_anything
 from ckanext.archiver.link_actions.snoozes import snooze, wake
 
@@ -26,16 +35,20 @@ __all__ = [
     "Move",
     "Progress",
     "Selection",
+    "being_checked",
     "check_again",
+    "common_beginning",
     "editable",
     "history",
     "may_edit_anything",
     "moves",
     "progress",
+    "record_check",
     "replace_beginning",
     "replacements",
     "snooze",
     "take_over",
     "undo",
+    "undo_moves",
     "wake",
 ]

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import urlsplit
 
 import ckan.plugins.toolkit as tk
 import sqlalchemy as sa
 from ckan import model
 
 from ckanext.archiver import checking, config, links
-from ckanext.archiver.engine import urls
+from ckanext.archiver.engine import reasons, urls
 from ckanext.archiver.engine.outcome import Verdict
 from ckanext.archiver.link_actions.selection import UNDO_DAYS, Selection, must_edit, record
 from ckanext.archiver.queue import sql
@@ -38,6 +37,7 @@ class Move:
     """A link and the address that its permanent redirects lead to.
 
     :ivar obstacle: why it is not taken over, as a sentence; empty where it can be
+    :ivar can_be_checked: whether a check may end the obstacle
     """
 
     resource_id: str
@@ -48,6 +48,7 @@ class Move:
     old_url: str
     new_url: str
     obstacle: str
+    can_be_checked: bool = False
 
 
 _LINK_COLUMNS = f"""r.id AS resource_id, coalesce(r.name, '') AS resource_name, p.id AS package_id,
@@ -76,9 +77,14 @@ def moves(who: reader.Reader, selection: Selection) -> list[Move]:
         Move(
             **{key: row[key] for key in row if key not in ("seen", "source_url")},
             obstacle=_obstacle(row, sources.get(row["package_id"])),
+            can_be_checked=row["package_id"] not in sources and not _is_confirmed(row),
         )
         for row in found
     ]
+
+
+def _is_confirmed(row: Mapping[str, Any]) -> bool:
+    return bool(row["source_url"] == row["old_url"] and row["seen"] >= SEEN)
 
 
 def _obstacle(row: Mapping[str, Any], source: str | None) -> str:
@@ -87,7 +93,7 @@ def _obstacle(row: Mapping[str, Any], source: str | None) -> str:
     if row["source_url"] != row["old_url"]:
         return tk._("The URL was edited since the last check.")
     if row["seen"] < SEEN:
-        return tk._("Seen {count} times in a row; it takes {needed}.").format(count=row["seen"], needed=SEEN)
+        return tk._("Confirmed by {count} of {needed} checks.").format(count=row["seen"], needed=SEEN)
     return ""
 
 
@@ -153,10 +159,32 @@ def replacements(who: reader.Reader, selection: Selection, old: str, new: str) -
     ]
 
 
+def common_beginning(who: reader.Reader, selection: Selection) -> str:
+    """The scheme and server that all selected links begin with; empty where they have several.
+
+    :raises NotAuthorized: if the user may edit nothing
+    """
+    must_edit(who)
+    selected = selection.query(who)
+    beginning = f"substring({links.URL_SQL} FROM '^https?://[^/?#]+')"
+    rows = model.Session.connection().execute(
+        sa.text(f"SELECT DISTINCT {beginning} {selected.sql()} LIMIT 2"),  # noqa: S608 - constants only
+        selected.params,
+    )
+    found = rows.scalars().all()
+    # One with credentials is not shown; another could not be found again.
+    is_plain = len(found) == 1 and found[0] and urls.redact(found[0]) == found[0]
+    return f"{found[0]}/" if is_plain else ""
+
+
 def _must_have_server(name: str, prefix: str) -> None:
-    if urlsplit(prefix).scheme not in ("http", "https") or isinstance(urls.normalise(prefix), urls.BadUrl):
-        sentence = tk._("{name} is the beginning of an address with its server, like http://files.old.example/.")
-        raise tk.ValidationError({name: [sentence.format(name=name)]})
+    sentence = tk._('"{text}" is not the beginning of an address with its server, like http://files.old.example/.')
+    if not prefix.lower().startswith(("http://", "https://")):
+        raise tk.ValidationError({name: [sentence.format(text=prefix)]})
+    found = urls.normalise(prefix)
+    if isinstance(found, urls.BadUrl):
+        why = tk._(reasons.REASONS[found.detail]).format(**found.facts)
+        raise tk.ValidationError({name: [tk._("{link}: {reason}").format(link=prefix, reason=why)]})
 
 
 def _checked(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -261,42 +289,54 @@ def _patch(who: reader.Reader, resource_id: str, url: str) -> str:
     return ""
 
 
-def undo(who: reader.Reader, action_id: int) -> Applied:
-    """Give the links of an action back the URLs they had, where they were not edited since; and commit each.
+def undo_moves(who: reader.Reader, action_id: int) -> list[Move]:
+    """The links of an action that has not been undone, from the addresses that it gave them to those they had.
 
     :raises NotAuthorized: if the user may edit nothing
     :raises ObjectNotFound: if there is no such action of theirs, or it is too long ago
     """
     must_edit(who)
-    rows = (
-        model.Session.connection()
-        .execute(
-            sa.text("""
-                SELECT l.resource_id, coalesce(r.name, '') AS resource_name, p.id AS package_id,
-                    p.name AS package_name, p.title AS package_title, l.new_url AS old_url, l.old_url AS new_url,
-                    CASE WHEN r.url = l.new_url THEN '' ELSE r.url END AS obstacle
-                FROM archiver_action a JOIN archiver_action_link l ON l.action_id = a.id
-                JOIN resource r ON r.id = l.resource_id AND r.state = 'active' JOIN package p ON p.id = r.package_id
-                WHERE a.id = :id AND a.kind IN ('redirect', 'replace') AND l.undone_at IS NULL
-                    AND a.at > now() - :days * interval '1 day' AND (:is_sysadmin OR a.user_id = :user_id)
-                ORDER BY p.name, r.position
-            """),
-            {"id": action_id, "days": UNDO_DAYS, "is_sysadmin": who.is_sysadmin, "user_id": who.user_id},
-        )
-        .mappings()
-        .all()
-    )
-    if not rows:
+    statement = sa.text("""
+        SELECT l.resource_id, coalesce(r.name, '') AS resource_name, p.id AS package_id,
+            p.name AS package_name, coalesce(nullif(p.title, ''), p.name) AS package_title,
+            l.new_url AS old_url, l.old_url AS new_url, r.url <> l.new_url AS was_edited
+        FROM archiver_action a JOIN archiver_action_link l ON l.action_id = a.id
+        JOIN resource r ON r.id = l.resource_id AND r.state = 'active' JOIN package p ON p.id = r.package_id
+        WHERE a.id = :id AND a.kind IN ('redirect', 'replace') AND l.undone_at IS NULL
+            AND a.at > now() - :days * interval '1 day' AND (:is_sysadmin OR a.user_id = :user_id)
+        ORDER BY p.name, r.position
+    """)
+    values = {"id": action_id, "days": UNDO_DAYS, "is_sysadmin": who.is_sysadmin, "user_id": who.user_id}
+    found = model.Session.connection().execute(statement, values).mappings().all()
+    if not found:
         raise tk.ObjectNotFound(tk._("There is nothing to undo."))
-    applied = _edit(who, "undo", {}, [Move(**row) for row in rows if not row["obstacle"]])
-    edited_since = [
-        (row["resource_name"] or row["resource_id"], tk._("edited since, and left as it is"))
-        for row in rows
-        if row["obstacle"]
+    return [
+        Move(
+            **{key: row[key] for key in row if key != "was_edited"},
+            obstacle=tk._("edited since, and left as it is") if row["was_edited"] else "",
+        )
+        for row in found
     ]
+
+
+def undo(who: reader.Reader, action_id: int) -> Applied:
+    """Give the links of an action back the URLs they had, where they were not edited since; and commit each.
+
+    A link that cannot be saved can be undone again later.
+
+    :raises NotAuthorized: if the user may edit nothing
+    :raises ObjectNotFound: if there is no such action of theirs, or it is too long ago
+    """
+    wanted = undo_moves(who, action_id)
+    applied = _edit(who, "undo", {}, [move for move in wanted if not move.obstacle])
     with sql.transaction():
         sql.run(
-            "UPDATE archiver_action_link SET undone_at = now() WHERE action_id = :id AND undone_at IS NULL",
+            """
+            UPDATE archiver_action_link l SET undone_at = now() FROM archiver_action_link back
+            WHERE l.action_id = :id AND back.action_id = :undo AND back.resource_id = l.resource_id
+            """,
             id=action_id,
+            undo=applied.action_id,
         )
+    edited_since = [(move.resource_name or move.resource_id, move.obstacle) for move in wanted if move.obstacle]
     return Applied(applied.action_id, applied.edited, [*applied.failures, *edited_since])

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 from ckan import model
 
-from ckanext.archiver.link_actions.selection import UNDO_DAYS, Selection, must_edit, record, record_selected
+from ckanext.archiver.link_actions.selection import (
+    UNDO_DAYS,
+    Selection,
+    must_edit,
+    record,
+    record_links,
+    record_selected,
+)
 from ckanext.archiver.queue import enqueue, outbox, sql
 from ckanext.archiver.queue.types import Queue, Reason
 from ckanext.archiver.report import reader
@@ -43,6 +50,24 @@ _OF_ACTION = f"""
     SELECT r.id, r.package_id, {sql.HOST_OF_URL} AS host
     FROM archiver_action_link l JOIN resource r ON r.id = l.resource_id WHERE l.action_id = :action_id
 """  # noqa: S608 - constants only
+
+
+def record_check(who: reader.Reader, condition: str, object_id: str) -> None:
+    """Note that a user requested a check of all links of an object, and commit.
+
+    :param condition: one of :mod:`~ckanext.archiver.checking_now`, over ``:id``
+    """
+    with sql.transaction():
+        record_links(record(who, "check", {}), enqueue.selection_sql(condition), {"id": object_id})
+
+
+def being_checked(resource_ids: Collection[str]) -> set[str]:
+    """Ids of those resources whose check was requested, and is due within minutes or going on."""
+    rows = model.Session.connection().execute(
+        sa.text("SELECT resource_id FROM archiver_request WHERE resource_id = ANY(:ids) AND queue = 'priority'"),
+        {"ids": list(resource_ids)},
+    )
+    return set(rows.scalars())
 
 
 @dataclass(frozen=True)

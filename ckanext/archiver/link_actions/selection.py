@@ -15,6 +15,9 @@ from ckanext.archiver import compat
 from ckanext.archiver.report import listing, reader
 from ckanext.archiver.report.filters import ANY, LinkFilter
 
+EXAMPLES = 5
+"""Links of an action that its record names."""
+
 UNDO_DAYS = 30
 """Days for which an edit can be undone, and a check of a group shows its progress."""
 
@@ -106,37 +109,67 @@ def record_selected(action_id: int, selected: listing.Query) -> int:
 
     :returns: how many
     """
+    return record_links(action_id, f"SELECT r.id {selected.sql()}", selected.params)  # noqa: S608 - constants only
+
+
+def record_links(action_id: int, ids: str, params: Mapping[str, Any]) -> int:
+    """Note the links of an action.
+
+    :param ids: SQL that reads ``id`` of resources
+    :returns: how many
+    """
     statement = sa.text(f"""
         WITH noted AS (
-            INSERT INTO archiver_action_link (action_id, resource_id) SELECT :action_id, r.id {selected.sql()}
+            INSERT INTO archiver_action_link (action_id, resource_id) SELECT :action_id, chosen.id FROM ({ids}) chosen
             RETURNING 1
         )
         UPDATE archiver_action SET links = (SELECT count(*) FROM noted) WHERE id = :action_id RETURNING links
     """)  # noqa: S608 - constants only
-    return int(model.Session.connection().execute(statement, {**selected.params, "action_id": action_id}).scalar_one())
+    return int(model.Session.connection().execute(statement, {**params, "action_id": action_id}).scalar_one())
 
 
 def history(who: reader.Reader, before: int | None = None, size: int = 50) -> list[dict[str, Any]]:
     """What was done, newest first: everything for sysadmins, for others what they did themselves.
 
     :param before: id of the last action of the page before
+    :returns: also ``examples``: a few of the links that the reader may see, with their addresses before and after
     """
     rows = model.Session.connection().execute(
-        sa.text("""
-            SELECT a.id, a.at, a.user_name, a.kind, a.selection, a.note, a.links,
-                a.kind IN ('redirect', 'replace') AND a.at > now() - :days * interval '1 day'
-                    AND EXISTS (SELECT FROM archiver_action_link l WHERE l.action_id = a.id AND l.undone_at IS NULL)
-                    AS can_undo
-            FROM archiver_action a
+        sa.text(f"""
+            SELECT a.id, a.at, a.user_name, coalesce(nullif(u.fullname, ''), a.user_name) AS user_title, a.kind,
+                a.selection, a.note, a.links, {_CAN_UNDO} AS can_undo, coalesce(few.examples, '[]') AS examples
+            FROM archiver_action a LEFT JOIN "user" u ON u.id = a.user_id
+            LEFT JOIN LATERAL (
+                SELECT json_agg(json_build_object('package_name', name, 'package_title', title, 'resource_id', id,
+                    'resource_name', resource_name, 'old_url', old_url, 'new_url', new_url)) AS examples
+                FROM (
+                    SELECT p.name, coalesce(nullif(p.title, ''), p.name) AS title, r.id, r.name AS resource_name,
+                        l.old_url, l.new_url
+                    FROM archiver_action_link l JOIN resource r ON r.id = l.resource_id AND r.state = 'active'
+                    JOIN package p ON p.id = r.package_id
+                    WHERE l.action_id = a.id AND ({who.condition()})
+                    ORDER BY l.resource_id LIMIT :examples
+                ) AS link
+            ) AS few ON true
             WHERE (:is_sysadmin OR a.user_id = :user_id) AND (CAST(:before AS bigint) IS NULL OR a.id < :before)
             ORDER BY a.id DESC LIMIT :size
-        """),
+        """),  # noqa: S608 - constants only
         {
+            **who.params(),
             "days": UNDO_DAYS,
+            "examples": EXAMPLES,
             "is_sysadmin": who.is_sysadmin,
             "user_id": who.user_id,
             "before": before,
             "size": size,
         },
     )
-    return [{**row, "selection": compat.parsed_json(row["selection"])} for row in rows.mappings()]
+    return [
+        {**row, **{name: compat.parsed_json(row[name]) for name in ("selection", "examples")}}
+        for row in rows.mappings()
+    ]
+
+
+_CAN_UNDO = """a.kind IN ('redirect', 'replace') AND a.at > now() - :days * interval '1 day'
+    AND EXISTS (SELECT FROM archiver_action_link l JOIN resource r ON r.id = l.resource_id AND r.url = l.new_url
+        WHERE l.action_id = a.id AND l.undone_at IS NULL AND r.state = 'active')"""

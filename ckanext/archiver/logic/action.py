@@ -18,6 +18,7 @@ from ckanext.archiver import (
     clock,
     compat,
     history,
+    link_actions,
     monitoring,
     search,
     states,
@@ -30,6 +31,7 @@ from ckanext.archiver.logic.report_action import (
     archiver_summary,
 )
 from ckanext.archiver.model import BOOKKEEPING, Archival, aggregate_archivals_for_a_dataset
+from ckanext.archiver.report import reader
 
 __all__ = [
     "archiver_check",
@@ -130,6 +132,9 @@ def archiver_check(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
         queue, requested = checking_now.request(condition, object_id)
     except checking_now.TooSoonError as e:
         raise tk.ValidationError({"id": [tk._("This link was checked less than a minute ago.")]}) from e
+    who = reader.of_user(context.get("auth_user_obj") or model.User.get(context.get("user") or ""))
+    if who.user is not None:
+        link_actions.record_check(who, condition, object_id)
     pause = checking_now.pause(condition, object_id, queue)
     return {"queue": queue, "requested": requested, "paused": pause and pause.as_dict()}
 

@@ -11,7 +11,7 @@ from ckanext.archiver.report.counts import Day
 WIDTH, HEIGHT = 640, 160
 LEFT, RIGHT, TOP, BOTTOM = 44, 8, 8, 22
 
-ROWS = 24
+ROWS = 100
 """Days in the table beside the chart; of more, every so many."""
 
 STEPS = (0.5, 1, 2, 5, 10, 20, 50, 100)

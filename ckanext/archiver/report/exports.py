@@ -45,6 +45,8 @@ LINK_COLUMNS = (
     "snooze_reason",
 )
 
+TIMES = frozenset({"first_failure", "last_success", "last_updated", "failing_since", "broken_since"})
+
 INDEX_COLUMNS = (
     "organization_title",
     "organization_name",
@@ -103,14 +105,19 @@ _FORMULA_BEHIND_SEPARATOR = re.compile(r"([;\t\r\n|][\s\"']*)(?=[=+\-@])")
 
 
 def as_xlsx(columns: Sequence[str], rows: Iterable[Row]) -> Iterator[bytes]:
-    """A workbook, the titles first. Each cell is a string, also one that begins like a formula."""
+    """A workbook, the titles first. A text is a string, also one like a formula; times are to the second."""
 
     def cells() -> Iterator[Sequence[Any]]:
         yield columns
         for row in rows:
-            yield [row.get(column) for column in columns]
+            yield [_to_the_second(row.get(column)) if column in TIMES else row.get(column) for column in columns]
 
     return xlsx.workbook(cells())
+
+
+def _to_the_second(moment: str | None) -> str | None:
+    """ISO 8601 as people write it: "2026-11-26 23:05:00"."""
+    return moment[:19].replace("T", " ") if moment else None
 
 
 def as_json(head: Mapping[str, Any], rows: Iterable[Row]) -> Iterator[str]:

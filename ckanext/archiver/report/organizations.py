@@ -38,20 +38,32 @@ class Organization:
 
 _GET = sa.text("""
     SELECT id, name, coalesce(nullif(title, ''), name) FROM "group"
-    WHERE (id = :wanted OR name = :wanted) AND is_organization AND state = 'active'
-    ORDER BY id = :wanted DESC LIMIT 1
+    WHERE (id = :wanted OR name = :wanted OR lower(title) = lower(:wanted)) AND is_organization AND state = 'active'
+    ORDER BY id = :wanted DESC, name = :wanted DESC LIMIT 2
 """)
 
 
-def get(name_or_id: str) -> Organization:
+def get(wanted: str) -> Organization:
     """An active organization.
 
+    :param wanted: its name or id, or a title that no other has
     :raises ObjectNotFound: if there is none
     """
-    row = _once(("organization", name_or_id), lambda: _execute(_GET, wanted=name_or_id).first())
-    if row is None:
-        raise tk.ObjectNotFound(f"There is no organization {name_or_id!r}.")
-    return Organization(*row)
+    found = _once(("organization", wanted), lambda: [Organization(*row) for row in _execute(_GET, wanted=wanted)])
+    if not found or (len(found) > 1 and wanted not in (found[0].id, found[0].name)):
+        raise tk.ObjectNotFound(f"There is no organization {wanted!r}.")
+    return found[0]
+
+
+_TITLES = sa.text("""
+    SELECT coalesce(nullif(title, ''), name) FROM "group" WHERE is_organization AND state = 'active' LIMIT :most
+""")
+
+
+def titles(most: int) -> list[str]:
+    """The titles of all organizations, to choose from; empty where there are more than ``most``."""
+    found = list(_execute(_TITLES, most=most + 1).scalars())
+    return sorted(found, key=str.casefold) if len(found) <= most else []
 
 
 _IDS = sa.text(TREE + "SELECT id FROM tree")  # noqa: S608 - constants only

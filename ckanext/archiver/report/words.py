@@ -8,8 +8,10 @@ from collections.abc import Mapping
 import ckan.plugins.toolkit as tk
 
 from ckanext.archiver import advice
+from ckanext.archiver.engine import reasons
 from ckanext.archiver.engine.outcome import Verdict
 from ckanext.archiver.report.filters import ANY, EVERYTHING_BROKEN, NEVER, SNOOZED, LinkFilter, Sort
+from ckanext.archiver.report.organizations import Organization
 
 
 def states() -> dict[str, str]:
@@ -36,10 +38,13 @@ def sorts(wanted: LinkFilter) -> dict[str, str]:
     return {sort.value: names[sort] for sort in wanted.sorts()}
 
 
-def chips(wanted: LinkFilter) -> list[tuple[str, dict[str, str]]]:
-    """The filters that are set: what each is called, and the parameters without it."""
+def chips(wanted: LinkFilter, organization: Organization | None = None) -> list[tuple[str, dict[str, str]]]:
+    """The filters that are set: what each is called, and the parameters without it.
+
+    :param organization: that of the filter
+    """
     labels = {
-        "organization": tk._("Organization: {name}").format(name=wanted.organization),
+        "organization": tk._("Organization: {name}").format(name=organization.title if organization else ""),
         "include_sub_organizations": tk._("with sub-organizations"),
         "mine": tk._("my organizations"),
         "cause": tk._("Cause: {name}").format(name=advice.name(wanted.cause)),
@@ -48,7 +53,7 @@ def chips(wanted: LinkFilter) -> list[tuple[str, dict[str, str]]]:
         "since": tk._("since {date}").format(date=_day(wanted.since)),
         "before": tk._("since before {date}").format(date=_day(wanted.before)),
         "has_copy": tk._("with a cached copy") if wanted.has_copy else tk._("without a cached copy"),
-        "moved": tk._("moved for good") if wanted.moved else tk._("not moved for good"),
+        "moved": tk._("moved permanently") if wanted.moved else tk._("not moved permanently"),
         "q": tk._("Text: {text}").format(text=wanted.q),
     }
     return [
@@ -71,6 +76,19 @@ def minute(moment: datetime.datetime | str) -> str:
     """
     day, time = tk.h.render_datetime(moment), tk.h.render_datetime(moment, date_format="%H:%M (%Z)")
     return f"{day}, {time}" if day else ""
+
+
+def size(number: int) -> str:
+    """A number of bytes in the reader's notation: "8.2 KiB". CKAN's own has odd units in some languages."""
+    amount, unit = reasons.size_text(number).split(" ")
+    named = {
+        "bytes": tk._("{number} bytes"),
+        "KiB": tk._("{number} KiB"),
+        "MiB": tk._("{number} MiB"),
+        "GiB": tk._("{number} GiB"),
+        "TiB": tk._("{number} TiB"),
+    }[unit]
+    return str(named.format(number=tk.h.localised_number(float(amount))))
 
 
 def paused(pause: Mapping[str, str]) -> str:

@@ -1,7 +1,7 @@
 """A workbook (Office Open XML, ECMA-376) that is written while it is read from the database.
 
-Every cell is an inline string: nothing in it can be a formula, a number that loses its zeros, or a date. No file and
-no list of rows is kept, so that memory stays flat and the first bytes go out at once.
+A text is an inline string: nothing in it can be a formula, a number that loses its zeros, or a date. No file and no
+list of rows is kept, so that memory stays flat and the first bytes go out at once.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class _Pipe(io.RawIOBase):
 def workbook(rows: Iterable[Sequence[Any]]) -> Iterator[bytes]:
     """The bytes of a workbook, piece by piece.
 
-    :param rows: the cells of each row; None is an empty cell, everything else becomes text
+    :param rows: the cells of each row; None is an empty cell, a number is one, everything else becomes text
     """
     pipe = _Pipe()
     with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -90,6 +90,8 @@ def _row(number: int, cells: Sequence[Any]) -> str:
 def _cell(value: Any) -> str:
     if value is None:
         return "<c/>"
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return f"<c><v>{value}</v></c>"
     text = escape(ILLEGAL.sub("\ufffd", str(value))[:CELL])
     return f'<c t="inlineStr"><is><t xml:space="preserve">{text}</t></is></c>'
 

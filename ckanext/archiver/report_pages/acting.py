@@ -10,6 +10,7 @@ from typing import Any
 
 import ckan.plugins.toolkit as tk
 from flask import Response
+from markupsafe import Markup
 
 from ckanext.archiver import clock, link_actions
 from ckanext.archiver.link_actions import Selection
@@ -45,8 +46,11 @@ def act() -> Response | str:
     try:
         selection, wanted = _selection()
         back = tk.url_for("archiver_report.link_list", **wanted.parameters())
+        if _is_from_overview():
+            # A group shows there how far its checks are.
+            back = tk.url_for("archiver_report.broken_links") + "#archiver-groups"
         if selection.resource_ids == ():
-            return _go(back, tk._("Tick at least one link first."), "alert-warning")
+            return _not_done(back, tk._("Tick at least one link first."))
         return _act(who, selection, back)
     except BadFilter as e:
         return tk.abort(400, str(e))
@@ -54,6 +58,10 @@ def act() -> Response | str:
         return tk.abort(404, tk._("There is no such organization."))
     except tk.NotAuthorized as e:
         return tk.abort(403, str(e))
+
+
+def _is_from_overview() -> bool:
+    return bool(tk.request.form.get("from") == "overview")
 
 
 def _act(who: reader.Reader, selection: Selection, back: str) -> Response | str:
@@ -67,8 +75,16 @@ def _act(who: reader.Reader, selection: Selection, back: str) -> Response | str:
     return tk.abort(400, tk._("{name} must be one of {choices}.").format(name="do", choices=choices))
 
 
-def _go(back: str, text: str, category: str = "alert-success") -> Response:
-    tk.h.flash(text, category)
+def _not_done(back: str, text: str) -> Response:
+    tk.h.flash_notice(text)
+    response: Response = tk.redirect_to(back)
+    return response
+
+
+def _done(back: str, text: str) -> Response:
+    """Go back and say what was done, with the way to its record."""
+    where = Markup('<a href="{}">{}</a>').format(tk.url_for("archiver_report.history"), tk._("What was done"))
+    tk.h.flash_success(Markup("{} {}").format(text, where), allow_html=True)
     response: Response = tk.redirect_to(back)
     return response
 
@@ -114,7 +130,8 @@ def _question(what: str, words: tuple[str, str, str], action: str, back: str, **
     title, explanation, button = words
     question = {"what": what, "title": title, "explanation": explanation, "button": button, "action": action}
     without = {"moves": [], "resource_ids": (), "values": {}, "errors": {}, "tomorrow": "", "can_do": True}
-    html: str = tk.render("archiver/report_confirm.html", {**question, "back": back, **without, **more})
+    came = {"back": back, "from_overview": _is_from_overview()}
+    html: str = tk.render("archiver/report_confirm.html", {**question, **came, **without, **more})
     return html
 
 
@@ -122,24 +139,29 @@ def _words(what: str, count: int) -> tuple[str, str, str]:
     """Title, explanation and button of a question."""
     amount = _links(count)
     if not count:
-        nothing = tk._("None of the selected links can be changed like this by you.")
+        nothing = tk._("You may edit none of the selected links.")
+        if what == "redirect":
+            nothing = tk._("No new address is known for these links.")
         return tk._("Nothing to do"), nothing, ""
     if what == "check":
-        when = tk._("They are checked within minutes.")
+        when = tk._("The checks begin at once.")
         if count > link_actions.URGENT:
             when = tk._("They are many, so they wait for their turn, server by server.")
         return tk._("Check {links} again?").format(links=amount), when, tk._("Check again")
     if what == "wake":
         explanation = tk._("They are shown and counted in the state that the last check found.")
-        return tk._("Count {links} again?").format(links=amount), explanation, tk._("Count again")
+        return tk._("Stop leaving {links} alone?").format(links=amount), explanation, tk._("Stop leaving alone")
     if what == "snooze":
-        explanation = tk._("They are shown as such, are not counted as broken, and come back by themselves.")
+        explanation = tk._(
+            "Until the day that you choose, at most a year from now, these links are not counted as broken. After it "
+            "they are counted again."
+        )
         return tk._("Leave {links} alone until a date?").format(links=amount), explanation, tk._("Leave alone")
     explanation = tk._(
-        "The ticked links get the address that the server says they have moved to for good. This can be undone for "
+        "The ticked links get the address that the server says they have moved to permanently. This can be undone for "
         "{days} days."
     ).format(days=link_actions.UNDO_DAYS)
-    return tk._("Take over the new address of {links}?").format(links=amount), explanation, tk._("Take over")
+    return tk._("Use the new address of {links}?").format(links=amount), explanation, tk._("Use the new address")
 
 
 # -- doing --------------------------------------------------------------------------------------------------
@@ -147,12 +169,12 @@ def _words(what: str, count: int) -> tuple[str, str, str]:
 
 def _check(who: reader.Reader, selection: Selection, back: str) -> Response:
     count = link_actions.check_again(who, selection)
-    return _go(back, tk._("{links} will be checked again.").format(links=_links(count)))
+    return _done(back, tk._("{links} will be checked again.").format(links=_links(count)))
 
 
 def _wake(who: reader.Reader, selection: Selection, back: str) -> Response:
     count = link_actions.wake(who, selection)
-    return _go(back, tk._("{links} will be counted again.").format(links=_links(count)))
+    return _done(back, tk._("{links} no longer left alone.").format(links=_links(count)))
 
 
 def _snooze(who: reader.Reader, selection: Selection, back: str) -> Response | str:
@@ -165,7 +187,7 @@ def _snooze(who: reader.Reader, selection: Selection, back: str) -> Response | s
         count = link_actions.snooze(who, selection, until, form.get("reason", ""))
     except tk.ValidationError as e:
         return _ask(who, selection, back, "snooze", e.error_dict)
-    return _go(
+    return _done(
         back,
         tk._("{links} will be left alone until {date}.").format(
             links=_links(count), date=tk.h.render_datetime(until.isoformat())
@@ -176,46 +198,55 @@ def _snooze(who: reader.Reader, selection: Selection, back: str) -> Response | s
 def _take_over(who: reader.Reader, selection: Selection, back: str) -> Response:
     # Never the whole filter: what was ticked is what was shown.
     if selection.resource_ids is None:
-        return _go(back, tk._("Tick at least one link first."), "alert-warning")
+        return _not_done(back, tk._("Tick at least one link first."))
     return _report(link_actions.take_over(who, selection), back)
 
 
 def _replace(who: reader.Reader, selection: Selection, back: str, *, is_confirmed: bool) -> Response | str:
     """Ask for the beginnings; show each new address with what a check of it found; save those that were ticked."""
     old, new = (tk.request.form.get(name, "").strip() for name in ("old_prefix", "new_prefix"))
+    if not old and not new:
+        return _ask_replace(selection, back, [], {}, common=link_actions.common_beginning(who, selection))
     try:
         if is_confirmed and selection.resource_ids is not None:
             return _report(link_actions.replace_beginning(who, selection, old, new), back)
-        moves = link_actions.replacements(who, selection, old, new) if old or new else []
+        moves = link_actions.replacements(who, selection, old, new)
     except tk.ValidationError as e:
         return _ask_replace(selection, back, [], e.error_dict)
-    errors = {"old_prefix": [tk._("None of the selected links begins like this.")]} if old and not moves else {}
+    errors = {} if moves else {"old_prefix": [tk._("None of the selected links begins like this.")]}
     return _ask_replace(selection, back, moves, errors)
 
 
-def _ask_replace(selection: Selection, back: str, moves: list[link_actions.Move], errors: dict[str, list[str]]) -> str:
+def _ask_replace(
+    selection: Selection,
+    back: str,
+    moves: list[link_actions.Move],
+    errors: dict[str, list[str]],
+    *,
+    common: str = "",
+) -> str:
     explanation = tk._(
         "Replaces the beginning of the selected links. Each new address is checked first, {count} at a time; "
         "only those that work can be ticked. This can be undone for {days} days."
     ).format(count=link_actions.MAX_CHECKED, days=link_actions.UNDO_DAYS)
-    button = tk._("Replace") if moves else tk._("Check the new addresses")
+    form = tk.request.form
     return _question(
         "replace",
-        (tk._("The server has moved"), explanation, button),
+        (tk._("The server has moved"), explanation, tk._("Replace")),
         tk.url_for("archiver_report.act", **selection.wanted.parameters()),
         back,
         moves=moves,
         resource_ids=selection.resource_ids,
-        values={name: tk.request.form.get(name, "") for name in ("old_prefix", "new_prefix")},
+        values={"old_prefix": common or form.get("old_prefix", ""), "new_prefix": form.get("new_prefix", "")},
         errors=errors,
-        can_do=not moves or any(not move.obstacle for move in moves),
+        can_do=any(not move.obstacle for move in moves),
     )
 
 
 def _report(applied: link_actions.Applied, back: str) -> Response:
     for name, sentence in applied.failures[:10]:
         tk.h.flash_error(tk._("{link}: {reason}").format(link=name, reason=sentence))
-    return _go(back, tk._("{links} changed.").format(links=_links(applied.edited)))
+    return _done(back, tk._("{links} changed.").format(links=_links(applied.edited)))
 
 
 # -- the record ---------------------------------------------------------------------------------------------
@@ -225,9 +256,9 @@ def _kinds() -> dict[str, str]:
     return {
         "check": tk._("Checked again"),
         "snooze": tk._("Left alone until a date"),
-        "wake": tk._("Counted again"),
-        "redirect": tk._("Took over the new address"),
-        "replace": tk._("Replaced the server"),
+        "wake": tk._("No longer left alone"),
+        "redirect": tk._("Used the new address"),
+        "replace": tk._("Entered the new server"),
         "undo": tk._("Undone"),
     }
 
@@ -237,18 +268,28 @@ def history() -> Response | str:
     """What was done: everything for sysadmins, for others what they did themselves."""
     who = reader.current()
     if who.user is None:
-        return tk.abort(403, tk._("Log in to see what was done to links."))
+        tk.h.flash_notice(tk._("Log in to see what was done to links."))
+        response: Response = tk.redirect_to("user.login", came_from=tk.url_for("archiver_report.history"))
+        return response
     before = tk.request.args.get("before") or None
     if before is not None and not (before.isdecimal() and len(before) < 19):
         return tk.abort(400, tk._("before is the number of an action."))
     size = 50
     rows = link_actions.history(who, int(before) if before else None, size + 1)
-    actions: list[dict[str, Any]] = [{**row, "time": _iso(row["at"])} for row in rows[:size]]
+    actions: list[dict[str, Any]] = [{**row, "time": _iso(row["at"]), "note": _note(row)} for row in rows[:size]]
     html: str = tk.render(
         "archiver/report_history.html",
         {"actions": actions, "kinds": _kinds(), "next_before": actions[-1]["id"] if len(rows) > size else None},
     )
     return html
+
+
+def _note(action: dict[str, Any]) -> str:
+    """The note of an action in the reader's language: that of a snooze begins with a day."""
+    if action["kind"] != "snooze":
+        return str(action["note"])
+    day, _, reason = action["note"].partition(": ")
+    return str(tk._("Until {date}: {reason}").format(date=tk.h.render_datetime(day), reason=reason))
 
 
 def _iso(moment: datetime.datetime) -> str:
@@ -264,9 +305,9 @@ def undo(action_id: int) -> Response | str:
     if who.user is None:
         return tk.abort(403, tk._("Log in to act on links."))
     back = tk.url_for("archiver_report.history")
-    if tk.request.form.get("confirmed") != "1":
-        return _ask_undo(action_id, back)
     try:
+        if tk.request.form.get("confirmed") != "1":
+            return _ask_undo(action_id, link_actions.undo_moves(who, action_id), back)
         return _report(link_actions.undo(who, action_id), back)
     except tk.ObjectNotFound as e:
         return tk.abort(404, str(e))
@@ -274,7 +315,14 @@ def undo(action_id: int) -> Response | str:
         return tk.abort(403, str(e))
 
 
-def _ask_undo(action_id: int, back: str) -> str:
+def _ask_undo(action_id: int, moves: list[link_actions.Move], back: str) -> str:
     explanation = tk._("The links get back the addresses they had, where they were not edited since.")
     words = (tk._("Undo this?"), explanation, tk._("Undo"))
-    return _question("undo", words, tk.url_for("archiver_report.undo", action_id=action_id), back)
+    return _question(
+        "undo",
+        words,
+        tk.url_for("archiver_report.undo", action_id=action_id),
+        back,
+        moves=moves,
+        can_do=any(not move.obstacle for move in moves),
+    )

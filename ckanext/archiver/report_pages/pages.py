@@ -23,6 +23,9 @@ ORGANIZATIONS = 50
 
 CHART_DAYS = 365
 
+OFFERED = 200
+"""Most organizations that the filter offers; where there are more, a title or name has to be typed."""
+
 PAUSES = 5
 """Most pauses by an operator that the overview shows."""
 
@@ -103,9 +106,11 @@ def _list_page(wanted: LinkFilter, who: reader.Reader) -> str:
             "organization": organization,
             "page": page,
             "total": listing.total_beside(page, wanted, who),
-            "chips": words.chips(wanted),
+            "chips": words.chips(wanted, organization),
             "state_names": words.states(),
             "sort_names": words.sorts(wanted),
+            "offered": organizations.titles(OFFERED),
+            "checking": link_actions.being_checked([row["resource_id"] for row in page.rows]),
             "editable": editable,
             "may_edit": bool(editable) or link_actions.may_edit_anything(who),
             "cause_name": advice.name,
