@@ -82,16 +82,17 @@ def archiver_resource_state(resource: Dict) -> Dict:
     :param resource: the resource as package_show gives it
     :returns: ``verdict`` ("ok", "failing", "broken", "not-sure", "waiting", "never" or
         "stored", for data in the DataStore), ``label``, ``icon``
-        (a Font Awesome name), ``css`` (a class) and ``requested`` (whether a check is waiting or running)
+        (a Font Awesome name), ``css`` (a class), ``requested`` (whether a check is waiting or running) and
+        ``is_due_soon`` (whether its result is worth waiting for)
     """
     return _state_of(_known(resource))
 
 
 def _state_of(known: LinkState) -> Dict:
     if known.kind is Kind.DATASTORE:
-        return archiver_state(STORED) | {"requested": False}
+        return archiver_state(STORED) | {"requested": False, "is_due_soon": False}
     verdict = str(known.verdict or (search.WAITING if known.requested else NEVER))
-    return archiver_state(verdict) | {"requested": known.requested}
+    return archiver_state(verdict) | {"requested": known.requested, "is_due_soon": known.is_due_soon}
 
 
 def archiver_panel(resource: Dict, package: Dict) -> Dict | None:

@@ -67,6 +67,8 @@ class LinkState:
     :ivar kind: where its data is
     :ivar archival: columns of its archival; None when it was never checked
     :ivar requested: whether a check is waiting or running
+    :ivar is_due_soon: whether that is a check of an edit, or one that a person requested, and its host does not make it
+        wait; one of the regular round may wait for hours
     :ivar waits_until: until when its request has to wait for its host; None when it does not
     :ivar host_asked: whether the host asked for that wait; else it does not respond
     :ivar snoozed: the day until which an editor leaves it alone, and why; None where none does
@@ -79,6 +81,7 @@ class LinkState:
     waits_until: datetime.datetime | None = None
     host_asked: bool = False
     snoozed: tuple[datetime.date, str] | None = None
+    is_due_soon: bool = False
 
     @property
     def is_current(self) -> bool:
@@ -104,6 +107,7 @@ def of_datasets(package_ids: Iterable[str]) -> dict[str, LinkState]:
             kind=kind,
             archival=row if row["resource_id"] and kind in (Kind.LINK, Kind.UPLOAD) else None,
             requested=row["is_requested"],
+            is_due_soon=row["queue_of_request"] == "priority" and waits_until is None,
             waits_until=waits_until,
             host_asked=host_asked,
             snoozed=(row["snoozed_until"], row["snooze_reason"]) if row["snoozed_until"] else None,

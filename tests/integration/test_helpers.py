@@ -53,12 +53,12 @@ def with_archival(resource: Dict, **columns: Any) -> Dict:
     return resource
 
 
-def request_for(resource: Dict) -> None:
+def request_for(resource: Dict, queue: str = "bulk") -> None:
     model.Session.add(
         ArchiverRequest(
             resource_id=resource["id"],
             package_id=resource["package_id"],
-            queue="bulk",
+            queue=queue,
             host="example.org",
             reason="round",
         )
@@ -101,6 +101,18 @@ def test_a_link_that_was_never_checked(resource: Dict) -> None:
     request_for(resource)
 
     assert panel(resource)["heading"] == "This link is waiting to be checked"
+
+
+@pytest.mark.parametrize(("queue", "waits"), [("priority", True), ("bulk", False)])
+def test_a_page_waits_for_a_check_that_comes_soon_and_not_for_the_round(
+    app: Any, resource: Dict, queue: str, waits: bool
+) -> None:
+    with_archival(resource, verdict="broken")
+    request_for(resource, queue)
+    page = app.get(f"/dataset/{resource['package_id']}/resource/{resource['id']}").body
+    assert ('data-module="archiver-panel"' in page) is waits
+    assert ('http-equiv="refresh"' in page) is waits
+    assert ("The check is in the queue." in page) is waits
 
 
 def test_a_verdict_on_another_url_is_not_shown(resource: Dict) -> None:
