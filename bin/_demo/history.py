@@ -80,6 +80,11 @@ _LAST_SUCCESSES = """
         (SELECT max(c.checked_at) FROM archival_check c WHERE c.resource_id = a.resource_id AND c.verdict = 'ok')
     WHERE a.resource_id = ANY(%(added)s) AND a.verdict <> 'ok'
 """
+# Each of those checks found the redirect, too.
+_MOVES = """
+    UPDATE archival SET permanent_seen = permanent_seen + %(days)s
+    WHERE resource_id = ANY(%(added)s) AND permanent_url IS NOT NULL
+"""
 
 
 def add(stack: Stack, pasts: Mapping[str, Past]) -> bool:
@@ -117,7 +122,8 @@ def _add(url: str, pasts: Sequence[Mapping[str, Any]]) -> int:
             if path and cached_at is not None:
                 # The time of the file is that of the row, else the archiver would take it for a newer copy.
                 os.utime(path, (float(cached_at), float(cached_at)))
-        cursor.execute(_LAST_SUCCESSES, {"added": added})
+        for statement in (_LAST_SUCCESSES, _MOVES):
+            cursor.execute(statement, {"days": DAYS, "added": added})
     return len(added)
 
 
