@@ -156,6 +156,7 @@ def test_filters_and_orders_lead_to_each_other(window: Callable[..., Window]) ->
     assert len(urls(tab.page)) == 2
     assert all("potholes" in url for url in urls(tab.page))
 
+    tab.page.get_by_text("Filter and sort").click()
     tab.page.get_by_label("Order").select_option("newest")
     tab.page.get_by_role("button", name="Apply").click()
     assert "sort=newest" in tab.page.url
