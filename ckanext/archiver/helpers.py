@@ -405,7 +405,7 @@ def archiver_format_resource_items(items: Iterable[tuple[str, Any]]) -> list[tup
     for key, value in items:
         if key in HIDDEN_KEYS or value in (None, "", [], {}):
             continue
-        if key in ("size", "content_length") and str(value).isdigit():
+        if key in ("size", "content_length") and re.fullmatch(r"[0-9]{1,18}", str(value)):
             text = words.size(int(value))
         elif isinstance(value, bool):
             text = tk._("Yes") if value else tk._("No")

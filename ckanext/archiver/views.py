@@ -21,6 +21,7 @@ from ckanext.archiver import config, monitoring
 from ckanext.archiver.engine import urls
 from ckanext.archiver.model import Archival
 from ckanext.archiver.report import words
+from ckanext.archiver.storable import is_storable
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,14 @@ archiver = Blueprint("archiver", __name__)
 def get_blueprints() -> list[Blueprint]:
     """Ours, for ``IBlueprint``."""
     return [archiver]
+
+
+@archiver.before_request
+def _refuse_what_is_no_text() -> Any:
+    """Answer that there is no dataset of such a name; CKAN's own pages fail on a null character in one."""
+    if not all(map(is_storable, (tk.request.view_args or {}).values())):
+        return tk.abort(404, tk._("Resource not found"))
+    return None
 
 
 # -- cached copies -----------------------------------------------------------------------------------------

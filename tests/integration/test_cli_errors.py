@@ -48,6 +48,10 @@ def _raises(error: Exception) -> Any:
             "The database refuses the statement: cannot execute",
         ),
         (_raises(PermissionError(13, "Permission denied", "/archive/x")), "Permission denied: /archive/x"),
+        (
+            _raises(UnicodeEncodeError("utf-8", "a\udcff", 1, 2, "surrogates not allowed")),
+            "'a\\udcff' is not text in UTF-8",
+        ),
         (_raises(BrokerError("The broker does not answer: no")), "The broker does not answer: no"),
     ],
 )

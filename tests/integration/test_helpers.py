@@ -448,6 +448,7 @@ def test_resource_items_are_formatted() -> None:
 
 
 def test_ckans_own_table_does_not_show_our_dict() -> None:
+    assert tk.h.archiver_format_resource_items([("size", "²")]) == [("size", "²")]
     items = tk.h.format_resource_items([("archiver", {"verdict": "ok"}), ("format", "CSV")])
 
     assert items == [("format", "CSV")]

@@ -27,6 +27,9 @@ def sentence(error: Exception) -> str | None:
     if isinstance(error, sa.exc.PendingRollbackError):
         # The second error of a command that lost its connection, raised on the way out.
         return "The connection to the database was lost. What was done so far is kept: run the command again."
+    if isinstance(error, UnicodeEncodeError):
+        # An argument in another encoding than the terminal's.
+        return f"{error.object!a} is not text in UTF-8."
     if isinstance(error, OSError) and error.filename:
         return f"{error.strerror}: {error.filename}"
     return str(error) if isinstance(error, ArchiverError) else None

@@ -10,6 +10,7 @@ from ckanext.archiver import clock
 from ckanext.archiver.link_actions.selection import Selection, must_edit, record, record_selected
 from ckanext.archiver.queue import sql
 from ckanext.archiver.report import reader
+from ckanext.archiver.storable import is_storable
 
 MAX_SNOOZE_DAYS = 366
 
@@ -25,7 +26,7 @@ def snooze(who: reader.Reader, selection: Selection, until: datetime.date, reaso
     today = clock.utc().date()
     if not today < until <= today + datetime.timedelta(days=MAX_SNOOZE_DAYS):
         raise tk.ValidationError({"until": [tk._("The day must come after today, and within a year.")]})
-    if not reason.strip() or len(reason) > 500:
+    if not reason.strip() or len(reason) > 500 or not is_storable(reason):
         raise tk.ValidationError({"reason": [tk._("Say why, in at most 500 characters.")]})
     with sql.transaction():
         action_id = record(who, "snooze", selection.described(), f"{until.isoformat()}: {reason.strip()}")

@@ -6,6 +6,7 @@ from typing import Any
 
 import ckan.plugins.toolkit as tk
 
+from ckanext.archiver.logic import validators
 from ckanext.archiver.report.filters import LinkFilter
 
 MAX_IDS = 200
@@ -15,20 +16,23 @@ def _validators(*names: str) -> list[Any]:
     return [tk.get_validator(name) for name in names]
 
 
+_OPTIONAL_TEXT = [*_validators("ignore_missing"), validators.text]
+
+
 def link_list() -> dict[str, Any]:
     """A filter, and which page of it."""
     return {
         **dict.fromkeys(LinkFilter.__dataclass_fields__, _validators("ignore_missing")),
-        "after": _validators("ignore_missing", "unicode_safe"),
-        "previous": _validators("ignore_missing", "unicode_safe"),
-        "limit": [tk.get_validator("default")(50), tk.get_validator("is_positive_integer"), _at_most(1000)],
+        "after": _OPTIONAL_TEXT,
+        "previous": _OPTIONAL_TEXT,
+        "limit": [tk.get_validator("default")(50), validators.whole_number(1, 1000)],
     }
 
 
 def summary() -> dict[str, Any]:
     """An organization, or nothing."""
     return {
-        "organization": _validators("ignore_missing", "unicode_safe"),
+        "organization": _OPTIONAL_TEXT,
         "include_sub_organizations": _validators("ignore_missing", "boolean_validator"),
     }
 
@@ -36,7 +40,7 @@ def summary() -> dict[str, Any]:
 def redirect_apply() -> dict[str, Any]:
     """Some resources."""
     return {
-        "ids": [tk.get_validator("not_missing"), _ids],
+        "ids": [tk.get_validator("not_missing"), validators.ids(MAX_IDS)],
         "dry_run": _validators("ignore_missing", "boolean_validator"),
     }
 
@@ -44,25 +48,7 @@ def redirect_apply() -> dict[str, Any]:
 def snooze() -> dict[str, Any]:
     """Some resources, a day and a reason."""
     return {
-        "ids": [tk.get_validator("not_missing"), _ids],
-        "until": _validators("ignore_missing", "unicode_safe"),
-        "reason": _validators("ignore_missing", "unicode_safe"),
+        "ids": [tk.get_validator("not_missing"), validators.ids(MAX_IDS)],
+        "until": _OPTIONAL_TEXT,
+        "reason": _OPTIONAL_TEXT,
     }
-
-
-def _at_most(largest: int) -> Any:
-    def check(value: int) -> int:
-        if value > largest:
-            raise tk.Invalid(tk._("At most {count}.").format(count=largest))
-        return value
-
-    return check
-
-
-def _ids(value: Any) -> list[str]:
-    ids = [value] if isinstance(value, str) else value
-    if not isinstance(ids, list) or not ids or not all(isinstance(id_, str) and "\x00" not in id_ for id_ in ids):
-        raise tk.Invalid(tk._("A list of ids of resources is needed."))
-    if len(ids) > MAX_IDS:
-        raise tk.Invalid(tk._("At most {count} ids.").format(count=MAX_IDS))
-    return ids

@@ -6,35 +6,14 @@ from typing import Any
 
 import ckan.plugins.toolkit as tk
 
+from ckanext.archiver.logic import validators
+
 
 def archiver_history() -> dict[str, Any]:
     """One resource, and a number of days."""
-    return archiver_show() | {
-        "days": [
-            tk.get_validator("ignore_missing"),
-            tk.get_validator("natural_number_validator"),
-            tk.get_validator("limit_to_configured_maximum")("ckanext-archiver.history_days", 400),
-        ],
-    }
-
-
-def archiver_link_list() -> dict[str, Any]:
-    """The size of a page; the list checks its filters itself."""
-    return {
-        "limit": [
-            tk.get_validator("ignore_missing"),
-            tk.get_validator("is_positive_integer"),
-            tk.get_validator("limit_to_configured_maximum")("ckanext-archiver.list_limit", 1000),
-        ],
-    }
+    return archiver_show() | {"days": [tk.get_validator("ignore_missing"), validators.whole_number(0, 400)]}
 
 
 def archiver_show() -> dict[str, Any]:
     """One resource by id, or one dataset by id or name."""
-    return {
-        "id": [
-            tk.get_validator("not_missing"),
-            tk.get_validator("not_empty"),
-            tk.get_validator("unicode_safe"),
-        ],
-    }
+    return {"id": [tk.get_validator("not_missing"), tk.get_validator("not_empty"), validators.text]}

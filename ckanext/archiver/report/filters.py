@@ -6,7 +6,7 @@ import base64
 import binascii
 import datetime
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import ckan.plugins.toolkit as tk
 
 from ckanext.archiver.engine.outcome import Cause, Verdict
+from ckanext.archiver.storable import is_storable
 
 ANY = "any"
 NEVER = "none"
@@ -132,7 +133,7 @@ def parse(arguments: Mapping[str, Any]) -> LinkFilter:
 
 def _word(arguments: Mapping[str, Any], name: str) -> str:
     text = str(arguments.get(name) or "").strip()
-    if len(text) > 300 or "\x00" in text:
+    if len(text) > 300 or not is_storable(text):
         raise BadFilter(name, tk._("{name} is too long, or no text.").format(name=name))
     return text
 
@@ -175,9 +176,10 @@ def cursor(values: list[Any]) -> str:
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def read_cursor(text: str, length: int, name: str = "after") -> list[Any]:
+def read_cursor(text: str, kinds: Sequence[type], name: str = "after") -> list[Any]:
     """The values that :func:`cursor` wrote.
 
+    :param kinds: of the values
     :param name: the parameter, "after" or "previous"
     :raises BadFilter: for what it did not write
     """
@@ -185,8 +187,23 @@ def read_cursor(text: str, length: int, name: str = "after") -> list[Any]:
         values = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
     except (binascii.Error, ValueError):
         values = None
-    is_sound = isinstance(values, list) and len(values) == length
-    if not is_sound or not all(isinstance(v, (str, int, type(None))) and "\x00" not in str(v) for v in values):
+    is_list = isinstance(values, list) and len(values) == len(kinds)
+    if not is_list or not all(map(_is_of_kind, values, kinds)):
         sentence = tk._("{name} must be the value of the same name that another page gave.").format(name=name)
         raise BadFilter(name, sentence)
     return list(values)
+
+
+def _is_of_kind(value: Any, kind: type) -> bool:
+    if value is None:
+        return True
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**31
+    if not is_storable(value):
+        return False
+    if kind is datetime.datetime:
+        try:
+            return datetime.datetime.fromisoformat(value).tzinfo is None
+        except ValueError:
+            return False
+    return True

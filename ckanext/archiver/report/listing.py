@@ -156,12 +156,14 @@ class Page:
 class _Order:
     """An ORDER BY and its keyset.
 
+    :ivar kinds: the types of the columns' values
     :ivar directions: what stands after each column
     :ivar after: the condition that is true after the row with the keys ``:k0``, ``:k1`` …
     :ivar after_null: the same where the first key of that row is empty
     """
 
     columns: tuple[str, ...]
+    kinds: tuple[type, ...]
     directions: tuple[str, ...]
     after: str
     after_null: str = ""
@@ -187,18 +189,20 @@ def _order(wanted: LinkFilter, *, backward: bool = False) -> _Order:
     sort, direction, beyond = wanted.order(), " DESC" if backward else "", "<" if backward else ">"
     if sort is Sort.HOST:
         columns: tuple[str, ...] = ("a.host", "a.resource_id")
-        return _Order(columns, (direction, direction), f"(a.host, a.resource_id) {beyond} (:k0, :k1)")
+        return _Order(columns, (str, str), (direction, direction), f"(a.host, a.resource_id) {beyond} (:k0, :k1)")
     if sort is Sort.DATASET:
         columns = ("p.name", "r.position", "r.id")
-        return _Order(columns, (direction,) * 3, f"(p.name, r.position, r.id) {beyond} (:k0, CAST(:k1 AS int), :k2)")
+        after = f"(p.name, r.position, r.id) {beyond} (:k0, CAST(:k1 AS int), :k2)"
+        return _Order(columns, (str, int, str), (direction,) * 3, after)
     return _by_time(_SINCE[wanted.verdict], _BACKWARD[sort] if backward else sort)
 
 
 def _by_time(since: str, sort: Sort) -> _Order:
-    columns = (since, "a.resource_id")
+    columns, kinds = (since, "a.resource_id"), (datetime.datetime, str)
     if sort is Sort.LONGEST:
         return _Order(
             columns,
+            kinds,
             # A row without a time was broken before times were kept.
             (" NULLS FIRST", ""),
             f"({since}, a.resource_id) > (CAST(:k0 AS timestamp), :k1)",
@@ -206,6 +210,7 @@ def _by_time(since: str, sort: Sort) -> _Order:
         )
     return _Order(
         columns,
+        kinds,
         (" DESC NULLS LAST", " DESC"),
         f"({since}, a.resource_id) < (CAST(:k0 AS timestamp), :k1) OR {since} IS NULL",
         f"{since} IS NULL AND a.resource_id < :k1 AND CAST(:k0 AS text) IS NULL",
@@ -224,7 +229,7 @@ def page(wanted: LinkFilter, who: reader.Reader, after: str = "", previous: str 
     selected = query(wanted, who)
     order = _order(wanted, backward=bool(previous))
     if given:
-        keys = read_cursor(given, len(order.columns), name)
+        keys = read_cursor(given, order.kinds, name)
         selected.conditions.append(order.after_null if keys[0] is None and order.after_null else order.after)
         selected.params.update({f"k{n}": key for n, key in enumerate(keys)})
     rows = list(_execute(_page_sql(wanted, selected, order), {**selected.params, "size": size + 1}))

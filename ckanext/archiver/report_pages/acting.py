@@ -17,6 +17,7 @@ from ckanext.archiver.link_actions import Selection
 from ckanext.archiver.report import reader
 from ckanext.archiver.report.filters import BadFilter, LinkFilter, parse
 from ckanext.archiver.report_pages.pages import archiver_report
+from ckanext.archiver.storable import is_storable
 
 TICKED = 500
 """Links that one form may tick."""
@@ -32,7 +33,7 @@ def _selection() -> tuple[Selection, LinkFilter]:
     if form.get("scope") == "filter":
         return Selection(wanted), wanted
     ids = form.getlist("resource_id")
-    if len(ids) > TICKED or any("\x00" in id_ or len(id_) > 100 for id_ in ids):
+    if len(ids) > TICKED or any(len(id_) > 100 or not is_storable(id_) for id_ in ids):
         raise BadFilter("resource_id", tk._("At most {count} links can be ticked.").format(count=TICKED))
     return Selection(wanted, tuple(ids)), wanted
 
