@@ -50,25 +50,37 @@ def _run(stack: Stack, arguments: list[str], *, keep: bool) -> int:
         with stack.locked():
             cli.install_packages(stack)
         return run_to_its_end([*pytest, *WITHOUT_CKAN, *arguments], dict(os.environ), REPOSITORY)
+    faults, others = _halves(arguments)
     with cli.servers(stack, keep=keep):
-        if paths:
+        if not faults or not others:
             return run_to_its_end(*_pytest(stack, arguments), REPOSITORY)
         stack.second.make()
         if not stack.second.venv.is_symlink():
             stack.second.venv.symlink_to(stack.venv)
         with cli.servers(stack.second, keep=keep):
-            return _run_in_two(stack, arguments)
+            return _run_in_two(stack, faults, others)
 
 
-def _run_in_two(stack: Stack, arguments: list[str]) -> int:
+def _halves(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """The arguments for the fault tests, and those for the others; nothing for a half that is not asked for."""
+    paths = _paths(arguments)
+    if not paths:
+        return [_FAULTS, *arguments], [f"--ignore={_FAULTS}", *arguments]
+    words = [word for word in arguments if _path(word) not in paths]
+    faults = [word for word in arguments if _path(word) in paths and _path(word).is_relative_to(REPOSITORY / _FAULTS)]
+    others = [word for word in arguments if _path(word) in paths and word not in faults]
+    return [*faults, *words] if faults else [], [*others, *words] if others else []
+
+
+def _run_in_two(stack: Stack, faults_of: list[str], others_of: list[str]) -> int:
     """Run the fault tests, which mostly wait, while the others run; their output follows that of the others."""
     with stack.second.log_file("pytest").open("w+b") as output:
-        command, environment = _pytest(stack.second, [_FAULTS, *arguments])
+        command, environment = _pytest(stack.second, faults_of)
         faults = subprocess.Popen(
             command, env=environment, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
         )
         try:
-            others = run_to_its_end(*_pytest(stack, [f"--ignore={_FAULTS}", *arguments]), REPOSITORY, [faults])
+            others = run_to_its_end(*_pytest(stack, others_of), REPOSITORY, [faults])
             codes = {others, exit_code(faults)}
         finally:
             faults.kill()
@@ -87,5 +99,9 @@ def _pytest(stack: Stack, arguments: list[str]) -> tuple[list[str], dict[str, st
 
 def _paths(arguments: list[str]) -> list[Path]:
     """The paths of tests among the arguments."""
-    paths = [Path(word.split("::")[0]).resolve() for word in arguments if not word.startswith("-")]
+    paths = [_path(word) for word in arguments if not word.startswith("-")]
     return [path for path in paths if path.exists()]
+
+
+def _path(word: str) -> Path:
+    return Path(word.split("::")[0]).resolve()
