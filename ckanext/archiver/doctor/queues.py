@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
+import pwd
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import ckan.plugins.toolkit as tk
@@ -207,10 +211,20 @@ def as_root() -> Iterator[Finding]:
     if os.geteuid() == 0:
         yield warning(
             "This command runs as root, so it cannot tell what the workers' user may read and write.",
-            "sudo -u ckan ckan -c /etc/ckan/default/ckan.ini archiver doctor",
+            f"sudo -u {_owner()} {Path(sys.executable).with_name('ckan')} -c {tk.config['__file__']} archiver doctor",
         )
     else:
         yield ok("This command runs as an ordinary user.")
+
+
+def _owner() -> str:
+    """The user that the archive belongs to, else that of CKAN's own package."""
+    folder = config.archive_dir()
+    with contextlib.suppress(OSError, KeyError):
+        owner = os.stat(folder).st_uid if folder else 0
+        if owner:
+            return pwd.getpwuid(owner).pw_name
+    return "www-data"
 
 
 CHECKS = {"user": as_root, "libraries": versions, "broker": broker, "workers": workers, "pauses": paused}
