@@ -65,7 +65,7 @@ def test_the_overview_counts_and_groups(app: Any, portal: dict[str, Dict]) -> No
     }
     assert "1 dataset has broken links." in text(page)
     (group,) = page.select(".archiver-groups > li")
-    assert text(group.select_one(".archiver-group-head")).startswith("example.org : 2 broken links in 1 dataset")
+    assert text(group.select_one(".archiver-group-head")).startswith("example.org · 2 broken links in 1 dataset")
     assert "Find the file's new address" in text(group)
     (link,) = group.select(".archiver-group-head a")
     assert link["href"] == "/archiver/links?cause=gone&host=example.org"
