@@ -7,8 +7,10 @@ nothing must be written below the mount point.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import pwd
 import time
 from pathlib import Path
 
@@ -53,6 +55,20 @@ def is_mounted(archive_dir: str) -> bool:
         log.error("None of the recorded copies is in %s: is it mounted? Nothing is downloaded", archive_dir)
     _checked[archive_dir] = time.monotonic(), result
     return result
+
+
+def owner(archive_dir: str | None) -> str:
+    """The user that the directory belongs to, unless that is root; else the user of CKAN's own packages."""
+    with contextlib.suppress(OSError, KeyError):
+        uid = os.stat(archive_dir).st_uid if archive_dir else 0
+        if uid:
+            return pwd.getpwuid(uid).pw_name
+    return "www-data"
+
+
+def is_read_only(archive_dir: str) -> bool:
+    """Whether the directory is on a file system that is mounted read-only."""
+    return os.path.isdir(archive_dir) and bool(os.statvfs(archive_dir).f_flag & os.ST_RDONLY)
 
 
 def has_sentinel(archive_dir: str) -> bool:

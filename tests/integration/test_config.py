@@ -45,6 +45,7 @@ BAD_VALUES = [
     ("archive_on_change", "perhaps"),
     ("recheck", "sometimes"),
     ("broker_url", "localhost:6379"),
+    ("broker_url", "rediss:/foo"),
     ("broker_url", "http://localhost"),
     ("broker_transport_options", "{"),
     ("broker_transport_options", '{"master": "mymaster"}'),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
 import json
 import os
@@ -10,6 +11,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import ckan.plugins.toolkit as tk
@@ -19,7 +21,7 @@ from ckan.lib.redis import connect_to_redis
 from ckan.tests import factories
 
 from _stack.layout import free_port
-from ckanext.archiver import clock, doctor, monitoring
+from ckanext.archiver import archive_root, clock, doctor, monitoring
 from ckanext.archiver.doctor import Level, Report, database, network, queues, storage
 from ckanext.archiver.doctor.finding import Finding, ok, problem
 from ckanext.archiver.queue import recovery
@@ -420,6 +422,19 @@ def test_the_command_runs_as_root(monkeypatch: pytest.MonkeyPatch) -> None:
 # -- storage ---------------------------------------------------------------------------------------------------------
 
 
+def test_solr_is_away(ckan_config: dict[str, Any]) -> None:
+    ckan_config["solr_url"] = f"http://127.0.0.1:{free_port()}/solr/ckan"
+    report = one("search index", Level.PROBLEM)
+    assert "Solr does not answer" in report.message
+    assert report.remedy == "Start Solr, or correct solr_url."
+
+
+def test_an_override_names_what_does_not_exist(changed: Callable[[str, str], None]) -> None:
+    factories.Organization(name="agency")
+    changed("mode_overrides", "organization:Agency=check organization:agnecy=check format:shp=check")
+    assert "the organization agnecy, which does not exist" in one("options together", Level.WARNING).message
+
+
 def test_the_archive_directory_is_missing_and_made_by_fix(tmp_path: Path, changed: Callable[[str, str], None]) -> None:
     directory = tmp_path / "not" / "there"
     changed("archive_dir", str(directory))
@@ -448,6 +463,34 @@ def test_the_archive_is_not_mounted(archive_dir: Path) -> None:
     assert "not mounted" in one("archive", Level.PROBLEM).message
 
 
+def test_the_directory_of_the_copies_is_gone_with_its_mount_point(
+    tmp_path: Path, changed: Callable[[str, str], None]
+) -> None:
+    changed("archive_dir", str(tmp_path / "gone"))
+    archival("http://h.example/a", copy=tmp_path / "gone" / "ab" / "abc" / "a")
+    assert "not mounted" in one("archive", Level.PROBLEM).message, "as status has it"
+
+
+def test_the_archive_was_moved_without_its_copies(
+    tmp_path: Path, archive_dir: Path, changed: Callable[[str, str], None]
+) -> None:
+    archival("http://h.example/a", copy=archive_dir / "ab" / "abc" / "a")
+    (tmp_path / "new").mkdir()
+    changed("archive_dir", str(tmp_path / "new"))
+    assert "1 copy is recorded outside" in one("archive", Level.WARNING).message
+
+
+def test_the_archive_is_mounted_read_only(archive_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**options: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(storage.tempfile, "NamedTemporaryFile", refuse)
+    assert "mount -o remount,rw" in one("archive", Level.PROBLEM).remedy
+    flags = os.statvfs(archive_dir).f_flag | os.ST_RDONLY
+    monkeypatch.setattr(archive_root.os, "statvfs", lambda path: SimpleNamespace(f_flag=flags))
+    assert any("mounted read-only" in line for line in monitoring.alarms(monitoring.collect()))
+
+
 def test_the_disk_is_full(archive_dir: Path, changed: Callable[[str, str], None]) -> None:
     changed("min_free_bytes", str(shutil.disk_usage(archive_dir).free * 10))
     assert "nothing is downloaded" in one("archive", Level.PROBLEM).message
@@ -457,7 +500,7 @@ def test_the_web_server_does_not_serve_copies(
     origin: Origin, archive_dir: Path, changed: Callable[[str, str], None]
 ) -> None:
     changed("cache_url_root", origin.url("/copies"))
-    archival("http://h.example/a", copy=archive_dir / "a", cache_url=origin.url("/copies/a"))
+    archival("http://h.example/a", copy=archive_dir / "a", cache_url="http://before.example/a")
     assert "is not served" in one("serving", Level.PROBLEM).message
     origin.serve("/copies/a", b"a,b\n")
     assert bad("serving") == []
@@ -476,7 +519,10 @@ def test_the_web_server_serves_private_copies(
 def test_an_upload_cannot_be_read() -> None:
     resource = factories.Resource()
     run("UPDATE resource SET url_type = 'upload', url = 'data.csv' WHERE id = :id", id=resource["id"])
-    assert resource["id"] in one("uploads", Level.PROBLEM).message
+    message = one("uploads", Level.PROBLEM).message
+    assert resource["id"] in message
+    assert "ckan.storage_path is" in message
+    assert "upload-" not in message, "a sentence, not the name of a detail"
 
 
 # -- the network -----------------------------------------------------------------------------------------------------

@@ -44,6 +44,7 @@ def cursors() -> Iterator[str]:
     """Cursors that are well formed, of other lists, and of none."""
     for keys in (["1", 2], [1, "2"], [None, None], ["2026-02-30", "x"], ["x", 2**40, "x"], ["\ud800", "x"], [[], {}]):
         yield base64.urlsafe_b64encode(json.dumps(keys).encode()).decode().rstrip("=")
+    yield base64.urlsafe_b64encode(b"[" * 3_000).decode()
     yield from ("W10", "eyJ9", "bnVsbA", "=", "\u00e9")
 
 

@@ -83,7 +83,7 @@ def test_the_pauses_that_are_left_are_listed(command: Any) -> None:
     assert "Still: The host h.example on the queue bulk is paused by alice on web1" in said
     assert "ckan archiver resume --queue bulk --host h.example" in said
     assert "There is no such pause." in command("resume", "--queue", "priority", exit_code=1)
-    assert "1 pauses ended" in command("resume", "--all")
+    assert "1 pause ended" in command("resume", "--all")
     assert command("resume", "--all") == "Nothing is paused.\n"
 
 
@@ -146,16 +146,23 @@ def test_an_update_says_that_it_waits(command: Any) -> None:
     assert len(requested()) == 1
 
 
-def test_the_doctor_warns_of_an_old_pause(command: Any) -> None:
-    def levels() -> list[tuple[str, str]]:
+def test_the_doctor_warns_of_a_pause(command: Any) -> None:
+    def levels() -> list[tuple[str, str, bool]]:
         found = doctor.run(checks={"pauses": doctor.CHECKS["pauses"]})
-        return [(str(report.level), report.remedy) for report in found]
+        return [(str(report.level), report.remedy, "longer than a day" in report.message) for report in found]
 
-    assert levels() == [("ok", "")]
+    assert levels() == [("ok", "", False)]
     command("pause", "--host", "h.example", *BY)
-    assert levels() == [("ok", "")]
+    assert levels() == [("warning", "ckan archiver resume --host h.example", False)]
     run("UPDATE archiver_pause SET paused_at = now() - interval '25 hours'")
-    assert levels() == [("warning", "ckan archiver resume --host h.example")]
+    assert levels() == [("warning", "ckan archiver resume --host h.example", True)]
+
+
+@pytest.mark.parametrize("arguments", [("pause",), ("resume",), ("resume", "--all")])
+def test_an_empty_host_is_not_everything(command: Any, arguments: tuple[str, ...]) -> None:
+    """As a script has it whose variable is empty."""
+    assert "Error: " in command(*arguments, "--host", "", exit_code=2)
+    assert rows() == []
 
 
 def test_editors_read_it_and_nobody_else(app: Any, command: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import re
 from typing import Any
@@ -13,7 +14,7 @@ from ckan import model
 from ckan.tests import factories, helpers
 
 from ckanext.archiver import clock, link_actions, rollup, tasks
-from ckanext.archiver.link_actions import Selection, checks
+from ckanext.archiver.link_actions import Selection, addresses, checks
 from ckanext.archiver.model import Archival
 from ckanext.archiver.report import groups, listing, reader
 from ckanext.archiver.report.filters import LinkFilter
@@ -115,14 +116,14 @@ def test_a_group_that_was_checked_again_shows_how_far_it_is(organizations: dict[
     run("UPDATE archival SET cause = 'gone', checked_at = timezone('utc', now()) - interval '1 hour'")
     (group,) = groups.largest(LinkFilter(), reader.EVERYBODY)
     assert (group.cause, group.host, group.links, group.datasets) == ("gone", "example.org", 3, 1)
-    assert link_actions.progress([group]) == {}
+    assert link_actions.progress([group], reader_of("boss")) == {}
 
     link_actions.check_again(reader_of("editor"), Selection(LinkFilter(cause="gone", host="example.org")))
     later = "checked_at = timezone('utc', now()) + interval '1 minute'"
     run(f"UPDATE archival SET {later}, is_broken = false, verdict = 'ok' WHERE resource_id = :id", id=ids(dataset)[0])
     run(f"UPDATE archival SET {later} WHERE resource_id = :id", id=ids(dataset)[1])
 
-    progress = link_actions.progress([group])[("gone", "example.org")]
+    progress = link_actions.progress([group], reader_of("boss"))[("gone", "example.org")]
     assert (progress.links, progress.checked, progress.working) == (3, 2, 1)
 
 
@@ -185,6 +186,12 @@ def moved(owner: Dict, seen: int = 3, **fields: Any) -> Dict:
     archive(dataset["resources"][0], "ok", permanent_url="https://example.org/0.csv", permanent_seen=seen)
     model.Session.commit()
     return dataset
+
+
+def shown(question: str) -> Dict:
+    """What the form says that it has shown."""
+    fields = BeautifulSoup(question, "html.parser").select("input[name=shown]")
+    return {"shown": [field["value"] for field in fields]}
 
 
 def url_of(dataset: Dict) -> str:
@@ -338,7 +345,7 @@ def test_the_redirect_page_shows_old_and_new(app: Any, organizations: dict[str, 
     app.post("/archiver/links?moved=1", data=unticked, headers=headers, follow_redirects=False)
     assert url_of(dataset) == "http://example.org/0.csv"
     ticked = {"scope": "ticked", "resource_id": ids(dataset)[0], "do": "redirect", "confirmed": "1"}
-    app.post("/archiver/links?moved=1", data=ticked, headers=headers, follow_redirects=False)
+    app.post("/archiver/links?moved=1", data=ticked | shown(question), headers=headers, follow_redirects=False)
     assert url_of(dataset) == "https://example.org/0.csv"
 
     (action,) = link_actions.history(reader_of("editor"))
@@ -427,7 +434,7 @@ def test_a_server_that_has_moved_is_replaced_where_the_new_address_works(
     assert again.select_one("button").text == "Check the new addresses"
     assert save.select_one("button[name=confirmed]").text == "Replace"
     # A tick that was not offered changes nothing.
-    ticked = {**form, "scope": "ticked", "resource_id": list(ids(dataset)), "confirmed": "1"}
+    ticked = {**form, "scope": "ticked", "resource_id": list(ids(dataset)), "confirmed": "1", **shown(str(question))}
     app.post("/archiver/links", data=ticked, headers=headers, follow_redirects=False)
     model.Session.expire_all()
     assert [model.Resource.get(id_).url for id_ in ids(dataset)] == [
@@ -516,3 +523,104 @@ def test_the_page_of_a_resource_says_until_when_it_is_left_alone(
     page = app.get(f"/dataset/{dataset['name']}/resource/{ids(dataset)[0]}").body
     assert re.search(rf"Left alone until \w+ {day.day}, {day.year}: a &lt;new&gt; server", page)
     assert "There is no cached copy." in page
+
+
+# -- what changes while a person looks at the question ----------------------------------------------------------------
+
+
+def test_nothing_is_saved_but_what_was_shown(app: Any, organizations: dict[str, Dict], people: Any) -> None:
+    dataset = moved(organizations["agency"])
+    form = {"scope": "ticked", "resource_id": ids(dataset)[0], "do": "redirect"}
+    question = app.post("/archiver/links?moved=1", data=form, headers=people["editor"]).body
+    Archival.get_for_resource(ids(dataset)[0]).permanent_url = "http://evil.example/x"
+    model.Session.commit()
+    for sent in (shown(question), {}):
+        answer = app.post(
+            "/archiver/links?moved=1", data={**form, **sent, "confirmed": "1"}, headers=people["editor"]
+        ).body
+        assert "The addresses have changed since they were shown: look at them again." in answer
+    assert url_of(dataset) == "http://example.org/0.csv"
+
+
+def test_an_edit_that_comes_before_ours_is_kept(
+    organizations: dict[str, Dict], people: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = moved(organizations["agency"])
+    move = addresses.moves
+
+    def edited_meanwhile(*args: Any) -> Any:
+        found = move(*args)
+        helpers.call_action("resource_patch", id=ids(dataset)[0], url="http://by-hand.example/")
+        return found
+
+    monkeypatch.setattr(addresses, "moves", edited_meanwhile)
+    applied = link_actions.take_over(reader_of("editor"), Selection(LinkFilter(), ids(dataset)))
+    assert (applied.edited, [sentence for _, sentence in applied.failures]) == (0, ["edited since, and left as it is"])
+    assert url_of(dataset) == "http://by-hand.example/"
+
+
+def test_what_ckan_refuses_without_a_word_is_not_done(
+    organizations: dict[str, Dict], people: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where another resource of the dataset is what it does not accept."""
+    dataset = moved(organizations["agency"])
+    who, selection = reader_of("editor"), Selection(LinkFilter(), ids(dataset))
+    applied = link_actions.take_over(who, selection)
+    get_action = tk.get_action
+
+    def refusing(name: str) -> Any:
+        def refuse(context: Dict, data: Dict) -> Any:
+            raise tk.ValidationError({})
+
+        return refuse if name == "resource_patch" else get_action(name)
+
+    monkeypatch.setattr(tk, "get_action", refusing)
+    undone = link_actions.undo(who, applied.action_id)
+    assert (undone.edited, len(undone.failures)) == (0, 1)
+    monkeypatch.setattr(tk, "get_action", get_action)
+    assert link_actions.undo(who, applied.action_id).edited == 1
+
+
+def test_nothing_is_undone_or_shown_where_the_right_is_lost(
+    app: Any, organizations: dict[str, Dict], people: Any
+) -> None:
+    dataset = moved(organizations["agency"])
+    applied = link_actions.take_over(reader_of("editor"), Selection(LinkFilter(), ids(dataset)))
+    helpers.call_action("member_create", id="council", object="editor", object_type="user", capacity="editor")
+    helpers.call_action("member_delete", id="agency", object="editor", object_type="user")
+    helpers.call_action("package_patch", id=dataset["id"], private=True, title="SECRET TITLE")
+    answer = app.post(f"/archiver/links/history/{applied.action_id}/undo", headers=people["editor"])
+    assert (answer.status_code, "SECRET TITLE" in answer.body) == (404, False)
+    (action,) = link_actions.history(reader_of("editor"))
+    assert not action["can_undo"]
+
+
+def test_the_progress_of_a_group_counts_what_a_reader_may_see(organizations: dict[str, Dict], people: Any) -> None:
+    public = dataset_with(["broken"], organizations["agency"])
+    dataset_with(["broken"] * 5, organizations["agency"], private=True)
+    run("UPDATE archival SET cause = 'gone', host = 'h.example'")
+    group = LinkFilter(cause="gone", host="h.example")
+    link_actions.check_again(reader_of("boss"), Selection(group))
+    found = groups.largest(LinkFilter(), reader_of("boss"))
+    factories.User(name="outsider")
+    counted = {name: link_actions.progress(found, reader_of(name)) for name in ("boss", "outsider")}
+    assert [list(progress.values())[0].links for progress in counted.values()] == [6, 1]
+    # Part of a group is not the group.
+    part = dataclasses.replace(group, organization="agency", q=public["name"])
+    link_actions.check_again(reader_of("boss"), Selection(part))
+    assert list(link_actions.progress(found, reader_of("boss")).values())[0].links == 6
+
+
+@pytest.mark.ckan_config("ckan.auth.allow_dataset_collaborators", True)
+def test_a_collaborator_acts_on_their_dataset(app: Any, organizations: dict[str, Dict], people: Any) -> None:
+    dataset = moved(organizations["agency"], private=True)
+    other = moved(organizations["agency"])
+    user = factories.UserWithToken(name="collaborator")
+    for capacity, allowed in (("member", False), ("editor", True)):
+        helpers.call_action("package_collaborator_create", id=dataset["id"], user_id=user["id"], capacity=capacity)
+        assert link_actions.may_edit_anything(reader_of("collaborator")) is allowed
+    who = reader_of("collaborator")
+    assert link_actions.take_over(who, Selection(LinkFilter(), (*ids(dataset), *ids(other)))).edited == 1
+    assert url_of(dataset) == "https://example.org/0.csv"
+    page = app.get("/archiver/links?verdict=any", headers={"Authorization": user["token"]}).body
+    assert page.count('name="resource_id"') == 1

@@ -148,3 +148,28 @@ def test_without_a_right_to_edit_no_action_is_allowed(organizations: dict[str, D
 def test_bad_ids_are_a_validation_error(organizations: dict[str, Dict], editor: str, ids: Any) -> None:
     with pytest.raises(tk.ValidationError):
         call("archiver_snooze", editor, ids=ids)
+
+
+@pytest.mark.parametrize("value", ["dry", [], {}, [True], 2, "2"])
+def test_a_switch_that_is_not_understood_edits_nothing(organizations: dict[str, Dict], editor: str, value: Any) -> None:
+    dataset = dataset_with([""], organizations["agency"])
+    archive(dataset["resources"][0], "ok", permanent_url="https://example.org/0.csv", permanent_seen=3)
+    model.Session.commit()
+    ids = [resource["id"] for resource in dataset["resources"]]
+    with pytest.raises(tk.ValidationError) as raised:
+        call("archiver_redirect_apply", editor, ids=ids, dry_run=value)
+    assert set(raised.value.error_dict) == {"dry_run"}
+    for understood in ("true", " on ", 1, True):
+        assert call("archiver_redirect_apply", editor, ids=ids, dry_run=understood)["edited"] == 0
+
+
+def test_code_without_a_user_leaves_links_alone(organizations: dict[str, Dict]) -> None:
+    dataset = dataset_with(["broken"], organizations["agency"])
+    day = (clock.utc().date() + datetime.timedelta(days=3)).isoformat()
+    found = tk.get_action("archiver_snooze")(
+        {"ignore_auth": True}, {"ids": [dataset["resources"][0]["id"]], "until": day, "reason": "x"}
+    )
+    assert found == {"links": 1}
+    week = {"ids": [dataset["resources"][0]["id"]], "until": "2026-W50-1", "reason": "x"}
+    with pytest.raises(tk.ValidationError):
+        tk.get_action("archiver_snooze")({"ignore_auth": True}, week)

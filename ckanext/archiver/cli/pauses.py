@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from ckanext.archiver import monitoring
 from ckanext.archiver.cli.host_names import spellings
 from ckanext.archiver.queue import pauses
 from ckanext.archiver.queue.sql import transaction
@@ -34,7 +35,7 @@ def pause(queue: str | None, host: str | None, reason: str, name: str) -> None:
     No new fetch begins; what is in flight ends. Edits and commands go on putting requests, which wait, and nothing
     counts as failed. The pause outlasts restarts of workers, broker and database.
     """
-    hosts = spellings(host) if host else [""]
+    hosts = [""] if host is None else spellings(host)
     with transaction():
         is_new = pauses.pause(queue or "", hosts, name or pauses.this_user(), reason)
         found = [pause for pause in pauses.current() if pause.queue == (queue or "") and pause.host == hosts[0]]
@@ -57,13 +58,13 @@ def resume(queue: str | None, host: str | None, everything: bool) -> None:
     Without options it ends the pause of everything, with options the pause that was made with the same options.
     """
     if everything:
-        if queue or host:
+        if queue or host is not None:
             raise click.UsageError("--all ends every pause: give it alone.")
         with transaction():
             ended = pauses.resume_all()
-        click.echo(f"{len(ended):,} pauses ended." if ended else "Nothing is paused.")
+        click.echo(f"{monitoring.counted(len(ended), 'pause')} ended." if ended else "Nothing is paused.")
         return
-    hosts = spellings(host) if host else [""]
+    hosts = [""] if host is None else spellings(host)
     with transaction():
         is_ended = pauses.resume(queue or "", hosts)
         left = pauses.current()

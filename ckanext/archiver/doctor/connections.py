@@ -27,8 +27,10 @@ def connections() -> Iterator[Finding]:
     ).scalar()
     needed = workers * PER_WORKER
     remedy = f"max_connections = {max(2 * needed, allowed + 100)} in postgresql.conf, or PgBouncer in front of it."
-    if used >= 0.9 * allowed:
-        yield problem(f"{used} of the {allowed} connections of PostgreSQL are in use.", remedy)
+    if used >= 0.8 * allowed:
+        yield (problem if used >= 0.9 * allowed else warning)(
+            f"{used} of the {allowed} connections of PostgreSQL are in use.", remedy
+        )
     elif needed > allowed:
         yield warning(f"{workers} workers may open {needed} connections, and PostgreSQL allows {allowed}.", remedy)
     else:

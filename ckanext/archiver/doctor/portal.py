@@ -7,12 +7,15 @@ import importlib.metadata
 from collections.abc import Iterator
 
 import ckan.plugins.toolkit as tk
+import pysolr
+import requests
 from ckan.common import config_declaration
 from ckan.lib.search import make_connection
 
 from ckanext.archiver import config, ini_file
 from ckanext.archiver.doctor.finding import Finding, ok, problem, warning
 from ckanext.archiver.errors import ConfigError
+from ckanext.archiver.options import without_password
 from ckanext.archiver.queue import sql
 
 RENAMED = {
@@ -115,14 +118,35 @@ def combinations() -> Iterator[Finding]:
                 "Remove ckanext-archiver.user_agent_string, or use a name without that word.",
             )
         )
+    findings += _unknown_overrides()
     yield from findings or [ok("The options fit together.")]
+
+
+def _unknown_overrides() -> Iterator[Finding]:
+    """Datasets and organizations that ``mode_overrides`` names and the portal does not have."""
+    for kind, table in (("organization", '"group"'), ("dataset", "package")):
+        named = {name for what, name in config.mode_overrides() if what == kind}
+        known = sql.run(f"SELECT lower(name) FROM {table} WHERE lower(name) = ANY(:named)", named=list(named))  # noqa: S608
+        for name in sorted(named - set(known.scalars())):
+            yield warning(
+                f"ckanext-archiver.mode_overrides names the {kind} {name}, which does not exist.",
+                f"Correct the name (that in the {kind}'s URL), or remove it.",
+            )
 
 
 def solr() -> Iterator[Finding]:
     """Whether the facet can be searched, and whether indexed datasets have it."""
     # Portals may share a Solr core.
     own = f'+site_id:"{config.site_id()}" +archiver_status:*'
-    hits = make_connection().search(q="*:*", fq=own, rows=0).hits
+    try:
+        hits = make_connection().search(q="*:*", fq=own, rows=0).hits
+    except (pysolr.SolrError, requests.RequestException):
+        where = without_password(str(tk.config.get("solr_url")))
+        yield problem(
+            f"Solr does not answer ({where}). Verdicts are kept; datasets are indexed again when it does.",
+            "Start Solr, or correct solr_url.",
+        )
+        return
     datasets = sql.run("SELECT count(*) FROM archiver_dataset WHERE facet IS NOT NULL").scalar() or 0
     waiting = sql.run("SELECT count(*) FROM archiver_dataset WHERE facet IS DISTINCT FROM indexed_facet").scalar() or 0
     if datasets and not hits:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
 import os
-import pwd
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -16,7 +14,7 @@ from typing import Any
 import ckan.plugins.toolkit as tk
 import redis
 
-from ckanext.archiver import clock, config, monitoring
+from ckanext.archiver import archive_root, clock, config, monitoring
 from ckanext.archiver.doctor.finding import Finding, ok, problem, warning
 from ckanext.archiver.doctor.status import current
 from ckanext.archiver.options import without_password
@@ -194,14 +192,12 @@ LONG_PAUSE = 24 * 3600
 
 
 def paused() -> Iterator[Finding]:
-    """Whether an operator has paused anything, and forgotten it."""
+    """Whether an operator has paused anything, and perhaps forgotten it."""
     found = pauses.current()
     old = clock.utc() - timedelta(seconds=LONG_PAUSE)
     for pause in found:
-        if pause.paused_at < old:
-            yield warning(f"{pause.sentence()}: for longer than a day.", f"ckan archiver resume{pause.options}")
-        else:
-            yield ok(f"{pause.sentence()}.")
+        long = ": for longer than a day" if pause.paused_at < old else ""
+        yield warning(f"{pause.sentence()}{long}.", f"ckan archiver resume{pause.options}")
     if not found:
         yield ok("Nothing is paused.")
 
@@ -209,22 +205,13 @@ def paused() -> Iterator[Finding]:
 def as_root() -> Iterator[Finding]:
     """Whether this command runs as the user of the workers."""
     if os.geteuid() == 0:
+        user, ckan = archive_root.owner(config.archive_dir()), Path(sys.executable).with_name("ckan")
         yield warning(
             "This command runs as root, so it cannot tell what the workers' user may read and write.",
-            f"sudo -u {_owner()} {Path(sys.executable).with_name('ckan')} -c {tk.config['__file__']} archiver doctor",
+            f"sudo -u {user} {ckan} -c {tk.config['__file__']} archiver doctor",
         )
     else:
         yield ok("This command runs as an ordinary user.")
-
-
-def _owner() -> str:
-    """The user that the archive belongs to, else that of CKAN's own package."""
-    folder = config.archive_dir()
-    with contextlib.suppress(OSError, KeyError):
-        owner = os.stat(folder).st_uid if folder else 0
-        if owner:
-            return pwd.getpwuid(owner).pw_name
-    return "www-data"
 
 
 CHECKS = {"user": as_root, "libraries": versions, "broker": broker, "workers": workers, "pauses": paused}

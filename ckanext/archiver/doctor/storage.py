@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
+
+import ckan.plugins.toolkit as tk
 
 from ckanext.archiver import archive_root, config
 from ckanext.archiver.archiving import uploads
 from ckanext.archiver.doctor.finding import Finding, ok, problem, warning
 from ckanext.archiver.doctor.network import ask_our_own
 from ckanext.archiver.doctor.status import current
-from ckanext.archiver.engine import store
+from ckanext.archiver.engine import reasons, store
 from ckanext.archiver.engine.outcome import Cause
 from ckanext.archiver.queue import sql
 
 _COPY = """
-    SELECT a.cache_url, a.size FROM archival a
+    SELECT a.cache_filepath FROM archival a
     JOIN resource r ON r.id = a.resource_id JOIN package p ON p.id = r.package_id
-    WHERE a.cache_filepath IS NOT NULL AND a.cache_url LIKE :root || '%' AND p.private = :private
-      AND p.state = 'active' AND r.state = 'active'
+    WHERE starts_with(a.cache_filepath, :prefix) AND p.private = :private AND p.state = 'active' AND r.state = 'active'
     ORDER BY a.updated DESC NULLS LAST LIMIT 1
 """
 
@@ -39,31 +42,57 @@ def archive() -> Iterator[Finding]:
             )
         return
     path = Path(directory)
-    if not path.exists():
-        yield warning(
-            f"The archive directory {directory} does not exist yet. The first worker makes it, if it may.",
-            f"install -d -o ckan -g ckan {directory}",
-            lambda: path.mkdir(parents=True),
-        )
-        return
-    if not path.is_dir():
-        yield problem(
-            f"{directory} is not a directory.", f"Move the file away, then: install -d -o ckan -g ckan {directory}"
-        )
+    if path.exists() and not path.is_dir():
+        yield problem(f"{directory} is not a directory.", f"Move the file away, then: {_make(directory)}")
         return
     if not archive_root.is_mounted(directory):
         yield problem(
             f"{directory} has none of the copies that were kept there: its file system is not mounted.",
-            f"mount {directory}",
+            f"mount {directory}, or where the copies are lost: ckan archiver init",
         )
+        return
+    if not path.exists():
+        yield warning(
+            f"The archive directory {directory} does not exist yet. The first worker makes it, if it may.",
+            _make(directory),
+            lambda: path.mkdir(parents=True),
+        )
+        yield from _elsewhere(directory)
         return
     try:
         with tempfile.NamedTemporaryFile(dir=path, prefix=".doctor-"):
             pass
     except OSError as e:
-        yield problem(f"Nothing can be written to {directory}: {e.strerror}.", f"chown -R ckan:ckan {directory}")
+        remedy = f"chown -R {archive_root.owner(directory)}: {directory}"
+        if e.errno == errno.EROFS:
+            remedy = f"Mount its file system for writing: mount -o remount,rw {_mount_point(path)}"
+        yield problem(f"Nothing can be written to {directory}: {e.strerror}.", remedy)
         return
+    yield from _elsewhere(directory)
     yield from _room(path)
+
+
+def _make(directory: str) -> str:
+    return f"install -d -o {archive_root.owner(directory)} {directory}"
+
+
+def _mount_point(path: Path) -> Path:
+    return next(folder for folder in (path, *path.parents) if folder.is_mount())
+
+
+def _elsewhere(directory: str) -> Iterator[Finding]:
+    """Copies that are recorded in another directory: the option was changed, and they were not moved."""
+    found = sql.run(
+        "SELECT count(*) AS copies, min(cache_filepath) AS one FROM archival "
+        "WHERE cache_filepath <> '' AND NOT starts_with(cache_filepath, :prefix)",
+        prefix=directory.rstrip("/") + "/",
+    ).one()
+    if found.copies:
+        yield warning(
+            f"{'1 copy is' if found.copies == 1 else f'{found.copies:,} copies are'} recorded outside of "
+            f"ckanext-archiver.archive_dir ({directory}), such as {found.one}: readers get none of them.",
+            'Move them: "Move the archive" in the documentation; or set the option back.',
+        )
 
 
 def _room(path: Path) -> Iterator[Finding]:
@@ -92,24 +121,30 @@ def serving() -> Iterator[Finding]:
     if root is None:
         yield ok("CKAN serves the copies itself, to those who may read the dataset.")
         return
-    public = sql.run(_COPY, root=root, private=False).first()
-    private = sql.run(_COPY, root=root, private=True).first()
+    public, private = (_published(root, private=private) for private in (False, True))
     if public is None:
         yield ok(f"There is no copy yet by which {root} could be tried.")
     else:
-        outcome = ask_our_own(public.cache_url)
+        outcome = ask_our_own(public)
         if outcome.cause is not Cause.OK:
             yield problem(
-                f"{public.cache_url} is a copy, and is not served: {outcome.http_status or outcome.detail}.",
+                f"{public} is a copy, and is not served: {reasons.reason(outcome.detail, outcome.facts)}",
                 f"Have the web server publish {config.archive_dir()} at {root}.",
             )
         else:
             yield ok(f"{root} serves the copies.")
-    if private is not None and ask_our_own(private.cache_url).cause is Cause.OK:
+    if private is not None and ask_our_own(private).cause is Cause.OK:
         yield problem(
-            f"{root} serves copies of private datasets to everybody: {private.cache_url}",
+            f"{root} serves copies of private datasets to everybody: {private}",
             "Remove ckanext-archiver.cache_url_root: CKAN then serves copies to those who may read the dataset.",
         )
+
+
+def _published(root: str, *, private: bool) -> str | None:
+    """The URL that a copy should have, by the options as they are now."""
+    prefix = (config.archive_dir() or "").rstrip("/") + "/"
+    path = sql.run(_COPY, prefix=prefix, private=private).scalar()
+    return f"{root}/{quote(path.removeprefix(prefix))}" if path else None
 
 
 def uploaded_files() -> Iterator[Finding]:
@@ -126,9 +161,12 @@ def uploaded_files() -> Iterator[Finding]:
     if outcome.cause in (Cause.OK, Cause.TOO_LARGE):
         yield ok("Uploads can be read.")
     else:
+        storage = tk.config.get("ckan.storage_path")
+        where = f"ckan.storage_path is {storage}" if storage else "ckan.storage_path is not set"
         yield problem(
-            f"The upload of resource {row.id} cannot be read here: {outcome.detail}.",
-            "The workers need the web server's ckan.storage_path (shared, and readable by their user).",
+            f"The upload of resource {row.id} cannot be read here ({where}): "
+            f"{reasons.reason(outcome.detail, outcome.facts)}",
+            "The workers need the web server's ckan.storage_path, mounted here and readable by their user.",
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +14,7 @@ from ckan import model
 from ckanext.archiver import checking, config, links
 from ckanext.archiver.engine import reasons, urls
 from ckanext.archiver.engine.outcome import Verdict
-from ckanext.archiver.link_actions.selection import UNDO_DAYS, Selection, must_edit, record
+from ckanext.archiver.link_actions.selection import UNDO_DAYS, Selection, editable_params, may_edit, must_edit, record
 from ckanext.archiver.queue import sql
 from ckanext.archiver.report import reader
 
@@ -49,6 +50,11 @@ class Move:
     new_url: str
     obstacle: str
     can_be_checked: bool = False
+
+    @property
+    def digest(self) -> str:
+        """Both addresses in short: a form sends it back, so that nothing else is saved than what it has shown."""
+        return hashlib.sha256(f"{self.old_url}\n{self.new_url}".encode()).hexdigest()[:16]
 
 
 _LINK_COLUMNS = f"""r.id AS resource_id, coalesce(r.name, '') AS resource_name, p.id AS package_id,
@@ -208,14 +214,18 @@ def _checked(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     }
 
 
-def replace_beginning(who: reader.Reader, selection: Selection, old: str, new: str) -> Applied:
+def replace_beginning(
+    who: reader.Reader, selection: Selection, old: str, new: str, shown: Mapping[str, str] | None = None
+) -> Applied:
     """Put ``new`` in the place of ``old`` at the beginning of the selected links' URLs, where the new address works.
 
+    :param shown: ``{resource id: digest}`` of the moves that a form has shown; None without a form
     :raises NotAuthorized: if the user may edit nothing
     :raises ValidationError: for a beginning that is not a whole one, with a server
     """
     possible = [move for move in replacements(who, selection, old, new) if not move.obstacle]
-    return _edit(who, "replace", selection.described(), possible, f"{urls.redact(old)} → {urls.redact(new)}")
+    note = f"{urls.redact(old)} → {urls.redact(new)}"
+    return _edit(who, "replace", selection.described(), possible, note, shown=shown)
 
 
 @dataclass(frozen=True)
@@ -230,23 +240,33 @@ class Applied:
     failures: list[tuple[str, str]]
 
 
-def take_over(who: reader.Reader, selection: Selection) -> Applied:
+def take_over(who: reader.Reader, selection: Selection, shown: Mapping[str, str] | None = None) -> Applied:
     """Save the new address of each selected link that can be taken over, by ``resource_patch``, and commit each.
 
+    :param shown: ``{resource id: digest}`` of the moves that a form has shown; None without a form
     :raises NotAuthorized: if the user may edit nothing
     """
     possible = [move for move in moves(who, selection) if not move.obstacle]
-    return _edit(who, "redirect", selection.described(), possible)
+    return _edit(who, "redirect", selection.described(), possible, shown=shown)
 
 
 def _edit(
-    who: reader.Reader, kind: str, described: Mapping[str, str], wanted: Sequence[Move], note: str = ""
+    who: reader.Reader,
+    kind: str,
+    described: Mapping[str, str],
+    wanted: Sequence[Move],
+    note: str = "",
+    *,
+    shown: Mapping[str, str] | None = None,
 ) -> Applied:
     with sql.transaction():
         action_id = record(who, kind, described, note)
     edited, failures = 0, []
     for move in wanted:
-        sentence = _patch(who, move.resource_id, move.new_url)
+        if shown is not None and shown.get(move.resource_id) != move.digest:
+            sentence = tk._("The addresses have changed since they were shown: look at them again.")
+        else:
+            sentence = _patch(who, move)
         if sentence:
             failures.append((move.resource_name or move.resource_id, sentence))
             continue
@@ -270,22 +290,31 @@ def _record_edit(action_id: int, move: Move) -> None:
         sql.run("UPDATE archiver_action SET links = links + 1 WHERE id = :id", id=action_id)
 
 
-def _patch(who: reader.Reader, resource_id: str, url: str) -> str:
-    """Save a resource's URL as the user.
+# Locked until resource_patch commits: an edit that comes in between is seen, and one that comes later waits.
+_LOCKED_URL = f"SELECT {links.URL_SQL} FROM resource r WHERE r.id = :id AND r.state = 'active' FOR UPDATE"  # noqa: S608
+
+
+def _patch(who: reader.Reader, move: Move) -> str:
+    """Save a resource's new URL as the user, unless it was edited in the meantime.
 
     :returns: why it could not be saved, as a sentence; empty when it was
     """
     assert who.user is not None  # noqa: S101 - see _must_edit
     try:
+        if sql.run(_LOCKED_URL, id=move.resource_id).scalar() != move.old_url:
+            model.Session.rollback()
+            return str(tk._("edited since, and left as it is"))
         tk.get_action("resource_patch")(
-            {"user": who.user.name, "auth_user_obj": who.user}, {"id": resource_id, "url": url}
+            {"user": who.user.name, "auth_user_obj": who.user}, {"id": move.resource_id, "url": move.new_url}
         )
     except tk.ValidationError as e:
         model.Session.rollback()
-        return "; ".join(f"{field}: {text}" for field, text in e.error_summary.items())
+        # Empty where it is another resource of the dataset that CKAN does not accept.
+        said = "; ".join(f"{field}: {text}" for field, text in e.error_summary.items())
+        return said or str(tk._("CKAN does not accept the dataset: edit it to see why."))
     except (tk.NotAuthorized, tk.ObjectNotFound) as e:
         model.Session.rollback()
-        return str(e)
+        return str(e) or type(e).__name__
     return ""
 
 
@@ -296,17 +325,25 @@ def undo_moves(who: reader.Reader, action_id: int) -> list[Move]:
     :raises ObjectNotFound: if there is no such action of theirs, or it is too long ago
     """
     must_edit(who)
-    statement = sa.text("""
+    statement = sa.text(f"""
         SELECT l.resource_id, coalesce(r.name, '') AS resource_name, p.id AS package_id,
             p.name AS package_name, coalesce(nullif(p.title, ''), p.name) AS package_title,
-            l.new_url AS old_url, l.old_url AS new_url, r.url <> l.new_url AS was_edited
+            l.new_url AS old_url, l.old_url AS new_url, {links.URL_SQL} <> l.new_url AS was_edited
         FROM archiver_action a JOIN archiver_action_link l ON l.action_id = a.id
         JOIN resource r ON r.id = l.resource_id AND r.state = 'active' JOIN package p ON p.id = r.package_id
         WHERE a.id = :id AND a.kind IN ('redirect', 'replace') AND l.undone_at IS NULL
             AND a.at > now() - :days * interval '1 day' AND (:is_sysadmin OR a.user_id = :user_id)
+            AND ({who.condition()}) AND ({may_edit(who)})
         ORDER BY p.name, r.position
-    """)
-    values = {"id": action_id, "days": UNDO_DAYS, "is_sysadmin": who.is_sysadmin, "user_id": who.user_id}
+    """)  # noqa: S608 - constants only
+    values = {
+        **who.params(),
+        **editable_params(who),
+        "id": action_id,
+        "days": UNDO_DAYS,
+        "is_sysadmin": who.is_sysadmin,
+        "user_id": who.user_id,
+    }
     found = model.Session.connection().execute(statement, values).mappings().all()
     if not found:
         raise tk.ObjectNotFound(tk._("There is nothing to undo."))

@@ -83,10 +83,11 @@ class Progress:
     working: int
 
 
-def progress(groups: Sequence[Group]) -> dict[tuple[str, str], Progress]:
-    """``{(cause, host): progress}`` of the groups that were last checked again within 30 days."""
+def progress(groups: Sequence[Group], who: reader.Reader) -> dict[tuple[str, str], Progress]:
+    """``{(cause, host): progress}`` of the groups that were last checked again, as a whole, within 30 days; counted are
+    the links that the reader may see."""
     rows = model.Session.connection().execute(
-        sa.text("""
+        sa.text(f"""
             SELECT latest.cause, latest.host, latest.at, count(*) AS links,
                 count(*) FILTER (WHERE a.checked_at >= timezone('utc', latest.at)) AS checked,
                 count(*) FILTER (WHERE a.checked_at >= timezone('utc', latest.at) AND a.is_broken IS FALSE) AS working
@@ -95,15 +96,18 @@ def progress(groups: Sequence[Group]) -> dict[tuple[str, str], Progress]:
                     selection->>'host' AS host
                 FROM archiver_action
                 WHERE kind = 'check' AND at > now() - :days * interval '1 day'
+                    AND selection - 'cause' - 'host' = CAST('{{}}' AS jsonb)
                     AND (selection->>'cause', selection->>'host') IN (
                         SELECT * FROM unnest(CAST(:causes AS text[]), CAST(:hosts AS text[])))
                 ORDER BY selection->>'cause', selection->>'host', id DESC
             ) latest
             JOIN archiver_action_link l ON l.action_id = latest.id
+            JOIN resource r ON r.id = l.resource_id JOIN package p ON p.id = r.package_id AND ({who.condition()})
             LEFT JOIN archival a ON a.resource_id = l.resource_id
             GROUP BY latest.cause, latest.host, latest.at
-        """),
+        """),  # noqa: S608 - constants only
         {
+            **who.params(),
             "days": UNDO_DAYS,
             "causes": [group.cause for group in groups],
             "hosts": [group.host for group in groups],

@@ -43,9 +43,8 @@ class Selection:
             selected = listing.query(LinkFilter(verdict=ANY), who)
             selected.conditions.append("r.id = ANY(CAST(:ticked AS text[]))")
             selected.params["ticked"] = list(self.resource_ids)
-        if not who.is_sysadmin:
-            selected.conditions.append("p.owner_org = ANY(CAST(:editable AS text[]))")
-            selected.params["editable"] = reader.editable_organizations(who)
+        selected.conditions.append(may_edit(who))
+        selected.params.update(editable_params(who))
         return selected
 
     def count(self, who: reader.Reader) -> int:
@@ -59,17 +58,31 @@ class Selection:
         return self.wanted.parameters() if self.resource_ids is None else {}
 
 
+def may_edit(who: reader.Reader) -> str:
+    """SQL over ``p`` (package) that is true for the datasets that the reader may edit; with ``editable_params``."""
+    if who.is_sysadmin:
+        return "true"
+    return "p.owner_org = ANY(CAST(:may_edit_of AS text[])) OR p.id = ANY(CAST(:may_edit AS text[]))"
+
+
+def editable_params(who: reader.Reader) -> dict[str, list[str]]:
+    """The parameters of :func:`may_edit`."""
+    if who.is_sysadmin:
+        return {}
+    return {"may_edit_of": reader.editable_organizations(who), "may_edit": reader.editable_datasets(who)}
+
+
 def may_edit_anything(who: reader.Reader) -> bool:
-    """Whether there is any organization whose datasets the reader may edit."""
-    return who.is_sysadmin or bool(reader.editable_organizations(who))
+    """Whether there is any dataset that the reader may edit, or an organization whose datasets they may."""
+    return who.is_sysadmin or any(editable_params(who).values())
 
 
 def editable(who: reader.Reader, rows: Iterable[Mapping[str, Any]]) -> set[str]:
     """Ids of those resources of a page that the reader may edit."""
     if who.is_sysadmin:
         return {row["resource_id"] for row in rows}
-    mine = set(reader.editable_organizations(who))
-    return {row["resource_id"] for row in rows if row["owner_org"] in mine}
+    mine = {id_ for ids in editable_params(who).values() for id_ in ids}
+    return {row["resource_id"] for row in rows if row["owner_org"] in mine or row["package_id"] in mine}
 
 
 def must_edit(who: reader.Reader) -> None:
@@ -78,7 +91,7 @@ def must_edit(who: reader.Reader) -> None:
     :raises NotAuthorized: for such a user
     """
     if who.user is None or not may_edit_anything(who):
-        raise tk.NotAuthorized(tk._("You may not edit the datasets of any organization."))
+        raise tk.NotAuthorized(tk._("There is no dataset that you may edit."))
 
 
 # -- the record ---------------------------------------------------------------------------------------------
@@ -137,7 +150,7 @@ def history(who: reader.Reader, before: int | None = None, size: int = 50) -> li
     rows = model.Session.connection().execute(
         sa.text(f"""
             SELECT a.id, a.at, a.user_name, coalesce(nullif(u.fullname, ''), a.user_name) AS user_title, a.kind,
-                a.selection, a.note, a.links, {_CAN_UNDO} AS can_undo, coalesce(few.examples, '[]') AS examples
+                a.selection, a.note, a.links, {_can_undo(who)} AS can_undo, coalesce(few.examples, '[]') AS examples
             FROM archiver_action a LEFT JOIN "user" u ON u.id = a.user_id
             LEFT JOIN LATERAL (
                 SELECT json_agg(json_build_object('package_name', name, 'package_title', title, 'resource_id', id,
@@ -156,6 +169,7 @@ def history(who: reader.Reader, before: int | None = None, size: int = 50) -> li
         """),  # noqa: S608 - constants only
         {
             **who.params(),
+            **editable_params(who),
             "days": UNDO_DAYS,
             "examples": EXAMPLES,
             "is_sysadmin": who.is_sysadmin,
@@ -170,6 +184,9 @@ def history(who: reader.Reader, before: int | None = None, size: int = 50) -> li
     ]
 
 
-_CAN_UNDO = """a.kind IN ('redirect', 'replace') AND a.at > now() - :days * interval '1 day'
-    AND EXISTS (SELECT FROM archiver_action_link l JOIN resource r ON r.id = l.resource_id AND r.url = l.new_url
-        WHERE l.action_id = a.id AND l.undone_at IS NULL AND r.state = 'active')"""
+def _can_undo(who: reader.Reader) -> str:
+    return f"""a.kind IN ('redirect', 'replace') AND a.at > now() - :days * interval '1 day'
+        AND EXISTS (SELECT FROM archiver_action_link l JOIN resource r ON r.id = l.resource_id AND r.url = l.new_url
+            JOIN package p ON p.id = r.package_id
+            WHERE l.action_id = a.id AND l.undone_at IS NULL AND r.state = 'active'
+                AND ({who.condition()}) AND ({may_edit(who)}))"""  # noqa: S608 - constants only

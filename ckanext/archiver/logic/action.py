@@ -113,7 +113,7 @@ def archiver_check(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
     """Request a check of links now: of a resource, of a dataset, or of all datasets of an organization.
 
     Requires the right to edit the dataset or organization. Up to 200 links go to the queue ``priority``, more to
-    ``bulk``. A resource can be checked once a minute.
+    ``bulk``. A resource by itself can be checked once a minute.
 
     :param id: id of the resource, or id or name of the dataset or organization
     :type id: string

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,7 @@ from ckan import model
 from ckanext.archiver import link_actions
 from ckanext.archiver.logic import report_schema
 from ckanext.archiver.report import counts, groups, listing, organizations, reader
-from ckanext.archiver.report.filters import BadFilter, LinkFilter, parse
+from ckanext.archiver.report.filters import BadFilter, LinkFilter, day, parse
 
 Dict = dict[str, Any]
 
@@ -146,7 +145,8 @@ def archiver_redirect_apply(context: Any, data_dict: Dict) -> Dict:
 
     :param ids: ids of resources, at most 200
     :type ids: list of strings
-    :param dry_run: only say what would be done (optional, default: false)
+    :param dry_run: only say what would be done (optional, default: false). A check in between may find another address
+        than the dry run said
     :type dry_run: boolean
 
     :returns: ``moves`` (``resource_id``, ``old_url``, ``new_url`` and ``obstacle``: a sentence where it cannot be
@@ -204,16 +204,19 @@ def archiver_snooze(context: Any, data_dict: Dict) -> Dict:
     if not data.get("until"):
         return {"links": link_actions.wake(who, selection)}
     try:
-        until = datetime.date.fromisoformat(data["until"])
+        until = day(data["until"])
     except ValueError as e:
         raise tk.ValidationError({"until": [tk._("until is a day like 2026-10-31.")]}) from e
     return {"links": link_actions.snooze(who, selection, until, data.get("reason") or "")}
 
 
 def _reader(context: Any) -> reader.Reader:
-    if context.get("ignore_auth"):
-        return reader.Reader(is_sysadmin=True, user=context.get("auth_user_obj") or model.User.get(context.get("user")))
-    return reader.of_user(context.get("auth_user_obj") or model.User.get(context.get("user") or ""))
+    user = context.get("auth_user_obj") or model.User.get(context.get("user") or "")
+    if not context.get("ignore_auth"):
+        return reader.of_user(user)
+    if user is None:
+        user = model.User.get(tk.get_action("get_site_user")({"ignore_auth": True}, {})["name"])
+    return reader.Reader(user.id, is_sysadmin=True, user=user)
 
 
 def _validated(schema: Dict, data_dict: Dict, context: Any) -> Dict:

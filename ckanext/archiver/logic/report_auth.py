@@ -24,12 +24,12 @@ def archiver_summary(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
 
 
 def archiver_redirect_apply(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
-    """Those who may edit the datasets of some organization; links of others are left out."""
+    """Those who may edit some dataset; links of others are left out."""
     return _edits(context)
 
 
 def archiver_snooze(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
-    """Those who may edit the datasets of some organization; links of others are left out."""
+    """Those who may edit some dataset; links of others are left out."""
     return _edits(context)
 
 
@@ -37,4 +37,4 @@ def _edits(context: Any) -> dict[str, Any]:
     user = context.get("auth_user_obj") or model.User.get(context.get("user") or "")
     if link_actions.may_edit_anything(reader.of_user(user)):
         return {"success": True}
-    return {"success": False, "msg": tk._("You may not edit the datasets of any organization.")}
+    return {"success": False, "msg": tk._("There is no dataset that you may edit.")}

@@ -33,7 +33,7 @@ def summary() -> dict[str, Any]:
     """An organization, or nothing."""
     return {
         "organization": _OPTIONAL_TEXT,
-        "include_sub_organizations": _validators("ignore_missing", "boolean_validator"),
+        "include_sub_organizations": [*_validators("ignore_missing"), validators.switch],
     }
 
 
@@ -41,7 +41,7 @@ def redirect_apply() -> dict[str, Any]:
     """Some resources."""
     return {
         "ids": [tk.get_validator("not_missing"), validators.ids(MAX_IDS)],
-        "dry_run": _validators("ignore_missing", "boolean_validator"),
+        "dry_run": [*_validators("ignore_missing"), validators.switch],
     }
 
 

@@ -20,6 +20,19 @@ def text(value: Any) -> str:
     return str(value)
 
 
+def switch(value: Any) -> bool:
+    """True or false, as CKAN's options have them. What is neither is not taken for false.
+
+    :raises Invalid: for anything else
+    """
+    try:
+        if isinstance(value, (bool, str)) or value in (0, 1):
+            return bool(tk.asbool(value))
+    except ValueError:
+        pass
+    raise tk.Invalid(tk._("true or false is needed."))
+
+
 def whole_number(least: int, most: int) -> Callable[[Any], int]:
     """A whole number within bounds, as a number or in ASCII digits.
 

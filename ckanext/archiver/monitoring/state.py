@@ -273,6 +273,8 @@ def _disk() -> Status:
     existing = next(path for path in (Path(archive_dir), *Path(archive_dir).parents) if path.exists())
     if not existing.is_dir():
         return {"free_bytes": None, "enough": False, "error": f"{existing} is not a directory"}
+    if archive_root.is_read_only(archive_dir):
+        return {"free_bytes": None, "enough": False, "error": f"{archive_dir} is mounted read-only"}
     try:
         free = store.free_bytes(archive_dir)
     except OSError as e:

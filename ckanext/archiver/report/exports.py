@@ -98,9 +98,11 @@ def cell(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     value = _FORMULA_BEHIND_SEPARATOR.sub(r"\1'", value)
-    return "'" + value if value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else value
+    return "'" + value if value.startswith(_FORMULA) else value
 
 
+# Some spreadsheets take the full-width forms for the same.
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20", "\t", "\r", "\n")
 _FORMULA_BEHIND_SEPARATOR = re.compile(r"([;\t\r\n|][\s\"']*)(?=[=+\-@])")
 
 

@@ -156,13 +156,21 @@ def _boolean(arguments: Mapping[str, Any], name: str) -> bool | None:
         raise BadFilter(name, tk._("{name} must be 1 or 0.").format(name=name)) from e
 
 
+def day(text: str) -> datetime.date:
+    """A day like 2026-10-31.
+
+    :raises ValueError: for anything else
+    """
+    # Not fromisoformat, which takes other forms too from Python 3.11 on.
+    return datetime.datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=datetime.timezone.utc).date()
+
+
 def _day(arguments: Mapping[str, Any], name: str) -> datetime.date | None:
     text = _word(arguments, name)
     if not text:
         return None
     try:
-        # Not fromisoformat, which takes other forms too from Python 3.11 on.
-        return datetime.datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=datetime.timezone.utc).date()
+        return day(text)
     except ValueError as e:
         raise BadFilter(name, tk._("{name} is a day like 2026-10-31.").format(name=name)) from e
 
@@ -185,7 +193,7 @@ def read_cursor(text: str, kinds: Sequence[type], name: str = "after") -> list[A
     """
     try:
         values = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-    except (binascii.Error, ValueError):
+    except (binascii.Error, ValueError, RecursionError):
         values = None
     is_list = isinstance(values, list) and len(values) == len(kinds)
     if not is_list or not all(map(_is_of_kind, values, kinds)):

@@ -108,6 +108,17 @@ def visible(who: Reader, package_ids: Iterable[str]) -> set[str]:
     return {package.id for package in packages if mine.intersection(plugin.get_dataset_labels(package))}
 
 
+def editable_datasets(who: Reader) -> list[str]:
+    """Ids of the datasets that a reader may edit as a collaborator, where the portal has collaborators."""
+    if who.user is None or not tk.asbool(tk.config.get("ckan.auth.allow_dataset_collaborators")):
+        return []
+    member = model.PackageMember
+    found = model.Session.query(member.package_id).filter(
+        member.user_id == who.user.id, member.capacity.in_(("editor", "admin"))
+    )
+    return [row.package_id for row in found]
+
+
 def editable_organizations(who: Reader) -> list[str]:
     """Ids of the organizations whose datasets a reader may edit, by membership there or above."""
     if who.user is None:

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from ckanext.archiver import clock, link_actions
 from ckanext.archiver.link_actions import Selection
 from ckanext.archiver.report import reader
-from ckanext.archiver.report.filters import BadFilter, LinkFilter, parse
+from ckanext.archiver.report.filters import BadFilter, LinkFilter, day, parse
 from ckanext.archiver.report_pages.pages import archiver_report
 from ckanext.archiver.storable import is_storable
 
@@ -59,6 +59,11 @@ def act() -> Response | str:
         return tk.abort(404, tk._("There is no such organization."))
     except tk.NotAuthorized as e:
         return tk.abort(403, str(e))
+
+
+def _shown() -> dict[str, str]:
+    """``{resource id: what was shown of it}``: see ``Move.digest``."""
+    return dict(word.rpartition(":")[::2] for word in tk.request.form.getlist("shown"))
 
 
 def _is_from_overview() -> bool:
@@ -181,7 +186,7 @@ def _wake(who: reader.Reader, selection: Selection, back: str) -> Response:
 def _snooze(who: reader.Reader, selection: Selection, back: str) -> Response | str:
     form = tk.request.form
     try:
-        until = datetime.date.fromisoformat(form.get("until", ""))
+        until = day(form.get("until", ""))
     except ValueError:
         return _ask(who, selection, back, "snooze", {"until": [tk._("until is a day like 2026-10-31.")]})
     try:
@@ -200,7 +205,7 @@ def _take_over(who: reader.Reader, selection: Selection, back: str) -> Response:
     # Never the whole filter: what was ticked is what was shown.
     if selection.resource_ids is None:
         return _not_done(back, tk._("Tick at least one link first."))
-    return _report(link_actions.take_over(who, selection), back)
+    return _report(link_actions.take_over(who, selection, _shown()), back)
 
 
 def _replace(who: reader.Reader, selection: Selection, back: str, *, is_confirmed: bool) -> Response | str:
@@ -210,7 +215,7 @@ def _replace(who: reader.Reader, selection: Selection, back: str, *, is_confirme
         return _ask_replace(selection, back, [], {}, common=link_actions.common_beginning(who, selection))
     try:
         if is_confirmed and selection.resource_ids is not None:
-            return _report(link_actions.replace_beginning(who, selection, old, new), back)
+            return _report(link_actions.replace_beginning(who, selection, old, new, _shown()), back)
         moves = link_actions.replacements(who, selection, old, new)
     except tk.ValidationError as e:
         return _ask_replace(selection, back, [], e.error_dict)
@@ -289,8 +294,8 @@ def _note(action: dict[str, Any]) -> str:
     """The note of an action in the reader's language: that of a snooze begins with a day."""
     if action["kind"] != "snooze":
         return str(action["note"])
-    day, _, reason = action["note"].partition(": ")
-    return str(tk._("Until {date}: {reason}").format(date=tk.h.render_datetime(day), reason=reason))
+    until, _, reason = action["note"].partition(": ")
+    return str(tk._("Until {date}: {reason}").format(date=tk.h.render_datetime(until), reason=reason))
 
 
 def _iso(moment: datetime.datetime) -> str:

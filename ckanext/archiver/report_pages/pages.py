@@ -133,7 +133,7 @@ def _overview(wanted: LinkFilter, who: reader.Reader) -> str:
             "changes": counts.changes(who),
             "chart": chart.share(counts.history(CHART_DAYS)),
             "groups": found,
-            "progress": link_actions.progress(found) if who.user else {},
+            "progress": link_actions.progress(found, who) if who.user else {},
             "organizations": _organizations(source),
             "counted_at": _naive(source.counted_at),
             "round_ends": _naive(source.round_ends) if _is_to_come(source.round_ends) else None,
