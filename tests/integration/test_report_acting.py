@@ -624,3 +624,5 @@ def test_a_collaborator_acts_on_their_dataset(app: Any, organizations: dict[str,
     assert url_of(dataset) == "https://example.org/0.csv"
     page = app.get("/archiver/links?verdict=any", headers={"Authorization": user["token"]}).body
     assert page.count('name="resource_id"') == 1
+    mine = app.get("/archiver/links?mine=1&verdict=any", headers={"Authorization": user["token"]}).body
+    assert mine.count('name="resource_id"') == 1

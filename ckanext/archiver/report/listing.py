@@ -101,8 +101,10 @@ def query(wanted: LinkFilter, who: reader.Reader, *, of_checked: bool = False) -
         made.conditions.append("p.owner_org = ANY(CAST(:organizations AS text[]))")
         made.params["organizations"] = organizations.ids(wanted.organization, wanted.include_sub_organizations)
     if wanted.mine:
-        made.conditions.append("p.owner_org = ANY(CAST(:my_organizations AS text[]))")
-        made.params["my_organizations"] = reader.editable_organizations(who)
+        made.conditions.append(
+            "p.owner_org = ANY(CAST(:my_organizations AS text[])) OR p.id = ANY(CAST(:mine AS text[]))"
+        )
+        made.params |= {"my_organizations": reader.editable_organizations(who), "mine": reader.editable_datasets(who)}
     for condition, name, value in _simple_conditions(wanted):
         made.conditions.append(condition)
         made.params[name] = value
