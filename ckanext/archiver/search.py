@@ -81,8 +81,9 @@ def _add(datasets: list[PackageDict], *, for_sysadmin: bool = False) -> None:
         for resource in dataset.get("resources") or ():
             row = rows.get(resource["id"])
             if row is not None and links.has_link(resource.get("url"), resource.get("url_type")):
-                resource[KEY] = states.as_dict(row._asdict(), states.SHOWN_COLUMNS, for_sysadmin=for_sysadmin)
-                if alternative := alternatives.of_link(resource, row._mapping):
+                known = states.mapping_of_shown(row)
+                resource[KEY] = states.as_dict(known, states.SHOWN_COLUMNS, for_sysadmin=for_sysadmin)
+                if alternative := alternatives.of_link(resource, known):
                     resource[KEY]["alternative_url"] = alternative
                 of_dataset.append(row)
         if of_dataset:

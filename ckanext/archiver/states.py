@@ -153,6 +153,11 @@ def shown_of_resources(resource_ids: Iterable[str]) -> list[Any]:
     return list(model.Session.connection().execute(_SHOWN, {"ids": list(resource_ids)}))
 
 
+def mapping_of_shown(row: Any) -> Row:
+    """One of these rows by column; in less time than SQLAlchemy takes."""
+    return dict(zip(_OF_SHOWN, row, strict=True))
+
+
 def _wait(row: Row) -> tuple[datetime.datetime | None, bool]:
     """(until when the request waits for its host, whether the host asked for it); see ``queue.waits`` for the rules."""
     now: datetime.datetime = row["now"]
@@ -199,8 +204,9 @@ _EVERYTHING = (
 )
 
 # package_show waits for this: no join, and no list of parameters that is compiled anew.
+_OF_SHOWN = ("package_id", "resource_id", "source_url", *SHOWN_COLUMNS)
 _SHOWN = sa.text(f"""
-    SELECT a.package_id, a.resource_id, a.source_url, {", ".join(f"a.{name}" for name in SHOWN_COLUMNS)}
+    SELECT {", ".join(f"a.{name}" for name in _OF_SHOWN)}
     FROM archival a WHERE a.resource_id = ANY(:ids)
 """)  # noqa: S608 - constants only
 
