@@ -94,6 +94,7 @@ PAGES = (
 
 
 def urls(page: Page) -> list[str]:
+    page.wait_for_load_state()
     return page.locator(".archiver-rows .archiver-url bdi").all_inner_texts()
 
 

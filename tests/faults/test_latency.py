@@ -54,7 +54,8 @@ def test_an_edit_starts_within_a_second(
     print(  # noqa: T201 - a measurement, shown with -s
         f"start after an edit: median {p50 * 1000:.0f} ms, p99 {p99 * 1000:.0f} ms, worst {waits[-1] * 1000:.0f} ms"
     )
-    assert _leased(world) >= busy - 4, "the round went on"
+    # At any moment some of them are between two fetches.
+    wait_until(lambda: _leased(world) >= busy - 4, timeout=10)
     assert world.scalar("SELECT count(*) FROM archiver_request") > BACKLOG * 0.9
     # The figure is printed; on a busy machine only this much is certain: edits do not wait for the round.
     assert p50 < 1

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import ckan.plugins.toolkit as tk
+import pysolr
 import pytest
 from ckan.cli.cli import ckan
 from ckan.lib.redis import connect_to_redis
@@ -22,7 +23,7 @@ from ckan.tests import factories
 
 from _stack.layout import free_port
 from ckanext.archiver import archive_root, clock, doctor, monitoring
-from ckanext.archiver.doctor import Level, Report, database, network, queues, storage
+from ckanext.archiver.doctor import Level, Report, database, network, portal, queues, storage
 from ckanext.archiver.doctor.finding import Finding, ok, problem
 from ckanext.archiver.queue import recovery
 from origin_server import Origin
@@ -175,7 +176,7 @@ def test_options_that_do_not_fit_together(
 
 def test_the_index_lacks_the_field() -> None:
     run("INSERT INTO archiver_dataset (package_id, facet, indexed_facet) VALUES ('p', 'broken', 'broken')")
-    assert one("search index", Level.PROBLEM).remedy == "ckan search-index rebuild"
+    assert one("search index", Level.PROBLEM).remedy.startswith("ckan search-index rebuild")
 
 
 def test_datasets_are_not_indexed_again() -> None:
@@ -422,8 +423,9 @@ def test_the_command_runs_as_root(monkeypatch: pytest.MonkeyPatch) -> None:
 # -- storage ---------------------------------------------------------------------------------------------------------
 
 
-def test_solr_is_away(ckan_config: dict[str, Any]) -> None:
-    ckan_config["solr_url"] = f"http://127.0.0.1:{free_port()}/solr/ckan"
+def test_solr_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    away = pysolr.Solr(f"http://127.0.0.1:{free_port()}/solr/ckan")
+    monkeypatch.setattr(portal, "make_connection", lambda: away)
     report = one("search index", Level.PROBLEM)
     assert "Solr does not answer" in report.message
     assert report.remedy == "Start Solr, or correct solr_url."
@@ -477,7 +479,7 @@ def test_the_archive_was_moved_without_its_copies(
     archival("http://h.example/a", copy=archive_dir / "ab" / "abc" / "a")
     (tmp_path / "new").mkdir()
     changed("archive_dir", str(tmp_path / "new"))
-    assert "1 copy is recorded outside" in one("archive", Level.WARNING).message
+    assert "1 copy is recorded outside" in one("archive", Level.PROBLEM).message
 
 
 def test_the_archive_is_mounted_read_only(archive_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -554,6 +556,12 @@ def test_a_link_that_worked_cannot_be_reached(changed: Callable[[str, str], None
     changed("allowed_addresses", "127.0.0.0/8")
     archival(f"http://127.0.0.1:{free_port()}/a.csv")
     one("links", Level.WARNING)
+
+
+def test_a_link_that_worked_is_refused_by_the_configuration(changed: Callable[[str, str], None]) -> None:
+    changed("allowed_addresses", "10.0.0.0/8")
+    archival(f"http://127.0.0.1:{free_port()}/a.csv")
+    assert "allowed_addresses" in one("links", Level.WARNING).remedy
 
 
 def test_the_proxy_is_away(changed: Callable[[str, str], None]) -> None:

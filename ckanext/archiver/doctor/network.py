@@ -88,6 +88,12 @@ def outgoing() -> Iterator[Finding]:
             f"A link on {host} that worked before cannot be reached now: {why}",
             f"ckan archiver check {row.source_url}",
         )
+    elif outcome.cause is Cause.REFUSED_BY_POLICY:
+        yield warning(
+            f"A link on {host} that worked before is refused by the configuration: "
+            f"{reasons.reason(outcome.detail, outcome.facts)}",
+            "Where the server is in your own network: ckanext-archiver.allowed_addresses = (its address or network)",
+        )
     else:
         yield ok(f"Names resolve, and {host} answers.")
 

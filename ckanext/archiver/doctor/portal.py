@@ -151,8 +151,9 @@ def solr() -> Iterator[Finding]:
     waiting = sql.run("SELECT count(*) FROM archiver_dataset WHERE facet IS DISTINCT FROM indexed_facet").scalar() or 0
     if datasets and not hits:
         yield problem(
-            "No dataset in the search index has the field archiver_status, so the facet is empty.",
-            "ckan search-index rebuild",
+            "No dataset in the search index has the field archiver_status under this ckan.site_id "
+            f"({config.site_id()}), so the facet is empty.",
+            "ckan search-index rebuild; where ckan.site_id was changed by mistake, set it back.",
         )
     elif waiting > 1_000:
         yield warning(

@@ -141,7 +141,8 @@ def workers() -> Iterator[Finding]:
     for queue in without:
         waiting = status["queues"][queue]["waiting"]
         yield problem(
-            f"No worker reads the queue {queue}; {waiting:,} requests wait.", f"ckan archiver worker --queue {queue}"
+            f"No worker reads the queue {queue}; waiting: {monitoring.counted(waiting, 'request')}.",
+            f"ckan archiver worker --queue {queue}",
         )
     for queue in Queue:
         oldest = status["queues"][queue]["oldest_wait_seconds"]

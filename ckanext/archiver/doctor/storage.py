@@ -42,6 +42,10 @@ def archive() -> Iterator[Finding]:
             )
         return
     path = Path(directory)
+    parent = next(folder for folder in (path, *path.parents) if folder.exists())
+    if parent != path and not os.access(parent, os.W_OK):
+        yield problem(f"{directory} does not exist, and {parent} cannot be written to.", _make(directory))
+        return
     if path.exists() and not path.is_dir():
         yield problem(f"{directory} is not a directory.", f"Move the file away, then: {_make(directory)}")
         return
@@ -88,7 +92,7 @@ def _elsewhere(directory: str) -> Iterator[Finding]:
         prefix=directory.rstrip("/") + "/",
     ).one()
     if found.copies:
-        yield warning(
+        yield problem(
             f"{'1 copy is' if found.copies == 1 else f'{found.copies:,} copies are'} recorded outside of "
             f"ckanext-archiver.archive_dir ({directory}), such as {found.one}: readers get none of them.",
             'Move them: "Move the archive" in the documentation; or set the option back.',
@@ -101,7 +105,8 @@ def _room(path: Path) -> Iterator[Finding]:
         yield problem(
             f"The disk of {path} has {free:,} bytes free, less than ckanext-archiver.min_free_bytes ({needed:,}): "
             "nothing is downloaded.",
-            "Make room: ckan archiver delete-orphans, or move ckanext-archiver.archive_dir to a larger disk.",
+            "Make room: ckan archiver delete-orphans, move ckanext-archiver.archive_dir to a larger disk, or lower "
+            "ckanext-archiver.min_free_bytes.",
         )
     elif free < 2 * needed:
         yield warning(f"The disk of {path} will soon be full: {free:,} bytes are free.", "ckan archiver size-report")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timezone
 
+from ckanext.archiver import config
 from ckanext.archiver.engine.reasons import size_text
 from ckanext.archiver.monitoring import pauses
 from ckanext.archiver.monitoring.state import RATE_MINUTES, Status
@@ -57,8 +58,11 @@ def alarms(status: Status) -> Iterator[str]:
     if status["disk"].get("error"):
         yield f"THE ARCHIVE CANNOT BE USED: {status['disk']['error']}. Nothing is downloaded."
     elif not status["disk"]["enough"]:
-        free = _size(status["disk"]["free_bytes"])
-        yield f"THE ARCHIVE'S DISK IS FULL: {free} free. Nothing is downloaded."
+        free, least = _size(status["disk"]["free_bytes"]), size_text(config.min_free_bytes())
+        yield (
+            f"THE ARCHIVE'S DISK IS FULL: {free} free, and ckanext-archiver.min_free_bytes is {least}. Nothing is "
+            "downloaded."
+        )
 
 
 def lines(status: Status) -> Iterator[str]:
@@ -108,7 +112,9 @@ def lines(status: Status) -> Iterator[str]:
 def _round(round_: Status) -> str:
     last = round_.get("last")
     finished = (
-        f"last finished {minute(last['finished_at'])} ({last['checks']:,} checks)" if last else "none finished yet"
+        f"last finished {minute(last['finished_at'])} ({counted(last['checks'], 'check')})"
+        if last
+        else "none finished yet"
     )
     if "started_at" not in round_:
         return f"none is going on; {finished}"
