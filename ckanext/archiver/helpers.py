@@ -20,7 +20,12 @@ from ckanext.archiver.badges import NEVER, STORED, archiver_found_dataset_state,
 from ckanext.archiver.engine import urls
 from ckanext.archiver.engine.outcome import Verdict
 from ckanext.archiver.engine.reasons import REASONS, SIZES
-from ckanext.archiver.history_helpers import archiver_history, archiver_percent, archiver_text_attributes
+from ckanext.archiver.history_helpers import (
+    archiver_day,
+    archiver_history,
+    archiver_percent,
+    archiver_text_attributes,
+)
 from ckanext.archiver.links import Kind
 from ckanext.archiver.report import listing, reader, words
 from ckanext.archiver.report.filters import LinkFilter
@@ -31,6 +36,7 @@ __all__ = [
     "archiver_broken_links",
     "archiver_cached_copy",
     "archiver_dataset_state",
+    "archiver_day",
     "archiver_dead_link",
     "archiver_format_resource_items",
     "archiver_found_dataset_state",

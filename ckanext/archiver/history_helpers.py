@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from ckanext.archiver import clock, history, search, states
 from ckanext.archiver.engine.outcome import Verdict
+from ckanext.archiver.report import words
 
 Dict = dict[str, Any]
 
@@ -21,6 +22,11 @@ def archiver_text_attributes() -> Markup:
     """Attributes of an element with a sentence of ours: its language and direction, where these are not the page's."""
     is_translated = str(tk.h.lang() or "en").split("_")[0] in TRANSLATED
     return Markup("") if is_translated else Markup(' lang="en" dir="auto"')
+
+
+def archiver_day(date: datetime.date | str | None) -> str:
+    """A day in the reader's language."""
+    return words.day(date)
 
 
 def archiver_percent(value: float) -> str:
@@ -50,8 +56,7 @@ def _day(day: history.Day) -> Dict:
     said = ", ".join(search.state_label(verdict) for verdict in sorted(day.shares)) or search.state_label(
         search.NOT_CHECKED
     )
-    moment = datetime.datetime.combine(day.date, datetime.time())
-    return {"title": f"{tk.h.render_datetime(moment)}: {said}", "parts": parts or [("archiver-day-unknown", 100)]}
+    return {"title": f"{words.day(day.date)}: {said}", "parts": parts or [("archiver-day-unknown", 100)]}
 
 
 def _history_text(strip: list[history.Day], checks: list[history.Check]) -> str:

@@ -42,7 +42,11 @@ PARAMETERS = {
 
 def cursors() -> Iterator[str]:
     """Cursors that are well formed, of other lists, and of none."""
-    for keys in (["1", 2], [1, "2"], [None, None], ["2026-02-30", "x"], ["x", 2**40, "x"], ["\ud800", "x"], [[], {}]):
+    for keys in (
+        ["1", 2], [1, "2"], [None, None], ["2026-02-30", "x"], ["x", 2**40, "x"], ["\ud800", "x"], [[], {}],
+        ["2026-W50-1", "x"], ["2026-11-26T10", "x"], ["2026-11-26T10:00:00,5", "x"], ["2026-11-26\u200510:00:00", "x"],
+        ["2026-11-26T25:00:00", "x"],
+    ):  # fmt: skip
         yield base64.urlsafe_b64encode(json.dumps(keys).encode()).decode().rstrip("=")
     yield base64.urlsafe_b64encode(b"[" * 3_000).decode()
     yield from ("W10", "eyJ9", "bnVsbA", "=", "\u00e9")

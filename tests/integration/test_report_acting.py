@@ -16,7 +16,7 @@ from ckan.tests import factories, helpers
 from ckanext.archiver import clock, link_actions, rollup, tasks
 from ckanext.archiver.link_actions import Selection, addresses, checks
 from ckanext.archiver.model import Archival
-from ckanext.archiver.report import groups, listing, reader
+from ckanext.archiver.report import counts, groups, listing, reader
 from ckanext.archiver.report.filters import LinkFilter
 from report_site import archive, dataset_with, organizations
 from rows import run
@@ -626,3 +626,46 @@ def test_a_collaborator_acts_on_their_dataset(app: Any, organizations: dict[str,
     assert page.count('name="resource_id"') == 1
     mine = app.get("/archiver/links?mine=1&verdict=any", headers={"Authorization": user["token"]}).body
     assert mine.count('name="resource_id"') == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "whole"),
+    [
+        ("http://a.example", "http://b.example", ("http://a.example/", "http://b.example/")),
+        ("http://a.example/", "http://b.example", ("http://a.example/", "http://b.example/")),
+        ("http://a.example/x/", "http://b.example/y", ("http://a.example/x/", "http://b.example/y/")),
+        ("http://a.example/x", "http://b.example/y", ("http://a.example/x", "http://b.example/y")),
+        ("http://a.example?id=", "http://b.example/", ("http://a.example?id=", "http://b.example/")),
+    ],
+)
+def test_a_beginning_ends_where_a_name_does(old: str, new: str, whole: tuple[str, str]) -> None:
+    """``http://files.old.example`` is not the beginning of ``http://files.old.example.org/``."""
+    assert addresses.whole_beginnings(old, new) == whole
+
+
+def test_the_same_beginning_replaces_nothing(app: Any, organizations: dict[str, Dict], people: Any) -> None:
+    dataset_with(["broken"], organizations["agency"])
+    form = {"scope": "filter", "do": "replace", "old_prefix": "http://example.org", "new_prefix": "http://example.org/"}
+    page = app.post("/archiver/links", data=form, headers=people["editor"]).body
+    assert "Both beginnings are the same." in page
+
+
+def test_an_upload_gets_no_new_address(organizations: dict[str, Dict], people: Any) -> None:
+    dataset = moved(organizations["agency"])
+    run("UPDATE resource SET url_type = 'upload' WHERE id = :id", id=ids(dataset)[0])
+    assert link_actions.moves(reader_of("editor"), Selection(LinkFilter(), ids(dataset))) == []
+
+
+def test_a_link_that_was_never_checked_can_be_left_alone(organizations: dict[str, Dict], people: Any) -> None:
+    dataset = dataset_with(["", "broken"], organizations["agency"])
+    who, day = reader_of("editor"), clock.utc().date() + DAY
+    link_actions.snooze(who, Selection(LinkFilter(), ids(dataset)), day, "x")
+    assert listing.total(LinkFilter(verdict="snoozed"), who).links == 2
+    assert counts.summary(counts.source(who)).count("snoozed") == 2
+
+
+@pytest.mark.ckan_config("ckan.display_timezone", "America/New_York")
+def test_a_day_is_that_day_in_any_time_zone(app: Any, organizations: dict[str, Dict], people: Any) -> None:
+    dataset_with(["broken"], organizations["agency"])
+    assert "since October 31, 2026" in app.get("/archiver/links?since=2026-10-31").body
+    assert app.get("/archiver/links?since=0001-01-01").status_code == 200

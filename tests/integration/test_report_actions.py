@@ -62,7 +62,7 @@ def test_links_are_listed_page_by_page(organizations: dict[str, Dict]) -> None:
         ({"limit": 0}, "limit"),
         ({"limit": 1001}, "limit"),
         ({"has_copy": "maybe"}, "has_copy"),
-        ({"q": {"a": 1}}, None),
+        ({"q": {"a": 1}}, "q"),
     ],
 )
 def test_a_bad_value_is_a_validation_error(data: Dict, field: str | None) -> None:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import ckan.plugins.toolkit as tk
 import sqlalchemy as sa
@@ -68,7 +69,10 @@ def moves(who: reader.Reader, selection: Selection) -> list[Move]:
     """
     must_edit(who)
     selected = selection.query(who)
-    selected.conditions.append(f"a.permanent_url IS NOT NULL AND a.permanent_url <> {links.URL_SQL}")
+    # An upload is moved by uploading it elsewhere.
+    selected.conditions.append(
+        f"a.permanent_url IS NOT NULL AND a.permanent_url <> {links.URL_SQL} AND coalesce(r.url_type, '') = ''"
+    )
     rows = model.Session.connection().execute(
         sa.text(f"""
             SELECT {_LINK_COLUMNS},
@@ -139,6 +143,9 @@ def replacements(who: reader.Reader, selection: Selection, old: str, new: str) -
     must_edit(who)
     _must_have_server("old_prefix", old)
     _must_have_server("new_prefix", new)
+    old, new = whole_beginnings(old, new)
+    if old == new:
+        raise tk.ValidationError({"new_prefix": [tk._("Both beginnings are the same.")]})
     selected = selection.query(who)
     selected.conditions.append(f"starts_with({links.URL_SQL}, :old_prefix) AND coalesce(r.url_type, '') = ''")
     rows = model.Session.connection().execute(
@@ -163,6 +170,17 @@ def replacements(who: reader.Reader, selection: Selection, old: str, new: str) -
         )
         for row in found
     ]
+
+
+def whole_beginnings(old: str, new: str) -> tuple[str, str]:
+    """Both with a slash behind the server, and at the end where the other has one: else a server's name would be taken
+    for the beginning of another's, and names would run into each other."""
+
+    def whole(prefix: str) -> str:
+        return prefix if urlsplit(prefix).path or "?" in prefix else f"{prefix}/"
+
+    old, new = whole(old), whole(new)
+    return old, f"{new}/" if old.endswith("/") and not new.endswith("/") else new
 
 
 def common_beginning(who: reader.Reader, selection: Selection) -> str:

@@ -6,6 +6,7 @@ import base64
 import binascii
 import datetime
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
@@ -82,7 +83,8 @@ class LinkFilter:
         """The orders that this state offers: only broken and failing links have a time since when."""
         if self.verdict in (Verdict.BROKEN, Verdict.FAILING):
             return (Sort.LONGEST, Sort.NEWEST, Sort.DATASET, Sort.HOST)
-        return (Sort.DATASET,) if self.verdict in (ANY, NEVER) else (Sort.DATASET, Sort.HOST)
+        # The others can have links that were never checked, which have no server yet.
+        return (Sort.DATASET,) if self.verdict in (ANY, NEVER, SNOOZED) else (Sort.DATASET, Sort.HOST)
 
     def parameters(self) -> dict[str, str]:
         """The filter as parameters of a URL, without those that have their default."""
@@ -132,8 +134,9 @@ def parse(arguments: Mapping[str, Any]) -> LinkFilter:
 
 
 def _word(arguments: Mapping[str, Any], name: str) -> str:
-    text = str(arguments.get(name) or "").strip()
-    if len(text) > 300 or not is_storable(text):
+    value = arguments.get(name)
+    text = str(value or "").strip()
+    if isinstance(value, (list, dict)) or len(text) > 300 or not is_storable(text):
         raise BadFilter(name, tk._("{name} is too long, or no text.").format(name=name))
     return text
 
@@ -209,9 +212,15 @@ def _is_of_kind(value: Any, kind: type) -> bool:
         return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**31
     if not is_storable(value):
         return False
-    if kind is datetime.datetime:
-        try:
-            return datetime.datetime.fromisoformat(value).tzinfo is None
-        except ValueError:
-            return False
+    return kind is not datetime.datetime or _is_moment(value)
+
+
+def _is_moment(text: str) -> bool:
+    """Whether a text is what ``datetime.isoformat`` writes: ``fromisoformat`` reads more from Python 3.11 on."""
+    if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?", text, re.ASCII):
+        return False
+    try:
+        datetime.datetime.fromisoformat(text)
+    except ValueError:
+        return False
     return True

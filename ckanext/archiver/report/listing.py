@@ -94,7 +94,7 @@ def query(wanted: LinkFilter, who: reader.Reader, *, of_checked: bool = False) -
     :param of_checked: leave out links that were never checked
     :raises ObjectNotFound: if there is no such organization
     """
-    of_checked = of_checked or bool(wanted.moved or wanted.host) or wanted.verdict not in (ANY, NEVER)
+    of_checked = of_checked or bool(wanted.moved or wanted.host) or wanted.verdict not in (ANY, NEVER, SNOOZED)
     tables = _OF_CHECKED if of_checked else _OF_ALL
     made = Query(tables, [who.condition(), _IN_STATE[wanted.verdict]], who.params())
     if wanted.organization:
@@ -127,7 +127,7 @@ def _simple_conditions(wanted: LinkFilter) -> Iterator[tuple[str, str, Any]]:
         yield "(coalesce(a.cache_filepath, '') <> '') = :has_copy", "has_copy", wanted.has_copy
     if wanted.moved is True:
         # As the partial index has it.
-        yield "a.permanent_url IS NOT NULL AND :moved", "moved", True
+        yield f"a.permanent_url IS NOT NULL AND :moved AND a.permanent_url <> {links.URL_SQL}", "moved", True
     elif wanted.moved is False:
         yield "a.permanent_url IS NULL AND NOT :moved", "moved", False
     if wanted.q:

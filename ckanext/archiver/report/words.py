@@ -6,6 +6,7 @@ import datetime
 from collections.abc import Mapping
 
 import ckan.plugins.toolkit as tk
+from flask_babel import format_date
 
 from ckanext.archiver import advice
 from ckanext.archiver.engine import reasons
@@ -50,8 +51,8 @@ def chips(wanted: LinkFilter, organization: Organization | None = None) -> list[
         "cause": tk._("Cause: {name}").format(name=advice.name(wanted.cause)),
         "host": tk._("Server: {name}").format(name=wanted.host),
         "res_format": tk._("Format: {name}").format(name=wanted.res_format),
-        "since": tk._("since {date}").format(date=_day(wanted.since)),
-        "before": tk._("since before {date}").format(date=_day(wanted.before)),
+        "since": tk._("since {date}").format(date=day(wanted.since)),
+        "before": tk._("since before {date}").format(date=day(wanted.before)),
         "has_copy": tk._("with a cached copy") if wanted.has_copy else tk._("without a cached copy"),
         "moved": tk._("moved permanently") if wanted.moved else tk._("not moved permanently"),
         "q": tk._("Text: {text}").format(text=wanted.q),
@@ -63,8 +64,15 @@ def chips(wanted: LinkFilter, organization: Organization | None = None) -> list[
     ]
 
 
-def _day(day: object) -> str:
-    return str(tk.h.render_datetime(str(day))) if day else ""
+def day(date: datetime.date | str | None) -> str:
+    """A day in the reader's language. CKAN's ``render_datetime`` takes it for midnight UTC, which is another day in the
+    site's time zone west of Greenwich.
+
+    :param date: ISO 8601 as text
+    """
+    if not date:
+        return ""
+    return str(format_date(datetime.date.fromisoformat(str(date)), "long"))
 
 
 def minute(moment: datetime.datetime | str) -> str:

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from ckanext.archiver import clock, link_actions
 from ckanext.archiver.link_actions import Selection
-from ckanext.archiver.report import reader
+from ckanext.archiver.report import reader, words
 from ckanext.archiver.report.filters import BadFilter, LinkFilter, day, parse
 from ckanext.archiver.report_pages.pages import archiver_report
 from ckanext.archiver.storable import is_storable
@@ -195,9 +195,7 @@ def _snooze(who: reader.Reader, selection: Selection, back: str) -> Response | s
         return _ask(who, selection, back, "snooze", e.error_dict)
     return _done(
         back,
-        tk._("{links} will be left alone until {date}.").format(
-            links=_links(count), date=tk.h.render_datetime(until.isoformat())
-        ),
+        tk._("{links} will be left alone until {date}.").format(links=_links(count), date=words.day(until)),
     )
 
 
@@ -295,7 +293,7 @@ def _note(action: dict[str, Any]) -> str:
     if action["kind"] != "snooze":
         return str(action["note"])
     until, _, reason = action["note"].partition(": ")
-    return str(tk._("Until {date}: {reason}").format(date=tk.h.render_datetime(until), reason=reason))
+    return str(tk._("Until {date}: {reason}").format(date=words.day(until), reason=reason))
 
 
 def _iso(moment: datetime.datetime) -> str:
