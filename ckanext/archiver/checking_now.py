@@ -14,8 +14,9 @@ PAUSE_SECONDS = 60
 """The least time between two checks of one link that editors request."""
 
 OF_RESOURCE = "r.id = :id"
-OF_DATASET = "r.package_id = :id"
-OF_ORGANIZATION = "p.owner_org = :id"
+_NOT_JUST_NOW = f"(a.checked_at IS NULL OR a.checked_at < timezone('utc', now()) - interval '{PAUSE_SECONDS} seconds')"
+OF_DATASET = f"r.package_id = :id AND {_NOT_JUST_NOW}"
+OF_ORGANIZATION = f"p.owner_org = :id AND {_NOT_JUST_NOW}"
 
 
 class TooSoonError(ArchiverError):

@@ -463,8 +463,9 @@ def test_a_check_that_the_api_requests_is_on_record(organizations: dict[str, Dic
     model.Session.commit()
     for id_ in (ids(dataset)[0], dataset["id"]):
         helpers.call_action("archiver_check", {"user": "editor", "ignore_auth": False}, id=id_)
+    # The other link of the dataset was checked less than a minute ago.
     assert [(action["kind"], action["links"]) for action in link_actions.history(reader_of("editor"))] == [
-        ("check", 2),
+        ("check", 1),
         ("check", 1),
     ]
 
@@ -669,3 +670,40 @@ def test_a_day_is_that_day_in_any_time_zone(app: Any, organizations: dict[str, D
     dataset_with(["broken"], organizations["agency"])
     assert "since October 31, 2026" in app.get("/archiver/links?since=2026-10-31").body
     assert app.get("/archiver/links?since=0001-01-01").status_code == 200
+
+
+def test_the_name_of_an_organization_opens_no_dataset(organizations: dict[str, Dict], people: Any) -> None:
+    theirs = dataset_with(["broken"], organizations["council"], private=True)
+    factories.Organization(name=ids(theirs)[0], users=[{"name": "editor", "capacity": "admin"}])
+    without_requests()
+    with pytest.raises(tk.NotAuthorized):
+        helpers.call_action("archiver_check", {"user": "editor", "ignore_auth": False}, id=ids(theirs)[0])
+    assert requested() == {}
+
+
+@pytest.mark.usefixtures("with_request_context")
+def test_what_one_user_may_edit_another_may_not_in_the_same_request(
+    organizations: dict[str, Dict], people: Any
+) -> None:
+    assert link_actions.may_edit_anything(reader_of("editor"))
+    assert not link_actions.may_edit_anything(reader_of("member"))
+
+
+@pytest.mark.parametrize("is_saved", [True, False])
+def test_an_error_of_another_plugin_stops_nothing(
+    organizations: dict[str, Dict], people: Any, monkeypatch: pytest.MonkeyPatch, is_saved: bool
+) -> None:
+    dataset = moved(organizations["agency"])
+    get_action = tk.get_action
+
+    def failing(name: str) -> Any:
+        def fail(context: Dict, data: Dict) -> Any:
+            if is_saved:
+                get_action(name)(context, data)
+            raise RuntimeError("the job queue is away")
+
+        return fail if name == "resource_patch" else get_action(name)
+
+    monkeypatch.setattr(tk, "get_action", failing)
+    applied = link_actions.take_over(reader_of("editor"), Selection(LinkFilter(), ids(dataset)))
+    assert (applied.edited, len(applied.failures)) == (int(is_saved), int(not is_saved))

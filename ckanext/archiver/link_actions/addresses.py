@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,6 +19,8 @@ from ckanext.archiver.engine.outcome import Verdict
 from ckanext.archiver.link_actions.selection import UNDO_DAYS, Selection, editable_params, may_edit, must_edit, record
 from ckanext.archiver.queue import sql
 from ckanext.archiver.report import reader
+
+log = logging.getLogger(__name__)
 
 MAX_EDITS = 200
 """Links that one action edits: each is a ``resource_patch``."""
@@ -333,6 +336,13 @@ def _patch(who: reader.Reader, move: Move) -> str:
     except (tk.NotAuthorized, tk.ObjectNotFound) as e:
         model.Session.rollback()
         return str(e) or type(e).__name__
+    except Exception as e:  # noqa: BLE001 - of another plugin, or of the search index: the other links are tried
+        model.Session.rollback()
+        log.warning("resource_patch of resource %s: %s: %s", move.resource_id, type(e).__name__, e)
+        # It may have been saved before that failed.
+        is_saved = sql.run(_LOCKED_URL, id=move.resource_id).scalar() == move.new_url
+        model.Session.rollback()
+        return "" if is_saved else str(tk._("CKAN does not accept the dataset: edit it to see why."))
     return ""
 
 

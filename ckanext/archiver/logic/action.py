@@ -145,7 +145,7 @@ def _selected(id_: str) -> tuple[str, str]:
     :raises ObjectNotFound: there is none
     """
     resource = model.Resource.get(id_)
-    if resource is not None and resource.state == model.State.ACTIVE:
+    if resource is not None and resource.state == model.State.ACTIVE:  # archiver_check of logic.auth has this order
         return checking_now.OF_RESOURCE, resource.id
     package = model.Package.get(id_)
     if package is not None and package.state != model.State.DELETED:

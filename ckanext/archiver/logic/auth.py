@@ -46,11 +46,16 @@ def archiver_history(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
 
 
 def archiver_check(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
-    """Those who may edit: a resource or dataset as ``package_update``, an organization as ``organization_update``."""
-    if model.Group.get(data_dict["id"]) is not None:
-        return _as("organization_update", context, data_dict)
-    resource = model.Resource.get(data_dict["id"])
-    return _as("package_update", context, {"id": resource.package_id if resource else data_dict["id"]})
+    """Those who may edit: a resource or dataset as ``package_update``, an organization as ``organization_update``.
+
+    In the order in which the action looks for the object: an organization can have a name like another object's id.
+    """
+    id_ = data_dict["id"]
+    resource = model.Resource.get(id_)
+    if resource is not None:
+        return _as("package_update", context, {"id": resource.package_id})
+    action = "package_update" if model.Package.get(id_) is not None else "organization_update"
+    return _as(action, context, {"id": id_})
 
 
 def archiver_status_show(context: dict[str, Any], data_dict: dict[str, Any]) -> dict[str, Any]:

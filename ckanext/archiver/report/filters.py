@@ -129,7 +129,11 @@ def parse(arguments: Mapping[str, Any]) -> LinkFilter:
         mine=bool(_boolean(arguments, "mine")),
         q=_word(arguments, "q"),
     )
-    sort = _choice(arguments, "sort", tuple(found.sorts()))
+    offered = tuple(found.sorts())
+    sort = _choice(arguments, "sort", offered if arguments.get("verdict") else tuple(Sort))
+    if sort not in offered:
+        # A form has the order of the state before; the new one follows from its other fields.
+        sort = ""
     return replace(found, sort=Sort(sort) if sort else None)
 
 

@@ -123,10 +123,9 @@ def editable_organizations(who: Reader) -> list[str]:
     """Ids of the organizations whose datasets a reader may edit, by membership there or above."""
     if who.user is None:
         return []
-    if has_request_context() and "archiver_editable" in g:
-        return list(g.archiver_editable)
+    known = g.setdefault("archiver_editable", {}) if has_request_context() else {}
+    if who.user.id in known:
+        return list(known[who.user.id])
     found = tk.get_action("organization_list_for_user")({"user": who.user.name}, {"permission": "update_dataset"})
-    ids = [organization["id"] for organization in found]
-    if has_request_context():
-        g.archiver_editable = ids
-    return ids
+    known[who.user.id] = [organization["id"] for organization in found]
+    return list(known[who.user.id])
