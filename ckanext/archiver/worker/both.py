@@ -38,7 +38,12 @@ def run(commands: Sequence[Sequence[str]]) -> int:
         if child.pid == pid:
             child.returncode = os.waitstatus_to_exitcode(status)
     forward(signal.SIGTERM, None)
-    return max((abs(child.wait()) for child in children), default=0)
+    return max((_code(child.wait()) for child in children), default=0)
+
+
+def _code(returned: int) -> int:
+    """The exit code for what a child returned. One that is stopped while it still starts is ended by the signal."""
+    return 0 if returned == -signal.SIGTERM else abs(returned)
 
 
 def _end_with_parent() -> None:
