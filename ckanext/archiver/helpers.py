@@ -333,10 +333,11 @@ def archiver_time(moment: str | None, relative: bool = True, hours: bool | None 
     if not moment:
         return Markup()
     at = datetime.datetime.fromisoformat(moment)
-    if hours is None:
-        hours = clock.naive_utc() - datetime.datetime.fromisoformat(moment) < datetime.timedelta(days=1)
     if at.tzinfo is not None:
-        moment = at.astimezone(datetime.timezone.utc).replace(tzinfo=None).isoformat()
+        at = at.astimezone(datetime.timezone.utc).replace(tzinfo=None)
+        moment = at.isoformat()
+    if hours is None:
+        hours = clock.naive_utc() - at < datetime.timedelta(days=1)
     exact = words.minute(moment) if hours else tk.h.render_datetime(moment)
     zone = "Z" if "T" in moment else ""
     time = Markup('<time datetime="{}{}">{}</time>').format(moment, zone, exact)

@@ -27,7 +27,7 @@ BROKER_OPTIONS: Mapping[str, tuple[Any, str]] = {
 def broker_url() -> str:
     """The broker: our option, else the section [app:celery] of the ini file, else ``ckan.redis.url``."""
     name, url = next(((name, url) for name, url in _brokers() if url), ("ckan.redis.url", ""))
-    if scheme(url) not in BROKERS or "://" not in url[:16]:
+    if scheme(url) not in BROKERS or not url.lower().startswith(f"{scheme(url)}://"):
         raise ConfigError(
             f"{name} must be a redis://, valkey://, unix:// or amqp:// URL, not {without_password(url)!r}."
         )

@@ -132,7 +132,7 @@ def archiver_check(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
         queue, requested = checking_now.request(condition, object_id)
     except checking_now.TooSoonError as e:
         raise tk.ValidationError({"id": [tk._("This link was checked less than a minute ago.")]}) from e
-    who = reader.of_user(context.get("auth_user_obj") or model.User.get(context.get("user") or ""))
+    who = reader.of_context(context)
     if who.user is not None:
         link_actions.record_check(who, condition, object_id)
     pause = checking_now.pause(condition, object_id, queue)

@@ -211,9 +211,9 @@ def archiver_snooze(context: Any, data_dict: Dict) -> Dict:
 
 
 def _reader(context: Any) -> reader.Reader:
-    user = context.get("auth_user_obj") or model.User.get(context.get("user") or "")
     if not context.get("ignore_auth"):
-        return reader.of_user(user)
+        return reader.of_context(context)
+    user = context.get("auth_user_obj") or model.User.get(context.get("user") or "")
     if user is None:
         user = model.User.get(tk.get_action("get_site_user")({"ignore_auth": True}, {})["name"])
     return reader.Reader(user.id, is_sysadmin=True, user=user)

@@ -65,15 +65,21 @@ def send(connection: Connection, resource_ids: Sequence[str], queue: str, *, per
     :returns: how many resources
     :raises BrokerError: when the broker does not take them
     """
+    with _errors_named(connection), _publisher(connection, queue) as (producer, expect):
+        for ids in _chunks(resource_ids, per_message):
+            task, first = (TASK, ids[0]) if per_message == 1 else (TASK_FOR_MANY, ids)
+            expect()
+            app.send_task(task, (first, queue), queue=queue, producer=producer, retry=False)
+    return len(resource_ids)
+
+
+@contextlib.contextmanager
+def _errors_named(connection: Connection) -> Iterator[None]:
+    """Raise a :class:`BrokerError` for what the transport of a connection raises."""
     try:
-        with _publisher(connection, queue) as (producer, expect):
-            for ids in _chunks(resource_ids, per_message):
-                task, first = (TASK, ids[0]) if per_message == 1 else (TASK_FOR_MANY, ids)
-                expect()
-                app.send_task(task, (first, queue), queue=queue, producer=producer, retry=False)
+        yield
     except broker_settings.errors_of(connection) as e:
         raise broker_failures.named(e) from e
-    return len(resource_ids)
 
 
 @contextlib.contextmanager
@@ -216,10 +222,8 @@ def queue_length(connection: Connection, queue: str) -> int:
 
     :raises BrokerError: when the broker does not answer, or refuses
     """
-    try:
+    with _errors_named(connection):
         return int(app.amqp.queues[queue].bind(connection.default_channel).queue_declare().message_count)
-    except broker_settings.errors_of(connection) as e:
-        raise broker_failures.named(e) from e
 
 
 PROBE = "archiver.probe"
@@ -235,9 +239,6 @@ def probe(connection: Connection) -> None:
     :raises BrokerError: when the broker does not answer, or refuses
     """
     queue_length(connection, Queue.PRIORITY)
-    if connection.transport.driver_type != "redis":
-        return
-    try:
-        connection.default_channel.client.set(PROBE, "1", ex=PROBE_SECONDS)
-    except broker_settings.errors_of(connection) as e:
-        raise broker_failures.named(e) from e
+    if connection.transport.driver_type == "redis":
+        with _errors_named(connection):
+            connection.default_channel.client.set(PROBE, "1", ex=PROBE_SECONDS)

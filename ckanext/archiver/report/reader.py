@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,6 +76,11 @@ def current() -> Reader:
         g.archiver_reader = of_user(getattr(tk.g, "userobj", None))
     reader: Reader = g.archiver_reader
     return reader
+
+
+def of_context(context: Mapping[str, Any]) -> Reader:
+    """The reader that calls an action."""
+    return of_user(context.get("auth_user_obj") or model.User.get(context.get("user") or ""))
 
 
 def of_user(user: Any) -> Reader:

@@ -11,6 +11,7 @@ from flask_babel import format_date
 from ckanext.archiver import advice
 from ckanext.archiver.engine import reasons
 from ckanext.archiver.engine.outcome import Verdict
+from ckanext.archiver.engine.reasons import N_
 from ckanext.archiver.report.filters import ANY, EVERYTHING_BROKEN, NEVER, SNOOZED, LinkFilter, Sort
 from ckanext.archiver.report.organizations import Organization
 
@@ -86,17 +87,19 @@ def minute(moment: datetime.datetime | str) -> str:
     return f"{day}, {time}" if day else ""
 
 
+UNITS: dict[str, str] = {
+    "bytes": N_("{number} bytes"),
+    "KiB": N_("{number} KiB"),
+    "MiB": N_("{number} MiB"),
+    "GiB": N_("{number} GiB"),
+    "TiB": N_("{number} TiB"),
+}
+
+
 def size(number: int) -> str:
     """A number of bytes in the reader's notation: "8.2 KiB". CKAN's own has odd units in some languages."""
     amount, unit = reasons.size_text(number).split(" ")
-    named = {
-        "bytes": tk._("{number} bytes"),
-        "KiB": tk._("{number} KiB"),
-        "MiB": tk._("{number} MiB"),
-        "GiB": tk._("{number} GiB"),
-        "TiB": tk._("{number} TiB"),
-    }[unit]
-    return str(named.format(number=tk.h.localised_number(float(amount))))
+    return str(tk._(UNITS[unit]).format(number=tk.h.localised_number(float(amount))))
 
 
 def paused(pause: Mapping[str, str]) -> str:

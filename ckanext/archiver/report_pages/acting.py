@@ -16,7 +16,7 @@ from ckanext.archiver import clock, link_actions
 from ckanext.archiver.link_actions import Selection
 from ckanext.archiver.report import reader, words
 from ckanext.archiver.report.filters import BadFilter, LinkFilter, day, parse
-from ckanext.archiver.report_pages.pages import archiver_report
+from ckanext.archiver.report_pages.pages import archiver_report, log_in
 from ckanext.archiver.storable import is_storable
 
 TICKED = 500
@@ -272,9 +272,7 @@ def history() -> Response | str:
     """What was done: everything for sysadmins, for others what they did themselves."""
     who = reader.current()
     if who.user is None:
-        tk.h.flash_notice(tk._("Log in to see what was done to links."))
-        response: Response = tk.redirect_to("user.login", came_from=tk.url_for("archiver_report.history"))
-        return response
+        return log_in(tk._("Log in to see what was done to links."), tk.url_for("archiver_report.history"))
     before = tk.request.args.get("before") or None
     if before is not None and not (before.isdecimal() and len(before) < 19):
         return tk.abort(400, tk._("before is the number of an action."))

@@ -50,6 +50,17 @@ def _filter(organization: str | None = None) -> LinkFilter:
         raise
 
 
+def log_in(sentence: str, page: str) -> Response:
+    """Lead to the log-in, and from there back to a page.
+
+    :param sentence: why
+    :param page: its URL
+    """
+    tk.h.flash_notice(sentence)
+    response: Response = tk.redirect_to("user.login", came_from=page)
+    return response
+
+
 # -- pages --------------------------------------------------------------------------------------------------
 
 
@@ -81,9 +92,8 @@ def _list(wanted: LinkFilter) -> Response | str:
     who, format_ = reader.current(), _format()
     try:
         if wanted.mine and not who.user:
-            tk.h.flash_notice(tk._("Log in to see the links of your organizations."))
-            came_from = tk.url_for("archiver_report.link_list", **wanted.parameters())
-            return tk.redirect_to("user.login", came_from=came_from)
+            page = tk.url_for("archiver_report.link_list", **wanted.parameters())
+            return log_in(tk._("Log in to see the links of your organizations."), page)
         if format_ == "atom":
             return _feed(wanted, who)
         if format_ != "html":
