@@ -24,11 +24,12 @@ def broken_links(*, organization: str | None = None, include_sub_organizations: 
     :param include_sub_organizations: count the organizations below an organization with it
     :raises ObjectNotFound: if there is no such organization
     """
+    everybody = reader.everybody()
     if not organization:
-        return index(reader.EVERYBODY, include_sub_organizations)
-    head = of_organization(reader.EVERYBODY, organization, include_sub_organizations)
+        return index(everybody, include_sub_organizations)
+    head = of_organization(everybody, organization, include_sub_organizations)
     wanted = LinkFilter(organization=organization, include_sub_organizations=include_sub_organizations)
-    table = sorted(map(link, listing.stream(wanted, reader.EVERYBODY)), key=_place)
+    table = sorted(map(link, listing.stream(wanted, everybody)), key=_place)
     return {**head, "table": table}
 
 

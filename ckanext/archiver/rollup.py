@@ -49,12 +49,13 @@ def refresh() -> bool:
     if not is_my_turn:
         return False
     day, round_ends, begun = clock.utc().date(), _round_ends(), time.monotonic()
+    everybody = reader.everybody()
     with sql.transaction():
         sql.run("DELETE FROM archiver_link_count WHERE day = :day", day=day)
-        sql.run(_OF_TODAY, day=day)
+        sql.run(_OF_TODAY.format(counted=counts.counted(everybody.condition())), day=day, **everybody.params())
         sql.run(_WHOLE, day=day)
         _forget(day)
-        found = groups.largest(LinkFilter(), reader.EVERYBODY, groups.KEPT)
+        found = groups.largest(LinkFilter(), everybody, groups.KEPT)
         known = {
             "day": day.isoformat(),
             "round_ends": round_ends,
@@ -68,7 +69,7 @@ def refresh() -> bool:
 _OF_TODAY = f"""
     INSERT INTO archiver_link_count ({_COLUMNS})
     SELECT organization_id, CAST(:day AS date), verdict, cause, links, datasets
-    FROM ({counts.counted(reader.IS_PUBLIC)}) counts
+    FROM ({{counted}}) counts
 """  # noqa: S608 - constants only
 
 _NOTE = """
@@ -117,7 +118,7 @@ _OF_DAY = f"""
     INSERT INTO archiver_link_count ({_COLUMNS})
     SELECT coalesce(p.owner_org, ''), CAST(:day AS date), last.verdict, last.cause, count(*), 0
     FROM last JOIN resource r ON r.id = last.resource_id AND r.state = 'active' JOIN package p ON p.id = r.package_id
-    WHERE {reader.IS_PUBLIC}
+    WHERE {{is_public}}
     GROUP BY 1, 3, 4
     ON CONFLICT (organization_id, day, verdict, cause) DO NOTHING
 """  # noqa: S608 - constants only
@@ -143,8 +144,9 @@ def fill_back() -> bool:
     begun, day = time.monotonic(), _next_day()
     if day is None or not rounds.is_my_turn("link-counts-back", 1):
         return False
+    everybody = reader.everybody()
     while day is not None:
-        sql.run(_OF_DAY, day=day)
+        sql.run(_OF_DAY.format(is_public=everybody.condition()), day=day, **everybody.params())
         sql.run(_WHOLE, day=day)
         # Also where nothing of that day is left: the next look takes the day before it.
         sql.run(_NOTHING, day=day)

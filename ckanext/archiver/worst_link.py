@@ -10,17 +10,26 @@ from ckanext.archiver.engine.outcome import Verdict
 VERDICT_WEIGHT = {Verdict.OK: 0, Verdict.NOT_SURE: 1, Verdict.FAILING: 2, Verdict.BROKEN: 3}
 """The order in which the links of a dataset decide its state: the heaviest counts."""
 
-WORST_VERDICT_SQL = "(ARRAY[{names}])[max(CASE a.verdict {cases} END)]".format(
+VERDICT_SQL = """CASE WHEN a.is_broken THEN 'broken' WHEN NOT a.is_broken THEN 'ok'
+    WHEN a.verdict = 'failing' THEN 'failing'
+    WHEN a.verdict IS NOT NULL OR a.status_id IS NOT NULL THEN 'not-sure' END"""
+"""The verdict of an archival ``a``, as :func:`verdict_of`; NULL where nothing is known."""
+
+WORST_VERDICT_SQL = "(ARRAY[{names}])[max(CASE {verdict} {cases} END)]".format(
     names=", ".join(f"'{verdict.value}'" for verdict in VERDICT_WEIGHT),
+    verdict=VERDICT_SQL,
     cases=" ".join(f"WHEN '{verdict.value}' THEN {weight + 1}" for verdict, weight in VERDICT_WEIGHT.items()),
 )
 """The heaviest verdict of a group of archivals ``a``."""
 
 
 def verdict_of(verdict: str | None, is_broken: bool | None) -> Verdict:
-    """The verdict of an archival; of a row that an older release or other code wrote, by ``is_broken``."""
-    if verdict:
-        return Verdict(verdict)
+    """The verdict of an archival. Where the two disagree, ``is_broken`` counts: code for older releases
+    writes only it.
+    """
+    known = Verdict(verdict) if verdict else Verdict.NOT_SURE
+    if known.is_broken == is_broken:
+        return known
     return {True: Verdict.BROKEN, False: Verdict.OK}.get(is_broken, Verdict.NOT_SURE)  # type: ignore[arg-type]
 
 

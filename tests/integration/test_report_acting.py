@@ -16,8 +16,8 @@ from ckan.tests import factories, helpers
 from ckanext.archiver import clock, link_actions, rollup, tasks
 from ckanext.archiver.link_actions import Selection, addresses, checks
 from ckanext.archiver.model import Archival
-from ckanext.archiver.report import counts, groups, listing, reader
-from ckanext.archiver.report.filters import LinkFilter
+from ckanext.archiver.report import counts, feed, groups, listing, reader
+from ckanext.archiver.report.filters import STATES, LinkFilter
 from report_site import archive, dataset_with, organizations
 from rows import run
 
@@ -707,3 +707,97 @@ def test_an_error_of_another_plugin_stops_nothing(
     monkeypatch.setattr(tk, "get_action", failing)
     applied = link_actions.take_over(reader_of("editor"), Selection(LinkFilter(), ids(dataset)))
     assert (applied.edited, len(applied.failures)) == (int(is_saved), int(not is_saved))
+
+
+@pytest.mark.parametrize("is_allowed", [True, False])
+def test_a_dataset_without_an_organization_is_for_those_whom_ckan_lets_edit_it(
+    organizations: dict[str, Dict], ckan_config: Dict, monkeypatch: pytest.MonkeyPatch, is_allowed: bool
+) -> None:
+    owned, unowned = moved(organizations["agency"]), moved({"id": None})
+    monkeypatch.setitem(ckan_config, "ckan.auth.create_unowned_dataset", is_allowed)
+    factories.User(name="outsider")
+    who = reader_of("outsider")
+    assert link_actions.may_edit_anything(who) is is_allowed
+    rows = listing.page(LinkFilter(verdict="any"), who).rows
+    assert link_actions.editable(who, rows) == (set(ids(unowned)) if is_allowed else set())
+    selection = Selection(LinkFilter(), (*ids(owned), *ids(unowned)))
+    if is_allowed:
+        assert link_actions.take_over(who, selection).edited == 1
+        assert link_actions.check_again(who, selection) == 1
+    else:
+        with pytest.raises(tk.NotAuthorized):
+            link_actions.check_again(who, selection)
+
+
+def test_what_changes_nothing_is_not_on_record(app: Any, organizations: dict[str, Dict], people: Any) -> None:
+    theirs = moved(organizations["council"])
+    who, day = reader_of("editor"), clock.utc().date() + DAY
+    selection = Selection(LinkFilter(), ids(theirs))
+    assert link_actions.check_again(who, selection) == 0
+    assert link_actions.snooze(who, selection, day, "x") == 0
+    assert link_actions.wake(who, selection) == 0
+    assert link_actions.take_over(who, selection) == addresses.Applied(None, 0, [])
+    assert run("SELECT id FROM archiver_action") == []
+
+
+def test_more_moved_links_than_are_edited_at_a_time(
+    app: Any, organizations: dict[str, Dict], people: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(addresses, "MAX_EDITS", 2)
+    monkeypatch.setattr(link_actions, "MAX_EDITS", 2)
+    for _ in range(3):
+        moved(organizations["agency"])
+    form = {"scope": "filter", "do": "redirect"}
+    page = app.post("/archiver/links?moved=1", data=form, headers=people["editor"]).body
+    assert page.count('name="shown"') == 2
+    assert "2 links at most are changed at a time. For more, do this again afterwards." in page
+
+
+def test_links_without_a_server_are_a_group_like_others(app: Any, organizations: dict[str, Dict], people: Any) -> None:
+    dataset_with(["broken", "broken"], organizations["agency"])
+    run(
+        "UPDATE archival SET cause = 'bad-url', host = CASE WHEN resource_id = (SELECT min(resource_id) FROM archival)"
+        " THEN NULL ELSE '' END"
+    )
+    page = BeautifulSoup(app.get("/report/broken-links", headers=people["editor"]).body, "html.parser")
+    (way,) = page.select(".archiver-group-head a")
+    assert way.get_text() == "Without a server"
+    listed = app.get(way["href"]).body
+    assert listed.count("http://example.org/") >= 2
+    (button,) = page.select('button[value="check"]')
+    form = {"scope": "filter", "do": "check", "from": "overview", "confirmed": "1"}
+    app.post(button.find_parent("form")["action"], data=form, headers=people["editor"])
+    assert "Checked again: 0 of 2" in " ".join(app.get("/report/broken-links", headers=people["editor"]).body.split())
+
+
+def test_a_link_that_is_left_alone_is_not_in_the_feed(organizations: dict[str, Dict], people: Any) -> None:
+    dataset = dataset_with(["broken"], organizations["agency"])
+    run("UPDATE archival SET broken_since = timezone('utc', now())")
+    who = reader_of("editor")
+    assert len(feed.entries(LinkFilter(), who)) == counts.changes(who).broken_7 == 1
+    link_actions.snooze(who, Selection(LinkFilter(), ids(dataset)), clock.utc().date() + DAY, "x")
+    assert len(feed.entries(LinkFilter(), who)) == counts.changes(who).broken_7 == 0
+
+
+@pytest.mark.parametrize(
+    ("verdict", "is_broken", "counts_as"),
+    [
+        ("ok", True, "broken"),
+        ("broken", False, "ok"),
+        ("failing", True, "broken"),
+        ("broken", None, "not-sure"),
+        (None, True, "broken"),
+        (None, None, "not-sure"),
+        ("failing", None, "failing"),
+    ],
+)
+def test_rows_of_code_that_knows_no_verdict_count_the_same_everywhere(
+    organizations: dict[str, Dict], verdict: str | None, is_broken: bool | None, counts_as: str
+) -> None:
+    dataset_with(["broken"], organizations["agency"])
+    run("UPDATE archival SET verdict = :verdict, is_broken = :is_broken", verdict=verdict, is_broken=is_broken)
+    nobody = reader.EVERYBODY
+    assert counts.summary(counts.source(nobody)).links == {counts_as: 1}
+    listed = {state: listing.page(LinkFilter(verdict=state), nobody).rows for state in STATES if state != "any"}
+    assert {state: len(rows) for state, rows in listed.items() if rows} == {counts_as: 1}
+    assert listed[counts_as][0]["verdict"] == counts_as

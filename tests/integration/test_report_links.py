@@ -6,13 +6,16 @@ import datetime
 from collections.abc import Iterator
 from typing import Any
 
+import ckan.lib.plugins as lib_plugins
 import pytest
 import sqlalchemy as sa
 from ckan import model
+from ckan.lib.plugins import DefaultPermissionLabels
+from ckan.lib.search import rebuild
 from ckan.tests import factories, helpers
 
-from ckanext.archiver import clock
-from ckanext.archiver.report import listing, reader
+from ckanext.archiver import clock, rollup
+from ckanext.archiver.report import counts, feed, groups, labels, listing, reader
 from ckanext.archiver.report.filters import BadFilter, LinkFilter, Sort, cursor, parse
 from report_site import archive, dataset_with, organizations
 
@@ -209,6 +212,37 @@ def test_a_filter_comes_back_from_its_parameters() -> None:
     assert parse(moved.parameters()) == moved
 
 
+@pytest.mark.parametrize("verdict", ["broken", "not-sure"])
+def test_links_without_a_server_are_the_last_by_server(organizations: dict[str, Dict], verdict: str) -> None:
+    for host in ("a.example", "none", "b.example", "none", "none"):
+        link(f"http://{host}/a.csv", organizations["agency"], verdict)
+    model.Session.execute(sa.text("UPDATE archival SET host = NULL WHERE host = 'none'"))
+    model.Session.commit()
+    wanted, forward, after = LinkFilter(verdict=verdict, sort=Sort.HOST), [], ""
+    for _ in range(5):
+        page = listing.page(wanted, reader.EVERYBODY, after, size=1)
+        forward.append(page)
+        after = page.after
+    assert after == ""
+    hosts = [row["host"] for page in forward for row in page.rows]
+    assert hosts == ["a.example", "b.example", None, None, None]
+    found = [row["resource_id"] for page in forward for row in page.rows]
+    assert len(set(found)) == 5
+    for n in range(4, 0, -1):
+        back = listing.page(wanted, reader.EVERYBODY, previous=forward[n].previous, size=1)
+        assert [row["resource_id"] for row in back.rows] == [found[n - 1]]
+    assert len(listing.page(LinkFilter(verdict=verdict, host="-"), reader.EVERYBODY).rows) == 3
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [{"mine": [1]}, {"include_sub_organizations": ["x"]}, {"has_copy": {}}, {"moved": 7}, {"since": "２０２６-10-31"}],
+)
+def test_what_is_no_value_of_a_filter_is_refused(odd: Dict) -> None:
+    with pytest.raises(BadFilter):
+        parse(odd)
+
+
 # -- who sees what ------------------------------------------------------------------------------------------
 
 
@@ -257,18 +291,59 @@ def test_a_collaborator_sees_the_dataset(hidden: dict[str, reader.Reader]) -> No
     assert "http://a.example/draft.csv" not in found(who)
 
 
-def test_labels_of_an_extension_hide_more(hidden: dict[str, reader.Reader], monkeypatch: pytest.MonkeyPatch) -> None:
-    class Labels:
-        def get_dataset_labels(self, package: model.Package) -> list[str]:
-            return ["public"] if package.private else ["secret"]
+class Labels(DefaultPermissionLabels):
+    """An extension that keeps embargoed datasets for the users of one name, and shows them private ones."""
 
-        def get_user_dataset_labels(self, user: model.User | None) -> list[str]:
-            return ["public"]
+    def get_dataset_labels(self, package: model.Package) -> list[str]:
+        if package.name.startswith("embargoed"):
+            return ["embargoed"]
+        return [*super().get_dataset_labels(package), *(["partner"] if package.private else [])]
 
-    monkeypatch.setattr(reader, "has_labels_of_its_own", lambda: True)
-    monkeypatch.setattr(reader, "get_permission_labels", Labels)
-    assert found(hidden["member"]) == ["http://a.example/private.csv"]
-    assert len(found(hidden["boss"])) == 4
+    def get_user_dataset_labels(self, user: model.User | None) -> list[str]:
+        is_partner = user is not None and user.name == "stranger"
+        return [*super().get_user_dataset_labels(user), *(["embargoed", "partner"] if is_partner else [])]
+
+
+@pytest.mark.parametrize("is_counted_by_a_worker", [False, True])
+@pytest.mark.parametrize(
+    ("name", "sees"),
+    [
+        ("nobody", {"public"}),
+        ("stranger", {"public", "private", "embargoed"}),
+        ("member", {"public", "private", "draft"}),
+        ("boss", {"public", "private", "draft", "own", "embargoed"}),
+    ],
+)
+def test_labels_of_an_extension_decide(
+    hidden: dict[str, reader.Reader],
+    organizations: dict[str, Dict],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    sees: set[str],
+    is_counted_by_a_worker: bool,
+) -> None:
+    monkeypatch.setattr(lib_plugins, "get_permission_labels", Labels)
+    monkeypatch.setattr(labels, "BATCH", 1)
+    link("http://a.example/embargoed.csv", organizations["agency"], name="embargoed-budget")
+    model.Session.execute(sa.text("UPDATE archival SET broken_since = timezone('utc', now())"))
+    model.Session.commit()
+    rebuild()
+    if is_counted_by_a_worker:
+        monkeypatch.setattr(counts, "COUNTED_WHEN_READ", -1)
+        assert rollup.refresh()
+    who = reader.of_user(hidden[name].user)
+
+    assert {url.split("/")[-1][:-4] for url in found(who)} == sees
+    assert {row["resource_url"].split("/")[-1][:-4] for row in listing.stream(LinkFilter(), who)} == sees
+    assert listing.total(LinkFilter(), who).links == len(sees)
+    source = counts.source(who)
+    assert (source.counted_at is not None) == is_counted_by_a_worker
+    assert counts.summary(source).count("broken") == len(sees)
+    assert sum(group.links for group in groups.of_portal(source.groups, who)) == len(sees)
+    assert counts.changes(who).broken_30 == len(sees)
+    assert len(feed.entries(LinkFilter(), who)) == len(sees)
+    if is_counted_by_a_worker:
+        assert [day.broken for day in counts.history(1)] == [1]
 
 
 # -- what costs nothing -------------------------------------------------------------------------------------

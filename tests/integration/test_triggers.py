@@ -18,6 +18,7 @@ from ckan.tests import factories
 from ckanext.archiver import archiving, indexing
 from ckanext.archiver.model import Archival, ArchiverNotice, ArchiverRequest
 from ckanext.archiver.queue import enqueue, notices, rounds
+from ckanext.archiver.report_tables import ArchiverSnooze
 from origin_server import Origin
 
 pytestmark = pytest.mark.usefixtures("clean_site")
@@ -409,9 +410,15 @@ def test_a_purged_dataset_loses_its_archivals_and_a_worker_removes_the_copies(da
     assert all(copy.is_file() for copy in copies)
     assert len(copies) == 2
 
+    model.Session.add(
+        ArchiverSnooze(resource_id=dataset["resources"][0]["id"], until="2100-01-01", reason="", user_id="")
+    )
+    model.Session.commit()
+
     act("dataset_purge", {"id": dataset["id"]})
 
     model.Session.rollback()
+    assert model.Session.query(ArchiverSnooze).count() == 0
     assert model.Session.query(Archival).count() == 0
     assert {notice.operation for notice in model.Session.query(ArchiverNotice)} == {"purged"}
     assert all(copy.is_file() for copy in copies), "a web process removes no files: the purge might roll back"

@@ -30,7 +30,7 @@ Params = dict[str, Any]
 
 _STATES = {
     "stale": "(a.next_check_at <= timezone('utc', now()) OR a.next_check_at IS NULL)",
-    "broken": "(a.verdict IN ('broken', 'failing') OR (a.verdict IS NULL AND a.is_broken))",
+    "broken": "(a.is_broken OR (a.is_broken IS NULL AND a.verdict = 'failing'))",
     "never": "coalesce(a.checked_at, a.updated) IS NULL",
 }
 

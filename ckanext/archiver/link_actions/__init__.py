@@ -6,6 +6,7 @@ limited to what the user may edit; and is recorded in ``archiver_action`` with w
 
 from ckanext.archiver.link_actions.addresses import (
     MAX_CHECKED,
+    MAX_EDITS,
     Applied,
     Move,
     common_beginning,
@@ -24,11 +25,13 @@ from ckanext.archiver.link_actions.checks import (
     progress,
     record_check,
 )
-from ckanext.archiver.link_actions.selection import UNDO_DAYS, Selection, editable, history, may_edit_anything
+from ckanext.archiver.link_actions.rights import editable, may_edit_anything
+from ckanext.archiver.link_actions.selection import UNDO_DAYS, Selection, history
 from ckanext.archiver.link_actions.snoozes import snooze, wake
 
 __all__ = [
     "MAX_CHECKED",
+    "MAX_EDITS",
     "UNDO_DAYS",
     "URGENT",
     "Applied",

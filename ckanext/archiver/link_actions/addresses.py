@@ -16,7 +16,8 @@ from ckan import model
 from ckanext.archiver import checking, config, links
 from ckanext.archiver.engine import reasons, urls
 from ckanext.archiver.engine.outcome import Verdict
-from ckanext.archiver.link_actions.selection import UNDO_DAYS, Selection, editable_params, may_edit, must_edit, record
+from ckanext.archiver.link_actions.rights import editable, must_edit
+from ckanext.archiver.link_actions.selection import UNDO_DAYS, Selection, record
 from ckanext.archiver.queue import sql
 from ckanext.archiver.report import reader
 
@@ -253,10 +254,11 @@ def replace_beginning(
 class Applied:
     """What came of edits: how many, and what was refused.
 
+    :ivar action_id: of the record; None where nothing was edited
     :ivar failures: ``(resource name, sentence)``
     """
 
-    action_id: int
+    action_id: int | None
     edited: int
     failures: list[tuple[str, str]]
 
@@ -280,9 +282,7 @@ def _edit(
     *,
     shown: Mapping[str, str] | None = None,
 ) -> Applied:
-    with sql.transaction():
-        action_id = record(who, kind, described, note)
-    edited, failures = 0, []
+    action_id, edited, failures = None, 0, []
     for move in wanted:
         if shown is not None and shown.get(move.resource_id) != move.digest:
             sentence = tk._("The addresses have changed since they were shown: look at them again.")
@@ -292,23 +292,24 @@ def _edit(
             failures.append((move.resource_name or move.resource_id, sentence))
             continue
         edited += 1
-        _record_edit(action_id, move)
+        with sql.transaction():
+            action_id = action_id or record(who, kind, described, note)
+            _record_edit(action_id, move)
     return Applied(action_id, edited, failures)
 
 
 def _record_edit(action_id: int, move: Move) -> None:
-    with sql.transaction():
-        sql.run(
-            """
-            INSERT INTO archiver_action_link (action_id, resource_id, old_url, new_url)
-            VALUES (:action_id, :resource_id, :old_url, :new_url)
-            """,
-            action_id=action_id,
-            resource_id=move.resource_id,
-            old_url=move.old_url,
-            new_url=move.new_url,
-        )
-        sql.run("UPDATE archiver_action SET links = links + 1 WHERE id = :id", id=action_id)
+    sql.run(
+        """
+        INSERT INTO archiver_action_link (action_id, resource_id, old_url, new_url)
+        VALUES (:action_id, :resource_id, :old_url, :new_url)
+        """,
+        action_id=action_id,
+        resource_id=move.resource_id,
+        old_url=move.old_url,
+        new_url=move.new_url,
+    )
+    sql.run("UPDATE archiver_action SET links = links + 1 WHERE id = :id", id=action_id)
 
 
 # Locked until resource_patch commits: an edit that comes in between is seen, and one that comes later waits.
@@ -356,28 +357,29 @@ def undo_moves(who: reader.Reader, action_id: int) -> list[Move]:
     statement = sa.text(f"""
         SELECT l.resource_id, coalesce(r.name, '') AS resource_name, p.id AS package_id,
             p.name AS package_name, coalesce(nullif(p.title, ''), p.name) AS package_title,
-            l.new_url AS old_url, l.old_url AS new_url, {links.URL_SQL} <> l.new_url AS was_edited
+            l.new_url AS old_url, l.old_url AS new_url, {links.URL_SQL} <> l.new_url AS was_edited, p.owner_org
         FROM archiver_action a JOIN archiver_action_link l ON l.action_id = a.id
         JOIN resource r ON r.id = l.resource_id AND r.state = 'active' JOIN package p ON p.id = r.package_id
         WHERE a.id = :id AND a.kind IN ('redirect', 'replace') AND l.undone_at IS NULL
             AND a.at > now() - :days * interval '1 day' AND (:is_sysadmin OR a.user_id = :user_id)
-            AND ({who.condition()}) AND ({may_edit(who)})
+            AND ({who.condition()})
         ORDER BY p.name, r.position
     """)  # noqa: S608 - constants only
     values = {
         **who.params(),
-        **editable_params(who),
         "id": action_id,
         "days": UNDO_DAYS,
         "is_sysadmin": who.is_sysadmin,
         "user_id": who.user_id,
     }
-    found = model.Session.connection().execute(statement, values).mappings().all()
+    rows = model.Session.connection().execute(statement, values).mappings().all()
+    mine = editable(who, rows)
+    found = [row for row in rows if row["resource_id"] in mine]
     if not found:
         raise tk.ObjectNotFound(tk._("There is nothing to undo."))
     return [
         Move(
-            **{key: row[key] for key in row if key != "was_edited"},
+            **{key: row[key] for key in row if key not in ("was_edited", "owner_org")},
             obstacle=tk._("edited since, and left as it is") if row["was_edited"] else "",
         )
         for row in found

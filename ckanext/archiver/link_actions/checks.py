@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from ckan import model
 
+from ckanext.archiver.link_actions.rights import must_edit
 from ckanext.archiver.link_actions.selection import (
     UNDO_DAYS,
     Selection,
-    must_edit,
     record,
     record_links,
     record_selected,
@@ -20,6 +20,7 @@ from ckanext.archiver.link_actions.selection import (
 from ckanext.archiver.queue import enqueue, outbox, sql
 from ckanext.archiver.queue.types import Queue, Reason
 from ckanext.archiver.report import reader
+from ckanext.archiver.report.filters import NO_HOST
 from ckanext.archiver.report.groups import Group
 
 URGENT = enqueue.MAX_ON_PRIORITY
@@ -110,7 +111,7 @@ def progress(groups: Sequence[Group], who: reader.Reader) -> dict[tuple[str, str
             **who.params(),
             "days": UNDO_DAYS,
             "causes": [group.cause for group in groups],
-            "hosts": [group.host for group in groups],
+            "hosts": [group.host or NO_HOST for group in groups],
         },
     )
-    return {(row[0], row[1]): Progress(*row[2:]) for row in rows}
+    return {(row[0], "" if row[1] == NO_HOST else row[1]): Progress(*row[2:]) for row in rows}

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import ckan.plugins.toolkit as tk
 import sqlalchemy as sa
 from ckan import model
 
 from ckanext.archiver import compat
+from ckanext.archiver.link_actions import rights
 from ckanext.archiver.report import listing, reader
 from ckanext.archiver.report.filters import ANY, LinkFilter
 
@@ -36,6 +36,7 @@ class Selection:
         """The links, as far as the user may edit them.
 
         :raises ObjectNotFound: if there is no such organization
+        :raises ValidationError: see :func:`rights.restrict`
         """
         if self.resource_ids is None:
             selected = listing.query(self.wanted, who)
@@ -43,8 +44,7 @@ class Selection:
             selected = listing.query(LinkFilter(verdict=ANY), who)
             selected.conditions.append("r.id = ANY(CAST(:ticked AS text[]))")
             selected.params["ticked"] = list(self.resource_ids)
-        selected.conditions.append(may_edit(who))
-        selected.params.update(editable_params(who))
+        rights.restrict(selected, who)
         return selected
 
     def count(self, who: reader.Reader) -> int:
@@ -56,42 +56,6 @@ class Selection:
     def described(self) -> dict[str, str]:
         """The filter for the record; empty for single links."""
         return self.wanted.parameters() if self.resource_ids is None else {}
-
-
-def may_edit(who: reader.Reader) -> str:
-    """SQL over ``p`` (package) that is true for the datasets that the reader may edit; with ``editable_params``."""
-    if who.is_sysadmin:
-        return "true"
-    return "p.owner_org = ANY(CAST(:may_edit_of AS text[])) OR p.id = ANY(CAST(:may_edit AS text[]))"
-
-
-def editable_params(who: reader.Reader) -> dict[str, list[str]]:
-    """The parameters of :func:`may_edit`."""
-    if who.is_sysadmin:
-        return {}
-    return {"may_edit_of": reader.editable_organizations(who), "may_edit": reader.editable_datasets(who)}
-
-
-def may_edit_anything(who: reader.Reader) -> bool:
-    """Whether there is any dataset that the reader may edit, or an organization whose datasets they may."""
-    return who.is_sysadmin or any(editable_params(who).values())
-
-
-def editable(who: reader.Reader, rows: Iterable[Mapping[str, Any]]) -> set[str]:
-    """Ids of those resources of a page that the reader may edit."""
-    if who.is_sysadmin:
-        return {row["resource_id"] for row in rows}
-    mine = {id_ for ids in editable_params(who).values() for id_ in ids}
-    return {row["resource_id"] for row in rows if row["owner_org"] in mine or row["package_id"] in mine}
-
-
-def must_edit(who: reader.Reader) -> None:
-    """Refuse a user who may edit nothing.
-
-    :raises NotAuthorized: for such a user
-    """
-    if who.user is None or not may_edit_anything(who):
-        raise tk.NotAuthorized(tk._("There is no dataset that you may edit."))
 
 
 # -- the record ---------------------------------------------------------------------------------------------
@@ -126,7 +90,7 @@ def record_selected(action_id: int, selected: listing.Query) -> int:
 
 
 def record_links(action_id: int, ids: str, params: Mapping[str, Any]) -> int:
-    """Note the links of an action.
+    """Note the links of an action; an action without links is not kept.
 
     :param ids: SQL that reads ``id`` of resources
     :returns: how many
@@ -138,7 +102,11 @@ def record_links(action_id: int, ids: str, params: Mapping[str, Any]) -> int:
         )
         UPDATE archiver_action SET links = (SELECT count(*) FROM noted) WHERE id = :action_id RETURNING links
     """)  # noqa: S608 - constants only
-    return int(model.Session.connection().execute(statement, {**params, "action_id": action_id}).scalar_one())
+    execute = model.Session.connection().execute
+    count = int(execute(statement, {**params, "action_id": action_id}).scalar_one())
+    if not count:
+        execute(sa.text("DELETE FROM archiver_action WHERE id = :id"), {"id": action_id})
+    return count
 
 
 def history(who: reader.Reader, before: int | None = None, size: int = 50) -> list[dict[str, Any]]:
@@ -169,7 +137,7 @@ def history(who: reader.Reader, before: int | None = None, size: int = 50) -> li
         """),  # noqa: S608 - constants only
         {
             **who.params(),
-            **editable_params(who),
+            **rights.params(who),
             "days": UNDO_DAYS,
             "examples": EXAMPLES,
             "is_sysadmin": who.is_sysadmin,
@@ -185,8 +153,10 @@ def history(who: reader.Reader, before: int | None = None, size: int = 50) -> li
 
 
 def _can_undo(who: reader.Reader) -> str:
+    # Where an extension decides, it is asked on the page that asks before.
+    may_edit = "true" if rights.extension_decides() else rights.condition(who)
     return f"""a.kind IN ('redirect', 'replace') AND a.at > now() - :days * interval '1 day'
         AND EXISTS (SELECT FROM archiver_action_link l JOIN resource r ON r.id = l.resource_id AND r.url = l.new_url
             JOIN package p ON p.id = r.package_id
             WHERE l.action_id = a.id AND l.undone_at IS NULL AND r.state = 'active'
-                AND ({who.condition()}) AND ({may_edit(who)}))"""  # noqa: S608 - constants only
+                AND ({who.condition()}) AND ({may_edit}))"""  # noqa: S608 - constants only

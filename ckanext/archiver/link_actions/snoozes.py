@@ -7,7 +7,8 @@ import datetime
 import ckan.plugins.toolkit as tk
 
 from ckanext.archiver import clock
-from ckanext.archiver.link_actions.selection import Selection, must_edit, record, record_selected
+from ckanext.archiver.link_actions.rights import must_edit
+from ckanext.archiver.link_actions.selection import Selection, record, record_selected
 from ckanext.archiver.queue import sql
 from ckanext.archiver.report import reader
 from ckanext.archiver.storable import is_storable

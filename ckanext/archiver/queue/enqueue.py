@@ -192,14 +192,15 @@ def cancel_package(session: Any, package_id: str) -> None:
 
 
 def purge_resource(session: Any, resource_id: str) -> None:
-    """Delete the request, the archival and the history of a purged resource, in the caller's transaction; a worker
+    """Delete all that is known of a purged resource but the record of actions, in the caller's transaction; a worker
     removes its copy.
 
     Also where there is no archival: a worker may have died between the copy and the row.
     """
     connection = session.connection()
     cancel_resource(session, resource_id)
-    connection.execute(sa.text("DELETE FROM archival_check WHERE resource_id = :id"), {"id": resource_id})
+    for table in ("archival_check", "archiver_snooze"):
+        connection.execute(sa.text(f"DELETE FROM {table} WHERE resource_id = :id"), {"id": resource_id})  # noqa: S608
     connection.execute(
         sa.text("""
             WITH gone AS (DELETE FROM archival WHERE resource_id = :id)

@@ -19,6 +19,7 @@ from ckanext.archiver.engine.outcome import Verdict
 from ckanext.archiver.report import organizations, reader
 from ckanext.archiver.report.filters import NEVER, SNOOZED
 from ckanext.archiver.report_tables import WHOLE_PORTAL
+from ckanext.archiver.worst_link import VERDICT_SQL
 
 COUNTED_WHEN_READ = 20_000
 """A portal with no more links than this is counted anew for each page."""
@@ -39,10 +40,9 @@ _WEIGHT = {
     Verdict.BROKEN.value: 6,
 }
 
-STATE = """
+STATE = f"""
     CASE WHEN s.resource_id IS NOT NULL THEN 'snoozed' WHEN a.resource_id IS NULL THEN 'none'
-         WHEN a.verdict IS NOT NULL THEN a.verdict WHEN a.is_broken THEN 'broken' WHEN NOT a.is_broken THEN 'ok'
-         ELSE 'not-sure' END
+         ELSE {VERDICT_SQL} END
 """
 """SQL over ``a`` (archival) and ``s`` (archiver_snooze): a verdict, "snoozed" or "none"."""
 

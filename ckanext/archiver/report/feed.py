@@ -38,7 +38,7 @@ class Entry:
 
 
 _COLUMNS = """
-    r.id AS resource_id, coalesce(r.name, '') AS resource_name, p.id AS package_id, p.name AS package_name,
+    r.id AS resource_id, coalesce(r.name, '') AS resource_name, p.name AS package_name,
     coalesce(nullif(p.title, ''), p.name) AS package_title, coalesce(r.url, '') AS url, coalesce(a.cause, '') AS cause,
     coalesce(a.reason, '') AS reason
 """
@@ -50,6 +50,8 @@ def entries(wanted: LinkFilter, who: reader.Reader) -> list[Entry]:
     :raises ObjectNotFound: if there is no such organization
     """
     selected = listing.query(replace(wanted, verdict=ANY, sort=None, cause=""), who, of_checked=True)
+    # As the overview counts them.
+    selected.conditions.append("s.resource_id IS NULL")
     if wanted.cause:
         selected.params["cause"] = wanted.cause
     broke = "a.is_broken AND a.broken_since IS NOT NULL" + (" AND a.cause = :cause" if wanted.cause else "")
@@ -67,12 +69,11 @@ def entries(wanted: LinkFilter, who: reader.Reader) -> list[Entry]:
         .mappings()
         .all()
     )
-    return [_entry(row) for row in listing.allowed(rows, who)]
+    return [_entry(row) for row in rows]
 
 
 def _entry(row: Any) -> Entry:
-    values = {key: row[key] for key in row if key != "package_id"}
-    return Entry(**{**values, "at": row["at"].replace(tzinfo=datetime.timezone.utc), "url": urls.redact(row["url"])})
+    return Entry(**{**row, "at": row["at"].replace(tzinfo=datetime.timezone.utc), "url": urls.redact(row["url"])})
 
 
 def atom(events: list[Entry], page: str, itself: str) -> str:

@@ -18,6 +18,9 @@ from ckanext.archiver.engine.outcome import Cause, Verdict
 from ckanext.archiver.storable import is_storable
 
 ANY = "any"
+NO_HOST = "-"
+"""The value of the filter ``host`` for links without a server, like ``mailto:`` or a URL that cannot be read."""
+
 NEVER = "none"
 SNOOZED = "snoozed"
 
@@ -155,12 +158,14 @@ def _choice(arguments: Mapping[str, Any], name: str, choices: tuple[str, ...]) -
 
 def _boolean(arguments: Mapping[str, Any], name: str) -> bool | None:
     value = arguments.get(name)
-    if value in (None, ""):
+    if value is None or value == "":
         return None
     try:
-        return bool(tk.asbool(value))
-    except ValueError as e:
-        raise BadFilter(name, tk._("{name} must be 1 or 0.").format(name=name)) from e
+        if isinstance(value, str) or value in (0, 1):
+            return bool(tk.asbool(value))
+    except ValueError:
+        pass
+    raise BadFilter(name, tk._("{name} must be 1 or 0.").format(name=name))
 
 
 def day(text: str) -> datetime.date:
@@ -168,7 +173,9 @@ def day(text: str) -> datetime.date:
 
     :raises ValueError: for anything else
     """
-    # Not fromisoformat, which takes other forms too from Python 3.11 on.
+    # Not fromisoformat, which takes other forms too from Python 3.11 on; and strptime takes digits of any script.
+    if not re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII):
+        raise ValueError(text)
     return datetime.datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=datetime.timezone.utc).date()
 
 

@@ -19,7 +19,8 @@ from ckanext.archiver.engine import urls
 from ckanext.archiver.engine.outcome import Verdict
 from ckanext.archiver.model import Status
 from ckanext.archiver.report import organizations, reader
-from ckanext.archiver.report.filters import ANY, NEVER, SNOOZED, LinkFilter, Sort, cursor, read_cursor
+from ckanext.archiver.report.filters import ANY, NEVER, NO_HOST, SNOOZED, LinkFilter, Sort, cursor, read_cursor
+from ckanext.archiver.worst_link import verdict_of
 
 PAGE = 50
 """Rows of a page."""
@@ -49,10 +50,10 @@ _BESIDE = """
     LEFT JOIN archiver_snooze s ON s.resource_id = r.id AND s.until > CAST(timezone('utc', now()) AS date)
 """
 
-# A row that an older release, or other code, wrote has no verdict.
+# A row that an older release, or other code, wrote has no verdict, or an old one: see worst_link.verdict_of.
 _IN_STATE = {
     Verdict.BROKEN.value: "a.is_broken AND s.resource_id IS NULL",
-    Verdict.FAILING.value: "a.verdict = 'failing' AND s.resource_id IS NULL",
+    Verdict.FAILING.value: "a.verdict = 'failing' AND a.is_broken IS NULL AND s.resource_id IS NULL",
     Verdict.OK.value: "a.is_broken IS FALSE AND s.resource_id IS NULL",
     Verdict.NOT_SURE.value: "a.is_broken IS NULL AND a.verdict IS DISTINCT FROM 'failing' AND s.resource_id IS NULL",
     NEVER: "a.resource_id IS NULL AND s.resource_id IS NULL",
@@ -67,7 +68,8 @@ _COLUMNS = f"""
     p.state AS package_state, p.owner_org, g.name AS organization_name,
     coalesce(nullif(g.title, ''), g.name) AS organization_title,
     r.id AS resource_id, r.name AS resource_name, r.position AS resource_position, {links.URL_SQL} AS resource_url,
-    r.format AS resource_format, r.url_type, a.source_url, a.host, a.verdict, a.is_broken, a.cause, a.detail, a.facts,
+    r.format AS resource_format, r.url_type, a.resource_id AS checked_resource, a.source_url, a.host, a.verdict,
+    a.is_broken, a.cause, a.detail, a.facts,
     a.reason, a.status_id, a.http_status, a.failure_count, a.first_failure, a.failing_since, a.broken_since,
     a.last_success, coalesce(a.checked_at, a.updated) AS last_updated, a.next_check_at, a.url_redirected_to,
     a.permanent_url, a.permanent_seen, a.cache_filepath, a.cache_url, a.size, a.cached_at,
@@ -116,7 +118,8 @@ def _simple_conditions(wanted: LinkFilter) -> Iterator[tuple[str, str, Any]]:
     if wanted.cause:
         yield "a.cause = :cause", "cause", wanted.cause
     if wanted.host:
-        yield "a.host = :host", "host", wanted.host
+        has_it = "coalesce(a.host, '') = '' AND :host <> ''" if wanted.host == NO_HOST else "a.host = :host"
+        yield has_it, "host", wanted.host
     if wanted.res_format:
         yield "lower(r.format) = lower(:res_format)", "res_format", wanted.res_format
     if wanted.since:
@@ -191,7 +194,15 @@ def _order(wanted: LinkFilter, *, backward: bool = False) -> _Order:
     sort, direction, beyond = wanted.order(), " DESC" if backward else "", "<" if backward else ">"
     if sort is Sort.HOST:
         columns: tuple[str, ...] = ("a.host", "a.resource_id")
-        return _Order(columns, (str, str), (direction, direction), f"(a.host, a.resource_id) {beyond} (:k0, :k1)")
+        # A row of an older release has no host: it is the last, and the first from the end.
+        others = "a.host IS NOT NULL" if backward else "false"
+        return _Order(
+            columns,
+            (str, str),
+            (direction, direction),
+            f"(a.host, a.resource_id) {beyond} (:k0, :k1)" + ("" if backward else " OR a.host IS NULL"),
+            f"{others} OR (a.host IS NULL AND a.resource_id {beyond} :k1 AND CAST(:k0 AS text) IS NULL)",
+        )
     if sort is Sort.DATASET:
         columns = ("p.name", "r.position", "r.id")
         after = f"(p.name, r.position, r.id) {beyond} (:k0, CAST(:k1 AS int), :k2)"
@@ -246,7 +257,7 @@ def page(wanted: LinkFilter, who: reader.Reader, after: str = "", previous: str 
         return Page([], previous=after)
     ends = [cursor([row[key] for key in order.key_names()]) for row in (rows[0], rows[-1])]
     return Page(
-        [shown(row) for row in allowed(rows, who)],
+        [shown(row) for row in rows],
         after=ends[1] if previous or more else "",
         previous=ends[0] if (more if previous else after) else "",
     )
@@ -266,24 +277,16 @@ def _execute(statement: str, params: Mapping[str, Any]) -> Iterator[Row]:
     yield from model.Session.connection().execute(sa.text(statement), params).mappings()
 
 
-def allowed(rows: Sequence[Row], who: reader.Reader) -> Sequence[Row]:
-    """Without the datasets that an extension's permission labels hide from the reader."""
-    if not rows or not reader.has_labels_of_its_own():
-        return rows
-    ids = reader.visible(who, {row["package_id"] for row in rows})
-    return [row for row in rows if row["package_id"] in ids]
-
-
 def shown(row: Row) -> dict[str, Any]:
     """A row as pages, exports and the API show it: no path of the server, no password in a URL."""
-    hidden = {"cache_filepath", "status_id", "source_url", "key0", "key1", "key2", "owner_org"}
+    hidden = {"cache_filepath", "checked_resource", "status_id", "source_url", "key0", "key1", "key2", "owner_org"}
     return {
         **{key: _plain(value) for key, value in row.items() if key not in hidden},
         "facts": compat.parsed_json(row["facts"]),
         "resource_url": urls.redact(row["resource_url"] or ""),
         "url_redirected_to": urls.redact(row["url_redirected_to"] or "") or None,
         "permanent_url": urls.redact(row["permanent_url"] or "") or None,
-        "verdict": row["verdict"] or {True: "broken", False: "ok"}.get(row["is_broken"], NEVER),
+        "verdict": verdict_of(row["verdict"], row["is_broken"]).value if row["checked_resource"] else NEVER,
         "has_copy": bool(row["cache_filepath"]),
         "status": None if row["status_id"] is None else Status._by_id.get(row["status_id"]),
         "url_up_to_date": row["source_url"] in (None, row["resource_url"]),
@@ -338,11 +341,10 @@ def stream(wanted: LinkFilter, who: reader.Reader) -> Iterator[dict[str, Any]]:
     selected = query(wanted, who)
     statement = sa.text(f"SELECT {_COLUMNS} {selected.sql()} {_order(wanted).sql()}")  # noqa: S608
     # A connection of its own: the session's is given back when the page is done, and this outlasts it.
-    return _rows_of(statement, selected.params, who)
+    return _rows_of(statement, selected.params)
 
 
-def _rows_of(statement: Any, params: Mapping[str, Any], who: reader.Reader) -> Iterator[dict[str, Any]]:
+def _rows_of(statement: Any, params: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     with model.meta.engine.connect().execution_options(stream_results=True) as connection:
         for batch in connection.execute(statement, params).mappings().partitions(EXPORT_BATCH):
-            for row in allowed(batch, who):
-                yield shown(row)
+            yield from map(shown, batch)

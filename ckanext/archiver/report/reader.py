@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import ckan.plugins as p
+import ckan.lib.plugins as lib_plugins
 import ckan.plugins.toolkit as tk
 from ckan import model
-from ckan.lib.plugins import get_permission_labels
 from flask import g, has_request_context
+
+from ckanext.archiver.report import labels
 
 IS_PUBLIC = "p.state = 'active' AND NOT p.private AND p.type <> 'harvest'"
 """SQL over ``p`` (package): datasets that everybody may see. A "harvest" dataset describes a harvest source."""
@@ -23,6 +24,7 @@ class Reader:
     """A reader of the report, as the permission labels of CKAN's index describe them.
 
     :ivar user_id: None for a reader who is not logged in
+    :ivar labelled: what the labels of an extension decide; None where CKAN's own do
     :ivar user: the user, where the reader is one
     """
 
@@ -30,6 +32,7 @@ class Reader:
     is_sysadmin: bool = False
     organizations: tuple[str, ...] = ()
     collaborations: tuple[str, ...] = ()
+    labelled: labels.Labelled | None = field(default=None, repr=False)
     user: model.User | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -41,13 +44,17 @@ class Reader:
         """SQL over ``p`` that is true for the datasets this reader may see."""
         if self.is_sysadmin:
             return _IS_THERE
-        return IS_PUBLIC if self.sees_only_public else f"({IS_PUBLIC} OR ({self.private_condition()}))"
+        public = IS_PUBLIC if self.labelled is None else f"{IS_PUBLIC} AND NOT {_listed('reader_hidden')}"
+        return public if self.sees_only_public else f"(({public}) OR ({self.private_condition()}))"
 
     def private_condition(self) -> str:
         """SQL over ``p`` that is true for the datasets that this reader may see and not everybody."""
         hidden = f"{_IS_THERE} AND (p.private OR p.state = 'draft')"
         if self.is_sysadmin:
-            return hidden
+            # A dataset that is not in the search index is in no list of labels.
+            return hidden if self.labelled is None else f"({hidden}) OR ({_IS_THERE} AND {_listed('reader_hidden')})"
+        if self.labelled is not None:
+            return f"{_IS_THERE} AND {_listed('reader_shown')}"
         # DefaultPermissionLabels in words: "member-…", "creator-…" of a dataset without owner, "collaborator-…".
         return (
             f"{hidden} AND (p.owner_org = ANY(CAST(:reader_organizations AS text[]))"
@@ -57,21 +64,34 @@ class Reader:
 
     def params(self) -> dict[str, Any]:
         """The parameters of both conditions."""
-        return {
+        found: dict[str, Any] = {
             "reader_id": self.user_id,
             "reader_organizations": list(self.organizations),
             "reader_collaborations": list(self.collaborations),
         }
+        if self.labelled is not None:
+            found |= {"reader_hidden": list(self.labelled.hidden), "reader_shown": list(self.labelled.shown)}
+        return found
+
+
+def _listed(name: str) -> str:
+    # Hashed once, unlike "= ANY" of a long array.
+    return f"p.id IN (SELECT unnest(CAST(:{name} AS text[])))"
 
 
 EVERYBODY = Reader()
-"""A reader who is not logged in."""
+"""A reader who is not logged in, where no extension has permission labels of its own."""
+
+
+def everybody() -> Reader:
+    """A reader who is not logged in."""
+    return replace(EVERYBODY, labelled=labels.of_user(None))
 
 
 def current() -> Reader:
     """The reader of the request that is being answered."""
     if not has_request_context():
-        return EVERYBODY
+        return everybody()
     if "archiver_reader" not in g:
         g.archiver_reader = of_user(getattr(tk.g, "userobj", None))
     reader: Reader = g.archiver_reader
@@ -87,30 +107,16 @@ def of_user(user: Any) -> Reader:
     """The reader that a user is; None, anonymous and deleted users see what is public."""
     # CKAN 2.11 has an empty text, 2.12 an object of its own, where no user is logged in.
     if not isinstance(user, model.User) or user.state != model.State.ACTIVE:
-        return EVERYBODY
+        return everybody()
+    labelled = labels.of_user(user)
     if user.sysadmin:
-        return Reader(user_id=user.id, is_sysadmin=True, user=user)
-    labels = get_permission_labels().get_user_dataset_labels(user)
-    return Reader(user.id, False, _after("member-", labels), _after("collaborator-", labels), user)
+        return Reader(user_id=user.id, is_sysadmin=True, labelled=labelled, user=user)
+    known = lib_plugins.get_permission_labels().get_user_dataset_labels(user)
+    return Reader(user.id, False, _after("member-", known), _after("collaborator-", known), labelled, user)
 
 
-def _after(prefix: str, labels: Iterable[str]) -> tuple[str, ...]:
-    return tuple(label[len(prefix) :] for label in labels if label.startswith(prefix))
-
-
-def has_labels_of_its_own() -> bool:
-    """Whether an extension decides with labels of its own who sees which dataset."""
-    return any(True for _ in p.PluginImplementations(p.IPermissionLabels))
-
-
-def visible(who: Reader, package_ids: Iterable[str]) -> set[str]:
-    """Those of some datasets that the labels of an extension let a reader see."""
-    if who.is_sysadmin:
-        return set(package_ids)
-    plugin = get_permission_labels()
-    mine = set(plugin.get_user_dataset_labels(who.user))
-    packages = model.Session.query(model.Package).filter(model.Package.id.in_(list(package_ids)))
-    return {package.id for package in packages if mine.intersection(plugin.get_dataset_labels(package))}
+def _after(prefix: str, known: Iterable[str]) -> tuple[str, ...]:
+    return tuple(label[len(prefix) :] for label in known if label.startswith(prefix))
 
 
 def editable_datasets(who: Reader) -> list[str]:

@@ -12,7 +12,7 @@ from ckanext.archiver import advice
 from ckanext.archiver.engine import reasons
 from ckanext.archiver.engine.outcome import Verdict
 from ckanext.archiver.engine.reasons import N_
-from ckanext.archiver.report.filters import ANY, EVERYTHING_BROKEN, NEVER, SNOOZED, LinkFilter, Sort
+from ckanext.archiver.report.filters import ANY, EVERYTHING_BROKEN, NEVER, NO_HOST, SNOOZED, LinkFilter, Sort
 from ckanext.archiver.report.organizations import Organization
 
 
@@ -50,7 +50,7 @@ def chips(wanted: LinkFilter, organization: Organization | None = None) -> list[
         "include_sub_organizations": tk._("with sub-organizations"),
         "mine": tk._("my organizations"),
         "cause": tk._("Cause: {name}").format(name=advice.name(wanted.cause)),
-        "host": tk._("Server: {name}").format(name=wanted.host),
+        "host": tk._("Without a server") if wanted.host == NO_HOST else tk._("Server: {name}").format(name=wanted.host),
         "res_format": tk._("Format: {name}").format(name=wanted.res_format),
         "since": tk._("since {date}").format(date=day(wanted.since)),
         "before": tk._("since before {date}").format(date=day(wanted.before)),

@@ -71,6 +71,13 @@ def _is_from_overview() -> bool:
 
 
 def _act(who: reader.Reader, selection: Selection, back: str) -> Response | str:
+    try:
+        return _ask_or_do(who, selection, back)
+    except tk.ValidationError as e:
+        return _not_done(back, "; ".join(sentence for sentences in e.error_dict.values() for sentence in sentences))
+
+
+def _ask_or_do(who: reader.Reader, selection: Selection, back: str) -> Response | str:
     what, is_confirmed = tk.request.form.get("do"), tk.request.form.get("confirmed") == "1"
     simple = {"check": _check, "wake": _wake, "snooze": _snooze, "redirect": _take_over}
     if what in simple:
@@ -167,6 +174,9 @@ def _words(what: str, count: int) -> tuple[str, str, str]:
         "The ticked links get the address that the server says they have moved to permanently. This can be undone for "
         "{days} days."
     ).format(days=link_actions.UNDO_DAYS)
+    if count >= link_actions.MAX_EDITS:
+        rest = tk._("{count} links at most are changed at a time. For more, do this again afterwards.")
+        explanation = f"{explanation} {rest.format(count=link_actions.MAX_EDITS)}"
     return tk._("Use the new address of {links}?").format(links=amount), explanation, tk._("Use the new address")
 
 
