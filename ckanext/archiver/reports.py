@@ -70,9 +70,9 @@ def of_organization(who: reader.Reader, name_or_id: str, include_sub_organizatio
 
 
 def with_percents(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of the index with its shares."""
+    """A row of the index with its shares, as earlier releases had it: of all resources, also those without a link."""
     return {
-        **{key: value for key, value in row.items() if key != "failing_resource_count"},
+        **{key: value for key, value in row.items() if key not in ("failing_resource_count", "link_count")},
         "broken_package_percent": percent(row["broken_package_count"], row["package_count"]),
         "broken_resource_percent": percent(row["broken_resource_count"], row["resource_count"]),
     }

@@ -17,7 +17,7 @@ from ckan.lib import api_token
 from flask import Blueprint, Response, make_response, send_file
 from werkzeug.http import http_date
 
-from ckanext.archiver import config, monitoring
+from ckanext.archiver import config, forged_forms, monitoring
 from ckanext.archiver.engine import urls
 from ckanext.archiver.model import Archival
 from ckanext.archiver.report import words
@@ -26,6 +26,7 @@ from ckanext.archiver.storable import is_storable
 log = logging.getLogger(__name__)
 
 archiver = Blueprint("archiver", __name__)
+archiver.before_request(forged_forms.refuse)
 
 
 def get_blueprints() -> list[Blueprint]:

@@ -636,6 +636,9 @@ def test_a_collaborator_acts_on_their_dataset(app: Any, organizations: dict[str,
         ("http://a.example/", "http://b.example", ("http://a.example/", "http://b.example/")),
         ("http://a.example/x/", "http://b.example/y", ("http://a.example/x/", "http://b.example/y/")),
         ("http://a.example/x", "http://b.example/y", ("http://a.example/x", "http://b.example/y")),
+        ("http://a.example/x", "http://b.example/y/", ("http://a.example/x/", "http://b.example/y/")),
+        ("http://a.example/x", "http://b.example", ("http://a.example/x/", "http://b.example/")),
+        ("http://a.example/x/", "http://b.example/?f=", ("http://a.example/x/", "http://b.example/?f=")),
         ("http://a.example?id=", "http://b.example/", ("http://a.example?id=", "http://b.example/")),
     ],
 )
@@ -801,3 +804,120 @@ def test_rows_of_code_that_knows_no_verdict_count_the_same_everywhere(
     listed = {state: listing.page(LinkFilter(verdict=state), nobody).rows for state in STATES if state != "any"}
     assert {state: len(rows) for state, rows in listed.items() if rows} == {counts_as: 1}
     assert listed[counts_as][0]["verdict"] == counts_as
+
+
+def test_links_that_can_be_taken_over_come_before_others(
+    organizations: dict[str, Dict], people: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(addresses, "MAX_EDITS", 1)
+    for name in ("a-harvested", "b-unconfirmed", "c-moved", "d-login"):
+        extras = [{"key": "harvest_object_id", "value": "1"}] if name == "a-harvested" else []
+        dataset = moved(organizations["agency"], seen=1 if name == "b-unconfirmed" else 3, name=name, extras=extras)
+        if name == "d-login":
+            url = "http://rain:s3cret@example.org/0.csv"
+            run("UPDATE resource SET url = :url WHERE id = :id", url=url, id=ids(dataset)[0])
+            run("UPDATE archival SET source_url = :url WHERE resource_id = :id", url=url, id=ids(dataset)[0])
+    who = reader_of("editor")
+    (move,) = link_actions.moves(who, Selection(LinkFilter(verdict="any")))
+    assert (move.package_name, move.obstacle) == ("c-moved", "")
+    monkeypatch.setattr(addresses, "MAX_EDITS", 9)
+    found = {move.package_name: move.obstacle for move in link_actions.moves(who, Selection(LinkFilter(verdict="any")))}
+    # The address that a redirect leads to has no user name: it may not work without one.
+    assert "user name" in found["d-login"]
+    assert [name for name, obstacle in found.items() if not obstacle] == ["c-moved"]
+
+
+def test_the_api_shows_no_password_of_a_moved_link(organizations: dict[str, Dict], people: Any) -> None:
+    dataset = moved(organizations["agency"])
+    run("UPDATE resource SET url = 'http://rain:s3cret@example.org/0.csv'")
+    found = helpers.call_action("archiver_redirect_apply", {"user": "editor"}, ids=list(ids(dataset)), dry_run=True)
+    assert found["moves"]
+    assert "s3cret" not in str(found)
+
+
+def test_new_addresses_that_do_not_work_keep_none_from_being_reached(
+    app: Any, organizations: dict[str, Dict], people: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(addresses, "MAX_CHECKED", 2)
+    monkeypatch.setattr(addresses, "_checked", lambda rows: {row["resource_id"]: "" for row in rows})
+    datasets = [dataset_with(["broken"], organizations["agency"], name=f"n{n}") for n in range(5)]
+    form = {"scope": "filter", "do": "replace", "old_prefix": "http://example.org/", "new_prefix": "http://b.example/"}
+    seen: list[str] = []
+    while True:
+        page = BeautifulSoup(app.post("/archiver/links", data=form, headers=people["editor"]).body, "html.parser")
+        seen += [box["value"] for box in page.select('input[type="checkbox"][name="resource_id"]')]
+        button = page.select_one('button[name="after"]')
+        if button is None:
+            break
+        hidden = button.find_parent("form").select("input[type=hidden]")
+        form = {field["name"]: field["value"] for field in hidden} | {"after": button["value"]}
+    assert seen == [id_ for dataset in datasets for id_ in ids(dataset)]
+    answer = app.post("/archiver/links", data={**form, "after": "x"}, headers=people["editor"], status=400)
+    assert "after must be the value" in answer.body
+
+
+@pytest.mark.parametrize(
+    ("what", "sentence"),
+    [
+        ("wake", "Stop leaving 1 link alone?"),
+        ("redirect", "Use the new address of 1 link?"),
+    ],
+)
+def test_a_question_counts_what_it_will_change(
+    app: Any, organizations: dict[str, Dict], people: Any, what: str, sentence: str
+) -> None:
+    first, second = moved(organizations["agency"]), moved(organizations["agency"], seen=1)
+    who, day = reader_of("editor"), clock.utc().date() + DAY
+    link_actions.snooze(who, Selection(LinkFilter(), ids(first)), day, "x")
+    form = {"scope": "ticked", "do": what, "resource_id": [*ids(first), *ids(second)]}
+    assert sentence in app.post("/archiver/links", data=form, headers=people["editor"]).body
+    form = {"scope": "ticked", "do": what, "resource_id": list(ids(second))}
+    assert "Nothing to do" in app.post("/archiver/links", data=form, headers=people["editor"]).body
+
+
+def test_the_progress_of_a_group_is_of_all_who_checked_it(organizations: dict[str, Dict], people: Any) -> None:
+    many = dataset_with(["broken"] * 3, organizations["agency"])
+    theirs = dataset_with(["broken"] * 2, organizations["council"])
+    run("UPDATE archival SET cause = 'gone', host = 'h.example'")
+    factories.User(name="other")
+    helpers.call_action("member_create", id="council", object="other", object_type="user", capacity="editor")
+    group = LinkFilter(cause="gone", host="h.example")
+    for name in ("editor", "other"):
+        link_actions.check_again(reader_of(name), Selection(group))
+    found = groups.largest(LinkFilter(), reader_of("boss"))
+    run("UPDATE archival SET checked_at = timezone('utc', clock_timestamp()) WHERE package_id = :id", id=many["id"])
+    known = link_actions.progress(found, reader_of("boss"))["gone", "h.example"]
+    assert (known.links, known.checked, known.working) == (5, 3, 0)
+    helpers.call_action("resource_delete", {"user": "boss"}, id=ids(theirs)[0])
+    assert link_actions.progress(found, reader_of("boss"))["gone", "h.example"].links == 4
+
+
+def test_a_resource_of_a_deleted_dataset_is_not_checked(organizations: dict[str, Dict], people: Any) -> None:
+    dataset = dataset_with(["broken"], organizations["agency"])
+    helpers.call_action("package_delete", {"user": "boss"}, id=dataset["id"])
+    with pytest.raises(tk.ObjectNotFound):
+        helpers.call_action("archiver_check", {"user": "boss"}, id=ids(dataset)[0])
+
+
+@pytest.mark.parametrize("path", ["/archiver/links", "/archiver/links/history/1/undo"])
+def test_a_form_needs_its_token_whatever_was_called_before(
+    app: Any, organizations: dict[str, Dict], people: Any, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """CKAN exempts a view from the check for everybody once it was called with an API token, or by an anonymous user."""
+    monkeypatch.setitem(app.flask_app.config, "WTF_CSRF_ENABLED", True)
+    app.post(path, data={"do": "check"})
+    browser = app.test_client(user=model.User.get("editor"))
+    # FlaskLoginClient has the session of this host.
+    assert browser.post(path, data={"do": "check"}, base_url="http://localhost").status_code == 400
+    # A token of the API is no cookie that a browser sends by itself.
+    assert app.post(path, data={"do": "check"}, headers=people["editor"]).status_code != 400
+
+
+def test_the_overview_counts_links_and_no_other_resources(app: Any, organizations: dict[str, Dict]) -> None:
+    dataset = dataset_with(["broken", "ok"], organizations["agency"])
+    run("UPDATE resource SET url = '' WHERE id = :id", id=ids(dataset)[1])
+    page = BeautifulSoup(app.get("/report/broken-links").body, "html.parser")
+    cells = [" ".join(cell.get_text(" ").split()) for cell in page.select("[data-label]")]
+    assert "1" in cells
+    assert "100%" in "".join(cells).replace(" ", "").replace("\N{NO-BREAK SPACE}", "")
+    assert "2" not in cells

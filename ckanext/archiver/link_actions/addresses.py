@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,10 +16,12 @@ from ckan import model
 from ckanext.archiver import checking, config, links
 from ckanext.archiver.engine import reasons, urls
 from ckanext.archiver.engine.outcome import Verdict
+from ckanext.archiver.link_actions import harvests
 from ckanext.archiver.link_actions.rights import editable, must_edit
 from ckanext.archiver.link_actions.selection import UNDO_DAYS, Selection, record
 from ckanext.archiver.queue import sql
 from ckanext.archiver.report import reader
+from ckanext.archiver.report.filters import cursor, read_cursor
 
 log = logging.getLogger(__name__)
 
@@ -81,12 +83,13 @@ def moves(who: reader.Reader, selection: Selection) -> list[Move]:
         sa.text(f"""
             SELECT {_LINK_COLUMNS},
                 a.permanent_url AS new_url, coalesce(a.permanent_seen, 0) AS seen, a.source_url
-            {selected.sql()} ORDER BY p.name, r.position, r.id LIMIT :most
+            {selected.sql()}
+            ORDER BY {_can_be_taken_over()} DESC, p.name, r.position, r.id LIMIT :most
         """),  # noqa: S608 - constants only
-        {**selected.params, "most": MAX_EDITS},
+        {**selected.params, "seen": SEEN, "most": MAX_EDITS},
     )
     found = rows.mappings().all()
-    sources = harvested({row["package_id"] for row in found})
+    sources = harvests.sources({row["package_id"] for row in found})
     return [
         Move(
             **{key: row[key] for key in row if key not in ("seen", "source_url")},
@@ -97,50 +100,50 @@ def moves(who: reader.Reader, selection: Selection) -> list[Move]:
     ]
 
 
+def _can_be_taken_over() -> str:
+    """SQL that is true for links without an obstacle: else those with one would fill a page before the others."""
+    has_user = f"{links.URL_SQL} ~ '^[a-zA-Z]+://[^/?#]*@'"
+    is_confirmed = f"a.permanent_seen >= :seen AND a.source_url = {links.URL_SQL}"
+    return f"coalesce({is_confirmed} AND NOT {has_user} AND NOT ({harvests.is_harvested()}), false)"
+
+
 def _is_confirmed(row: Mapping[str, Any]) -> bool:
     return bool(row["source_url"] == row["old_url"] and row["seen"] >= SEEN)
 
 
 def _obstacle(row: Mapping[str, Any], source: str | None) -> str:
     if source is not None:
-        return _harvest_obstacle(source)
+        return harvests.obstacle(source)
     if row["source_url"] != row["old_url"]:
         return tk._("The URL was edited since the last check.")
+    if urls.redact(row["old_url"]) != row["old_url"]:
+        return tk._("The URL has a user name and password. The server does not say whether the new address needs them.")
     if row["seen"] < SEEN:
         return tk._("Confirmed by {count} of {needed} checks.").format(count=row["seen"], needed=SEEN)
     return ""
 
 
-def _harvest_obstacle(source: str) -> str:
-    where = source or tk._("the harvest source")
-    return tk._("The dataset is harvested: correct the address at {source}.").format(source=where)
+@dataclass(frozen=True)
+class Replacements:
+    """Some links and the addresses they would have on another server.
+
+    :ivar after: the cursor of the next ones; empty where these are the last
+    """
+
+    moves: list[Move]
+    after: str = ""
 
 
-def harvested(package_ids: Iterable[str]) -> dict[str, str]:
-    """``{package id: name of the harvest source}`` of those datasets that a harvester writes; the next harvest would
-    undo an edit of them."""
-    found: dict[str, str] = {}
-    for package in model.Session.query(model.Package).filter(model.Package.id.in_(list(package_ids))):
-        extras = package.extras or {}
-        if extras.get("harvest_object_id") or extras.get("harvest_source_id"):
-            found[package.id] = str(extras.get("harvest_source_title") or extras.get("harvest_source_id") or "")
-    if not sa.inspect(model.meta.engine).has_table("harvest_object"):
-        return found
-    rows = model.Session.connection().execute(
-        sa.text("""
-            SELECT o.package_id, coalesce(nullif(s.title, ''), s.url) FROM harvest_object o
-            JOIN harvest_source s ON s.id = o.harvest_source_id
-            WHERE o.package_id = ANY(CAST(:ids AS text[])) AND o.current
-        """),
-        {"ids": list(package_ids)},
-    )
-    return {**found, **{row[0]: row[1] for row in rows}}
+_IN_ORDER = (str, int, str)
+"""Name of the dataset, position and id of the resource."""
 
 
-def replacements(who: reader.Reader, selection: Selection, old: str, new: str) -> list[Move]:
+def replacements(who: reader.Reader, selection: Selection, old: str, new: str, after: str = "") -> Replacements:
     """The selected links whose URLs begin with ``old``, at most ``MAX_CHECKED``, with ``new`` in its place: each new
     address was just checked, and is taken over only if it works.
 
+    :param after: the cursor that the ones before gave
+    :raises BadFilter: for a cursor that was not given
     :raises NotAuthorized: if the user may edit nothing
     :raises ValidationError: for a beginning that is not a whole one, with a server
     """
@@ -152,28 +155,35 @@ def replacements(who: reader.Reader, selection: Selection, old: str, new: str) -
         raise tk.ValidationError({"new_prefix": [tk._("Both beginnings are the same.")]})
     selected = selection.query(who)
     selected.conditions.append(f"starts_with({links.URL_SQL}, :old_prefix) AND coalesce(r.url_type, '') = ''")
+    if after:
+        selected.conditions.append("(p.name, r.position, r.id) > (:k0, CAST(:k1 AS int), :k2)")
+        selected.params.update({f"k{n}": key for n, key in enumerate(read_cursor(after, _IN_ORDER))})
     rows = model.Session.connection().execute(
         sa.text(f"""
             SELECT {_LINK_COLUMNS},
-                CAST(:new_prefix AS text) || substr({links.URL_SQL}, length(:old_prefix) + 1) AS new_url, r.format
+                CAST(:new_prefix AS text) || substr({links.URL_SQL}, length(:old_prefix) + 1) AS new_url,
+                r.format, r.position
             {selected.sql()} ORDER BY p.name, r.position, r.id LIMIT :most
         """),  # noqa: S608 - constants only
-        {**selected.params, "old_prefix": old, "new_prefix": new, "most": MAX_CHECKED},
+        {**selected.params, "old_prefix": old, "new_prefix": new, "most": MAX_CHECKED + 1},
     )
     found = rows.mappings().all()
-    sources = harvested({row["package_id"] for row in found})
+    last = found[MAX_CHECKED - 1] if len(found) > MAX_CHECKED else None
+    found = found[:MAX_CHECKED]
+    sources = harvests.sources({row["package_id"] for row in found})
     # Nothing of the database is held while servers are waited for.
     model.Session.commit()
     checked = _checked([row for row in found if row["package_id"] not in sources])
-    return [
+    moves = [
         Move(
-            **{key: row[key] for key in row if key != "format"},
-            obstacle=_harvest_obstacle(sources[row["package_id"]])
+            **{key: row[key] for key in row if key not in ("format", "position")},
+            obstacle=harvests.obstacle(sources[row["package_id"]])
             if row["package_id"] in sources
             else checked[row["resource_id"]],
         )
         for row in found
     ]
+    return Replacements(moves, cursor([last["package_name"], last["position"], last["resource_id"]]) if last else "")
 
 
 def whole_beginnings(old: str, new: str) -> tuple[str, str]:
@@ -183,8 +193,12 @@ def whole_beginnings(old: str, new: str) -> tuple[str, str]:
     def whole(prefix: str) -> str:
         return prefix if urlsplit(prefix).path or "?" in prefix else f"{prefix}/"
 
+    def ending_as(prefix: str, other: str) -> str:
+        is_path = not urlsplit(prefix).query
+        return f"{prefix}/" if is_path and other.endswith("/") and not prefix.endswith(("/", "?")) else prefix
+
     old, new = whole(old), whole(new)
-    return old, f"{new}/" if old.endswith("/") and not new.endswith("/") else new
+    return ending_as(old, new), ending_as(new, old)
 
 
 def common_beginning(who: reader.Reader, selection: Selection) -> str:
@@ -245,7 +259,7 @@ def replace_beginning(
     :raises NotAuthorized: if the user may edit nothing
     :raises ValidationError: for a beginning that is not a whole one, with a server
     """
-    possible = [move for move in replacements(who, selection, old, new) if not move.obstacle]
+    possible = [move for move in replacements(who, selection, old, new).moves if not move.obstacle]
     note = f"{urls.redact(old)} → {urls.redact(new)}"
     return _edit(who, "replace", selection.described(), possible, note, shown=shown)
 

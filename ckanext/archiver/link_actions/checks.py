@@ -75,7 +75,7 @@ def being_checked(resource_ids: Collection[str]) -> set[str]:
 class Progress:
     """How far a group is that was checked again.
 
-    :ivar at: when that was asked for, aware
+    :ivar at: when that was last asked for, aware
     """
 
     at: datetime.datetime
@@ -85,27 +85,26 @@ class Progress:
 
 
 def progress(groups: Sequence[Group], who: reader.Reader) -> dict[tuple[str, str], Progress]:
-    """``{(cause, host): progress}`` of the groups that were last checked again, as a whole, within 30 days; counted are
-    the links that the reader may see."""
+    """``{(cause, host): progress}`` of the groups that were checked again, as a whole, within 30 days: of all links
+    whose check was requested with the group, by any user. Links that the reader may not see are left out."""
     rows = model.Session.connection().execute(
         sa.text(f"""
-            SELECT latest.cause, latest.host, latest.at, count(*) AS links,
-                count(*) FILTER (WHERE a.checked_at >= timezone('utc', latest.at)) AS checked,
-                count(*) FILTER (WHERE a.checked_at >= timezone('utc', latest.at) AND a.is_broken IS FALSE) AS working
+            SELECT asked.cause, asked.host, max(asked.at) AS at, count(*) AS links,
+                count(*) FILTER (WHERE a.checked_at >= timezone('utc', asked.at)) AS checked,
+                count(*) FILTER (WHERE a.checked_at >= timezone('utc', asked.at) AND a.is_broken IS FALSE) AS working
             FROM (
-                SELECT DISTINCT ON (selection->>'cause', selection->>'host') id, at, selection->>'cause' AS cause,
-                    selection->>'host' AS host
-                FROM archiver_action
-                WHERE kind = 'check' AND at > now() - :days * interval '1 day'
-                    AND selection - 'cause' - 'host' = CAST('{{}}' AS jsonb)
-                    AND (selection->>'cause', selection->>'host') IN (
+                SELECT c.selection->>'cause' AS cause, c.selection->>'host' AS host, l.resource_id, max(c.at) AS at
+                FROM archiver_action c JOIN archiver_action_link l ON l.action_id = c.id
+                WHERE c.kind = 'check' AND c.at > now() - :days * interval '1 day'
+                    AND c.selection - 'cause' - 'host' = CAST('{{}}' AS jsonb)
+                    AND (c.selection->>'cause', c.selection->>'host') IN (
                         SELECT * FROM unnest(CAST(:causes AS text[]), CAST(:hosts AS text[])))
-                ORDER BY selection->>'cause', selection->>'host', id DESC
-            ) latest
-            JOIN archiver_action_link l ON l.action_id = latest.id
-            JOIN resource r ON r.id = l.resource_id JOIN package p ON p.id = r.package_id AND ({who.condition()})
-            LEFT JOIN archival a ON a.resource_id = l.resource_id
-            GROUP BY latest.cause, latest.host, latest.at
+                GROUP BY 1, 2, 3
+            ) asked
+            JOIN resource r ON r.id = asked.resource_id AND r.state = 'active'
+            JOIN package p ON p.id = r.package_id AND ({who.condition()})
+            LEFT JOIN archival a ON a.resource_id = r.id
+            GROUP BY asked.cause, asked.host
         """),  # noqa: S608 - constants only
         {
             **who.params(),

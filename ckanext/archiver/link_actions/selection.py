@@ -47,9 +47,11 @@ class Selection:
         rights.restrict(selected, who)
         return selected
 
-    def count(self, who: reader.Reader) -> int:
-        """How many links."""
+    def count(self, who: reader.Reader, *, only_snoozed: bool = False) -> int:
+        """How many links; or how many of them are left alone."""
         selected = self.query(who)
+        if only_snoozed:
+            selected.conditions.append("s.resource_id IS NOT NULL")
         statement = sa.text(f"SELECT count(*) {selected.sql()}")  # noqa: S608 - constants only
         return int(model.Session.connection().execute(statement, selected.params).scalar_one())
 

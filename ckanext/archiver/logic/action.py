@@ -144,8 +144,8 @@ def _selected(id_: str) -> tuple[str, str]:
 
     :raises ObjectNotFound: there is none
     """
-    resource = model.Resource.get(id_)
-    if resource is not None and resource.state == model.State.ACTIVE:  # archiver_check of logic.auth has this order
+    resource = model.Resource.get(id_)  # archiver_check of logic.auth has this order
+    if resource is not None and model.State.DELETED not in (resource.state, resource.package.state):
         return checking_now.OF_RESOURCE, resource.id
     package = model.Package.get(id_)
     if package is not None and package.state != model.State.DELETED:

@@ -9,6 +9,7 @@ import ckan.plugins.toolkit as tk
 from ckan import model
 
 from ckanext.archiver import link_actions
+from ckanext.archiver.engine import urls
 from ckanext.archiver.logic import report_schema
 from ckanext.archiver.report import counts, groups, listing, organizations, reader
 from ckanext.archiver.report.filters import BadFilter, LinkFilter, day, parse
@@ -97,10 +98,11 @@ def archiver_summary(context: Any, data_dict: Dict) -> Dict:
     :type include_sub_organizations: boolean
 
     :returns: ``links`` and ``datasets`` (by state: ``broken``, ``failing``, ``ok``, ``not-sure``, ``none``,
-        ``snoozed``; a dataset is in the state of its worst link), ``causes`` (broken links by cause), ``newly_broken``
-        and ``repaired`` (links, in ``7_days`` and ``30_days``), ``groups`` (the largest: ``cause``, ``host``,
-        ``links``, ``datasets``, ``since``), ``history`` (``day``, ``links``, ``broken``, of public datasets) and
-        ``counted_at`` (ISO 8601 with an offset; null when the numbers are of this moment)
+        ``snoozed``, and ``no-link`` for resources without a link; a dataset is in the state of its worst link),
+        ``causes`` (broken links by cause), ``newly_broken`` and ``repaired`` (links, in ``7_days`` and ``30_days``),
+        ``groups`` (the largest: ``cause``, ``host``, ``links``, ``datasets``, ``since``), ``history`` (``day``,
+        ``links``, ``broken``, of public datasets) and ``counted_at`` (ISO 8601 with an offset; null when the numbers
+        are of this moment)
     :rtype: dictionary
     :raises NotFound: if there is no such organization
     """
@@ -162,8 +164,8 @@ def archiver_redirect_apply(context: Any, data_dict: Dict) -> Dict:
     moves = [
         {
             "resource_id": move.resource_id,
-            "old_url": move.old_url,
-            "new_url": move.new_url,
+            "old_url": urls.redact(move.old_url),
+            "new_url": urls.redact(move.new_url),
             "obstacle": move.obstacle,
         }
         for move in link_actions.moves(who, selection)

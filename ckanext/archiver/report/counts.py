@@ -205,6 +205,7 @@ _BY_ORGANIZATION = """
         coalesce(nullif(g.title, ''), g.name, '') AS organization_title,
         CAST(sum(datasets) AS bigint) AS package_count,
         CAST(sum(links) AS bigint) AS resource_count,
+        CAST(coalesce(sum(links) FILTER (WHERE verdict <> '{no_link}'), 0) AS bigint) AS link_count,
         CAST(coalesce(sum(datasets) FILTER (WHERE verdict = 'broken'), 0) AS bigint) AS broken_package_count,
         CAST(coalesce(sum(links) FILTER (WHERE verdict = 'broken'), 0) AS bigint) AS broken_resource_count,
         CAST(coalesce(sum(links) FILTER (WHERE verdict = 'failing'), 0) AS bigint) AS failing_resource_count
@@ -222,7 +223,7 @@ def by_organization(
     :param include_sub_organizations: count the organizations below an organization with it
     :param top: id of the only one
     """
-    statement = _BY_ORGANIZATION.format(tree=organizations.TREE, counts=counts.sql)
+    statement = _BY_ORGANIZATION.format(tree=organizations.TREE, counts=counts.sql, no_link=NO_LINK)
     params = {**counts.params, "top": top, "include_sub_organizations": include_sub_organizations}
     return list(model.Session.connection().execute(sa.text(statement), params).mappings())
 

@@ -113,8 +113,11 @@ def _ask(
     who: reader.Reader, selection: Selection, back: str, what: str, errors: dict[str, list[str]] | None = None
 ) -> str:
     moves = link_actions.moves(who, selection) if what == "redirect" else []
-    count = len(moves) if what == "redirect" else selection.count(who)
-    title, explanation, button = _words(what, count)
+    if what == "redirect":
+        count = sum(not move.obstacle for move in moves)
+    else:
+        count = selection.count(who, only_snoozed=what == "wake")
+    title, explanation, button = _words(what, count, is_shown=bool(moves))
     values = {name: tk.request.form.get(name, "") for name in ("until", "reason")}
     tomorrow = clock.utc().date() + datetime.timedelta(days=1)
     values["until"] = values["until"] or (tomorrow + datetime.timedelta(days=29)).isoformat()
@@ -128,7 +131,7 @@ def _ask(
         values=values,
         errors=errors or {},
         tomorrow=tomorrow.isoformat(),
-        can_do=any(not move.obstacle for move in moves) if what == "redirect" else count > 0,
+        can_do=count > 0,
     )
 
 
@@ -143,18 +146,26 @@ def _question(what: str, words: tuple[str, str, str], action: str, back: str, **
     title, explanation, button = words
     question = {"what": what, "title": title, "explanation": explanation, "button": button, "action": action}
     without = {"moves": [], "resource_ids": (), "values": {}, "errors": {}, "tomorrow": "", "can_do": True}
+    without |= {"after": "", "next_count": 0}
     came = {"back": back, "from_overview": _is_from_overview()}
     html: str = tk.render("archiver/report_confirm.html", {**question, **came, **without, **more})
     return html
 
 
-def _words(what: str, count: int) -> tuple[str, str, str]:
-    """Title, explanation and button of a question."""
+def _words(what: str, count: int, *, is_shown: bool) -> tuple[str, str, str]:
+    """Title, explanation and button of a question.
+
+    :param count: links that it would change
+    :param is_shown: whether the page shows links that cannot be changed, with the reason beside each
+    """
     amount = _links(count)
     if not count:
-        nothing = tk._("You may edit none of the selected links.")
-        if what == "redirect":
-            nothing = tk._("No new address is known for these links.")
+        nothing = {
+            "redirect": tk._("No new address is known for these links."),
+            "wake": tk._("None of these links is left alone, or you may edit none of them."),
+        }.get(what, tk._("You may edit none of the selected links."))
+        if is_shown:
+            nothing = tk._("None of these links can get its new address yet. The reason is beside each.")
         return tk._("Nothing to do"), nothing, ""
     if what == "check":
         when = tk._("The checks begin at once.")
@@ -224,11 +235,11 @@ def _replace(who: reader.Reader, selection: Selection, back: str, *, is_confirme
     try:
         if is_confirmed and selection.resource_ids is not None:
             return _report(link_actions.replace_beginning(who, selection, old, new, _shown()), back)
-        moves = link_actions.replacements(who, selection, old, new)
+        found = link_actions.replacements(who, selection, old, new, tk.request.form.get("after", ""))
     except tk.ValidationError as e:
         return _ask_replace(selection, back, [], e.error_dict)
-    errors = {} if moves else {"old_prefix": [tk._("None of the selected links begins like this.")]}
-    return _ask_replace(selection, back, moves, errors)
+    errors = {} if found.moves else {"old_prefix": [tk._("None of the selected links begins like this.")]}
+    return _ask_replace(selection, back, found.moves, errors, after=found.after)
 
 
 def _ask_replace(
@@ -238,6 +249,7 @@ def _ask_replace(
     errors: dict[str, list[str]],
     *,
     common: str = "",
+    after: str = "",
 ) -> str:
     explanation = tk._(
         "Replaces the beginning of the selected links. Each new address is checked first, {count} at a time; "
@@ -254,6 +266,8 @@ def _ask_replace(
         values={"old_prefix": common or form.get("old_prefix", ""), "new_prefix": form.get("new_prefix", "")},
         errors=errors,
         can_do=any(not move.obstacle for move in moves),
+        after=after,
+        next_count=link_actions.MAX_CHECKED,
     )
 
 

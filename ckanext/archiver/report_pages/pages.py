@@ -9,12 +9,13 @@ from typing import Any
 import ckan.plugins.toolkit as tk
 from flask import Blueprint, Response, make_response, stream_with_context
 
-from ckanext.archiver import advice, clock, link_actions, reports
+from ckanext.archiver import advice, clock, forged_forms, link_actions, reports
 from ckanext.archiver.queue import pauses
 from ckanext.archiver.report import chart, counts, exports, feed, groups, listing, organizations, reader, words
 from ckanext.archiver.report.filters import BadFilter, LinkFilter, parse
 
 archiver_report = Blueprint("archiver_report", __name__)
+archiver_report.before_request(forged_forms.refuse)
 
 FORMATS = ("html", "csv", "json", "xlsx", "atom")
 
@@ -197,7 +198,12 @@ def _organizations(source: counts.Source) -> Dict:
     start = (int(number) - 1) * ORGANIZATIONS
     return {
         "rows": [
-            {**reports.with_percents(row), "below": organizations.below(tree, row["organization_name"])}
+            {
+                **reports.with_percents(row),
+                "link_count": row["link_count"],
+                "broken_link_percent": reports.percent(row["broken_resource_count"], row["link_count"]),
+                "below": organizations.below(tree, row["organization_name"]),
+            }
             for row in rows[start : start + ORGANIZATIONS]
         ],
         "count": len(rows),
@@ -213,10 +219,10 @@ def _organizations(source: counts.Source) -> Dict:
 _ORGANIZATION_SORTS: dict[str, Any] = {
     "broken": lambda row: (-row["broken_resource_count"], row["organization_title"].lower()),
     "share": lambda row: (
-        -row["broken_resource_count"] / (row["resource_count"] or 1),
+        -row["broken_resource_count"] / (row["link_count"] or 1),
         row["organization_title"].lower(),
     ),
-    "links": lambda row: (-row["resource_count"], row["organization_title"].lower()),
+    "links": lambda row: (-row["link_count"], row["organization_title"].lower()),
     "name": lambda row: row["organization_title"].lower(),
 }
 
