@@ -15,6 +15,7 @@ import ckan.plugins.toolkit as tk
 from ckan import model
 from ckan.lib import api_token
 from flask import Blueprint, Response, make_response, send_file
+from werkzeug.exceptions import RequestedRangeNotSatisfiable
 from werkzeug.http import http_date
 
 from ckanext.archiver import config, forged_forms, monitoring
@@ -97,14 +98,21 @@ def _inside_archive(cache_filepath: str | None) -> Path | None:
 
 
 def _download(path: Path, archival: Archival, *, is_public: bool) -> Response:
-    response: Response = send_file(
-        path,
-        mimetype=_safe_mimetype(archival.mimetype, path),
-        as_attachment=True,
-        download_name=re.sub(r"[\x00-\x1f\x7f\"\\]", "_", path.name),
-        etag=archival.sha256 or True,
-        conditional=not config.send_files(),
-    )
+    if not re.fullmatch(r"bytes=(\d+-\d*|-\d+)", tk.request.headers.get("Range", ""), re.ASCII):
+        # RFC 9110 §14.2: a unit that is not known is ignored, and more than one range may be. Werkzeug refuses both.
+        tk.request.environ.pop("HTTP_RANGE", None)
+    try:
+        response: Response = send_file(
+            path,
+            mimetype=_safe_mimetype(archival.mimetype, path),
+            as_attachment=True,
+            download_name=re.sub(r"[\x00-\x1f\x7f\"\\]", "_", path.name),
+            etag=archival.sha256 or True,
+            conditional=not config.send_files(),
+        )
+    except RequestedRangeNotSatisfiable as e:
+        # CKAN's page for errors would lose the length (Content-Range).
+        response = Response(status=416, headers={"Content-Range": f"bytes */{e.length}"})
     # The bytes are untrusted: a browser must neither guess their type nor run them on our origin.
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Content-Security-Policy"] = "sandbox; default-src 'none'"

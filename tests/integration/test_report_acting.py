@@ -693,8 +693,13 @@ def test_what_one_user_may_edit_another_may_not_in_the_same_request(
 
 
 @pytest.mark.parametrize("is_saved", [True, False])
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("the job queue is away"), tk.ValidationError({"url": ["xloader says no"]}), tk.NotAuthorized()],
+    ids=["error", "validation", "authorization"],
+)
 def test_an_error_of_another_plugin_stops_nothing(
-    organizations: dict[str, Dict], people: Any, monkeypatch: pytest.MonkeyPatch, is_saved: bool
+    organizations: dict[str, Dict], people: Any, monkeypatch: pytest.MonkeyPatch, is_saved: bool, error: Exception
 ) -> None:
     dataset = moved(organizations["agency"])
     get_action = tk.get_action
@@ -703,13 +708,14 @@ def test_an_error_of_another_plugin_stops_nothing(
         def fail(context: Dict, data: Dict) -> Any:
             if is_saved:
                 get_action(name)(context, data)
-            raise RuntimeError("the job queue is away")
+            raise error
 
         return fail if name == "resource_patch" else get_action(name)
 
     monkeypatch.setattr(tk, "get_action", failing)
     applied = link_actions.take_over(reader_of("editor"), Selection(LinkFilter(), ids(dataset)))
     assert (applied.edited, len(applied.failures)) == (int(is_saved), int(not is_saved))
+    assert bool(link_actions.history(reader_of("editor"))) is is_saved, "it can be undone"
 
 
 @pytest.mark.parametrize("is_allowed", [True, False])
@@ -903,7 +909,7 @@ def test_a_resource_of_a_deleted_dataset_is_not_checked(organizations: dict[str,
 def test_a_form_needs_its_token_whatever_was_called_before(
     app: Any, organizations: dict[str, Dict], people: Any, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    """CKAN exempts a view from the check for everybody once it was called with an API token, or by an anonymous user."""
+    """CKAN exempts a view for everybody once it was called with an API token, or by an anonymous user."""
     monkeypatch.setitem(app.flask_app.config, "WTF_CSRF_ENABLED", True)
     app.post(path, data={"do": "check"})
     browser = app.test_client(user=model.User.get("editor"))
@@ -921,3 +927,19 @@ def test_the_overview_counts_links_and_no_other_resources(app: Any, organization
     assert "1" in cells
     assert "100%" in "".join(cells).replace(" ", "").replace("\N{NO-BREAK SPACE}", "")
     assert "2" not in cells
+
+
+def test_a_link_whose_check_runs_is_checked_once_more(organizations: dict[str, Dict], people: Any) -> None:
+    """The check that runs began before the request: its result says nothing about what was mended since."""
+    dataset = dataset_with(["broken", "broken"], organizations["agency"])
+    who, selection = reader_of("editor"), Selection(LinkFilter(), ids(dataset))
+    link_actions.check_again(who, selection)
+    runs, waits = ids(dataset)
+    run(
+        "UPDATE archiver_request SET lease_token = 'x', leased_until = now() + interval '1 minute', attempts = 1 "
+        "WHERE resource_id = :id",
+        id=runs,
+    )
+    link_actions.check_again(who, selection)
+    again = {row.resource_id: row.again for row in run("SELECT resource_id, again FROM archiver_request")}
+    assert again == {runs: True, waits: False}

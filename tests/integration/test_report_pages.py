@@ -19,7 +19,7 @@ from ckan.tests import factories, helpers
 
 from ckanext.archiver import clock, rollup, tasks
 from ckanext.archiver.report import counts, exports, feed, groups, listing, reader, xlsx
-from ckanext.archiver.report.filters import LinkFilter
+from ckanext.archiver.report.filters import LinkFilter, parse
 from origin_server import Origin
 from report_site import archive, dataset_with, organizations, put_below
 from rows import run
@@ -387,6 +387,67 @@ def test_an_export_gives_its_connection_back(app: Any, organizations: dict[str, 
     next(stream)
     stream.close()
     assert model.meta.engine.pool.checkedout() <= before
+
+
+def test_a_reader_who_stops_reading_keeps_no_connection(
+    app: Any, organizations: dict[str, Dict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "EXPORT_BATCH", 2)
+    dataset_with(["broken"] * 5, organizations["agency"])
+    before = model.meta.engine.pool.checkedout()
+    streams = [listing.stream(listing.LinkFilter(), reader.EVERYBODY) for _ in range(20)]
+    for stream in streams:
+        next(stream)
+    assert model.meta.engine.pool.checkedout() == before
+    assert [len(list(stream)) for stream in streams] == [4] * 20
+
+
+@pytest.mark.parametrize("wanted", [{}, {"verdict": "any"}, {"sort": "host"}, {"sort": "newest"}, {"q": "File"}])
+def test_an_export_has_every_link_once(
+    organizations: dict[str, Dict], monkeypatch: pytest.MonkeyPatch, wanted: Dict
+) -> None:
+    monkeypatch.setattr(listing, "EXPORT_BATCH", 3)
+    for n in range(4):
+        dataset_with(["broken"] * 2, organizations["agency"], name=f"d{n}")
+    run("UPDATE archival SET broken_since = NULL WHERE resource_id IN (SELECT resource_id FROM archival LIMIT 4)")
+    found = [row["resource_id"] for row in listing.stream(parse(wanted), reader.EVERYBODY)]
+    assert len(found) == len(set(found)) == 8
+    assert found == [row["resource_id"] for row in listing.page(parse(wanted), reader.EVERYBODY).rows]
+
+
+def test_the_public_part_of_a_group_that_was_not_kept_is_counted(
+    organizations: dict[str, Dict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counts, "COUNTED_WHEN_READ", -1)
+    monkeypatch.setattr(groups, "KEPT", 1)
+    dataset_with(["broken"] * 5, organizations["agency"], name="large")
+    dataset_with(["broken"] * 3, organizations["agency"], name="small")
+    dataset_with(["broken"] * 4, organizations["agency"], name="secret", private=True)
+    run("UPDATE archival SET cause = 'gone'")
+    run("UPDATE archival SET host = 'small.example' WHERE package_id IN (SELECT id FROM package WHERE name <> 'large')")
+    rollup.refresh()
+    boss = reader.of_user(model.User.get(factories.Sysadmin()["name"]))
+    found = groups.of_portal(counts.source(boss).groups, boss)
+    assert [(group.host, group.links, group.datasets) for group in found][0] == ("small.example", 7, 2)
+
+
+def test_a_list_that_is_not_counted_has_the_number_of_the_overview(
+    organizations: dict[str, Dict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset_with(["broken"] * 7, organizations["agency"])
+    monkeypatch.setattr(counts, "COUNTED_WHEN_READ", -1)
+    monkeypatch.setattr(listing, "COUNTED", 2)
+    rollup.refresh()
+    for wanted in (LinkFilter(), LinkFilter(verdict="any"), LinkFilter(organization="agency")):
+        assert listing.total(wanted, reader.EVERYBODY) == listing.Total(7, is_exact=False)
+    # The counts know no text.
+    assert not listing.total(LinkFilter(q="File"), reader.EVERYBODY).is_exact
+
+
+def test_what_was_repaired_and_broke_again_is_not_repaired(organizations: dict[str, Dict]) -> None:
+    dataset_with(["broken", "ok"], organizations["agency"])
+    run("UPDATE archival SET repaired_at = timezone('utc', now())")
+    assert counts.changes(reader.EVERYBODY).repaired_7 == 1
 
 
 def test_files_hide_what_is_private(app: Any, organizations: dict[str, Dict]) -> None:

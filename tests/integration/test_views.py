@@ -122,6 +122,24 @@ def test_ranges_and_conditions_are_honoured(app: Any, archive_dir: Path, resourc
     app.get(url_of(resource), headers={"If-None-Match": etag}, status=304)
 
 
+@pytest.mark.parametrize("asked", ["items=0-1", "bytes=0-1,3-4", "bytes=x", "bytes=-", "bytes=２-3"])
+def test_a_range_that_is_not_understood_is_ignored(app: Any, archive_dir: Path, resource: Dict, asked: str) -> None:
+    """RFC 9110 §14.2."""
+    keep(archive_dir, resource)
+    whole = app.get(url_of(resource)).data
+    answer = app.get(url_of(resource), headers={"Range": asked.encode().decode("latin-1")}, status=200)
+    assert answer.data == whole
+
+
+def test_a_range_behind_the_end_names_the_length(app: Any, archive_dir: Path, resource: Dict) -> None:
+    """RFC 9110 §15.5.17."""
+    keep(archive_dir, resource)
+    length = len(app.get(url_of(resource)).data)
+    answer = app.get(url_of(resource), headers={"Range": "bytes=9999-"}, status=416)
+    assert answer.headers["Content-Range"] == f"bytes */{length}"
+    assert answer.data == b""
+
+
 def test_the_copy_names_its_original_and_its_time(app: Any, archive_dir: Path, resource: Dict) -> None:
     keep(archive_dir, resource)
     at = datetime.datetime.fromisoformat("2026-05-03T10:00:00")

@@ -343,22 +343,26 @@ def _patch(who: reader.Reader, move: Move) -> str:
         tk.get_action("resource_patch")(
             {"user": who.user.name, "auth_user_obj": who.user}, {"id": move.resource_id, "url": move.new_url}
         )
-    except tk.ValidationError as e:
-        model.Session.rollback()
-        # Empty where it is another resource of the dataset that CKAN does not accept.
-        said = "; ".join(f"{field}: {text}" for field, text in e.error_summary.items())
-        return said or str(tk._("CKAN does not accept the dataset: edit it to see why."))
-    except (tk.NotAuthorized, tk.ObjectNotFound) as e:
-        model.Session.rollback()
-        return str(e) or type(e).__name__
     except Exception as e:  # noqa: BLE001 - of another plugin, or of the search index: the other links are tried
         model.Session.rollback()
-        log.warning("resource_patch of resource %s: %s: %s", move.resource_id, type(e).__name__, e)
-        # It may have been saved before that failed.
+        # It may have been saved before that failed: plugins and the index come after.
         is_saved = sql.run(_LOCKED_URL, id=move.resource_id).scalar() == move.new_url
         model.Session.rollback()
-        return "" if is_saved else str(tk._("CKAN does not accept the dataset: edit it to see why."))
+        return "" if is_saved else _refusal(move, e)
     return ""
+
+
+def _refusal(move: Move, error: Exception) -> str:
+    """Why a link could not be saved, as a sentence."""
+    said = ""
+    if isinstance(error, tk.ValidationError):
+        # Empty where it is another resource of the dataset that CKAN does not accept.
+        said = "; ".join(f"{field}: {text}" for field, text in error.error_summary.items())
+    elif isinstance(error, (tk.NotAuthorized, tk.ObjectNotFound)):
+        said = str(error) or type(error).__name__
+    else:
+        log.warning("resource_patch of resource %s: %s: %s", move.resource_id, type(error).__name__, error)
+    return said or str(tk._("CKAN does not accept the dataset: edit it to see why."))
 
 
 def undo_moves(who: reader.Reader, action_id: int) -> list[Move]:

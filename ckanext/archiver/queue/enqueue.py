@@ -129,8 +129,10 @@ def put_selected(connection: Any, source: str, params: Mapping[str, Any], queue:
     :returns: how many requests were put or promoted
     """
     if queue == Queue.PRIORITY:
-        # What waits for the round is promoted; what is on "priority" already stays as it is.
-        conflict, wake = _PROMOTE + " WHERE archiver_request.queue <> 'priority'", ""
+        # What waits for the round is promoted, and what runs now runs once more: it began before this request. What
+        # waits on "priority" already stays as it is.
+        waits_there = "archiver_request.queue = 'priority' AND archiver_request.lease_token IS NULL"
+        conflict, wake = f"{_PROMOTE} WHERE NOT ({waits_there})", ""
     else:
         conflict, wake = "ON CONFLICT (resource_id) DO NOTHING", _WAKE
     statement = sa.text(_PUT.format(source=source, conflict=conflict, wake=wake))

@@ -17,7 +17,7 @@ from ckan import model
 from ckanext.archiver import compat, links
 from ckanext.archiver.engine.outcome import Verdict
 from ckanext.archiver.report import organizations, reader
-from ckanext.archiver.report.filters import NEVER, SNOOZED
+from ckanext.archiver.report.filters import ANY, NEVER, SNOOZED, LinkFilter
 from ckanext.archiver.report_tables import WHOLE_PORTAL
 from ckanext.archiver.worst_link import VERDICT_SQL
 
@@ -193,6 +193,23 @@ def summary(counts: Source, organization_ids: list[str] | None = None) -> Summar
     return Summary(by_state, datasets, causes, counts.counted_at)
 
 
+def known_total(wanted: LinkFilter, who: reader.Reader) -> int | None:
+    """How many links a filter selects, as a worker counted them; None where none has, or for a filter that the counts
+    do not know.
+
+    :raises ObjectNotFound: if there is no such organization
+    """
+    names = ("organization", "include_sub_organizations", "verdict", "sort")
+    if wanted != LinkFilter(**{name: getattr(wanted, name) for name in names}):
+        return None
+    counts = source(who)
+    if counts.counted_at is None:
+        return None
+    of = wanted.organization
+    known = summary(counts, organizations.ids(of, wanted.include_sub_organizations) if of else None)
+    return known.all_links if wanted.verdict == ANY else known.count(wanted.verdict)
+
+
 _BY_ORGANIZATION = """
     {tree}, counts AS MATERIALIZED ({counts}), owned AS (
         SELECT tree.top AS id, counts.* FROM tree JOIN counts ON counts.organization_id = tree.id
@@ -257,7 +274,7 @@ def history(days: int, organization_ids: list[str] | None = None) -> list[Day]:
 
 @dataclass(frozen=True)
 class Changes:
-    """Links that broke, and broken links that worked again, within the last days."""
+    """Links that broke within the last days and are broken, and broken links that worked again and work."""
 
     broken_7: int
     broken_30: int
@@ -288,7 +305,8 @@ def changes(who: reader.Reader, organization_ids: list[str] | None = None) -> Ch
         .execute(
             sa.text(f"""
                 SELECT b.week, b.month, r.week, r.month
-                FROM ({since("broken_since", "a.is_broken")}) b CROSS JOIN ({since("repaired_at", "true")}) r
+                FROM ({since("broken_since", "a.is_broken")}) b CROSS JOIN (
+                    {since("repaired_at", "a.is_broken IS FALSE")}) r
             """),  # noqa: S608 - constants only
             {**who.params(), "organizations": organization_ids},
         )

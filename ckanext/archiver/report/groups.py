@@ -46,8 +46,18 @@ def of_portal(counted: Sequence[Any] | None, who: reader.Reader) -> list[Group]:
         return largest(LinkFilter(), who)
     groups = [_read(values) for values in counted]
     if not who.sees_only_public:
-        groups = _merged([*groups, *largest(LinkFilter(), who, KEPT, only_private=True)])
+        private = largest(LinkFilter(), who, KEPT, only_private=True)
+        groups = _merged([*groups, *_not_kept(groups, private), *private])
     return groups[:SHOWN]
+
+
+def _not_kept(kept: Sequence[Group], private: Sequence[Group]) -> list[Group]:
+    """The public part of those groups that the worker did not keep, as there are larger ones."""
+    known = {(group.cause, group.host) for group in kept}
+    wanted = [group for group in private if (group.cause, group.host) not in known]
+    if len(kept) < KEPT or not wanted:
+        return []
+    return largest(LinkFilter(), reader.everybody(), KEPT, only=wanted)
 
 
 def _merged(groups: Sequence[Group]) -> list[Group]:
@@ -82,15 +92,27 @@ def _read(values: Sequence[Any]) -> Group:
     return Group(*values[:4], *times)
 
 
-def largest(wanted: LinkFilter, who: reader.Reader, size: int = SHOWN, *, only_private: bool = False) -> list[Group]:
+def largest(
+    wanted: LinkFilter,
+    who: reader.Reader,
+    size: int = SHOWN,
+    *,
+    only_private: bool = False,
+    only: Sequence[Group] = (),
+) -> list[Group]:
     """The largest groups of the links that a filter selects.
 
     :param only_private: of those datasets only that not everybody sees
+    :param only: the same groups as these
     :raises ObjectNotFound: if there is no such organization
     """
     selected = listing.query(wanted, who)
     if only_private:
         selected.conditions.append(who.private_condition())
+    if only:
+        of_these = "SELECT * FROM unnest(CAST(:causes AS text[]), CAST(:hosts AS text[]))"
+        selected.conditions.append(f"(coalesce(a.cause, ''), coalesce(a.host, '')) IN ({of_these})")
+        selected.params |= {"causes": [group.cause for group in only], "hosts": [group.host for group in only]}
     params: dict[str, Any] = {**selected.params, "size": size}
     rows = model.Session.connection().execute(
         sa.text(f"""
