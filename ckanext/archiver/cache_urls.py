@@ -35,9 +35,11 @@ _UPDATE = f"""
 """  # noqa: S608 - constants only
 
 _KNOWN = "SELECT value FROM archiver_state WHERE key = 'cache_urls'"
+# The root before stays on record: the web server may go on serving it.
 _NOTE = """
-    INSERT INTO archiver_state (key, value) VALUES ('cache_urls', CAST(:base AS jsonb))
-    ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value, updated_at = now()
+    INSERT INTO archiver_state AS s (key, value) VALUES ('cache_urls', CAST(:base AS jsonb))
+    ON CONFLICT (key) DO UPDATE SET updated_at = now(), value = EXCLUDED.value || jsonb_build_object('root_before',
+        coalesce(nullif(s.value->>'root', EXCLUDED.value->>'root'), s.value->>'root_before'))
 """
 
 
@@ -50,7 +52,8 @@ def follow_options() -> int:
     base = {"root": root, "site": site}
     with sql.transaction():
         known = sql.run(_KNOWN).scalar()
-    if compat.parsed_json(known) == base:
+    before = compat.parsed_json(known) or {}
+    if base.items() <= before.items():
         return 0
     count = 0
     last: str | None = ""

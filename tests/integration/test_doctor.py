@@ -22,7 +22,7 @@ from ckan.lib.redis import connect_to_redis
 from ckan.tests import factories
 
 from _stack.layout import free_port
-from ckanext.archiver import archive_root, clock, doctor, monitoring
+from ckanext.archiver import archive_root, cache_urls, clock, doctor, monitoring
 from ckanext.archiver.doctor import Level, Report, database, network, portal, queues, storage
 from ckanext.archiver.doctor.finding import Finding, ok, problem
 from ckanext.archiver.queue import recovery
@@ -516,6 +516,21 @@ def test_the_web_server_serves_private_copies(
     assert bad("serving") == [], "404 for a private copy is right"
     origin.serve("/copies/a", b"a,b\n")
     assert "private" in one("serving", Level.PROBLEM).message
+
+
+def test_the_web_server_goes_on_serving_private_copies(
+    origin: Origin, archive_dir: Path, changed: Callable[[str, str], None]
+) -> None:
+    changed("cache_url_root", origin.url("/copies"))
+    archival("http://h.example/a", private=True, copy=archive_dir / "a", cache_url=origin.url("/copies/a"))
+    origin.serve("/copies/a", b"a,b\n")
+    cache_urls.follow_options()
+    for _ in range(2):
+        changed("cache_url_root", "")
+        assert origin.url("/copies") in (one("serving", Level.PROBLEM).remedy or "")
+        cache_urls.follow_options()
+    origin.serve("/copies/a", b"", status=404)
+    assert bad("serving") == []
 
 
 def test_an_upload_cannot_be_read() -> None:

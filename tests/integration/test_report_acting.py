@@ -943,3 +943,30 @@ def test_a_link_whose_check_runs_is_checked_once_more(organizations: dict[str, D
     link_actions.check_again(who, selection)
     again = {row.resource_id: row.again for row in run("SELECT resource_id, again FROM archiver_request")}
     assert again == {runs: True, waits: False}
+
+
+def test_an_edit_of_the_url_ends_the_leaving_alone(organizations: dict[str, Dict], people: Any) -> None:
+    dataset = dataset_with(["broken"], organizations["agency"])
+    run("UPDATE archival SET source_url = (SELECT url FROM resource WHERE id = resource_id)")
+    who, day = reader_of("editor"), clock.utc().date() + DAY
+    link_actions.snooze(who, Selection(LinkFilter(), ids(dataset)), day, "the old server moves")
+    helpers.call_action("resource_patch", {"user": "editor"}, id=ids(dataset)[0], name="Another name")
+    assert len(run("SELECT 1 FROM archiver_snooze")) == 1
+    helpers.call_action("resource_patch", {"user": "editor"}, id=ids(dataset)[0], url="http://new.example/a.csv")
+    assert run("SELECT 1 FROM archiver_snooze") == []
+
+
+def test_what_the_time_is_too_short_for_is_said(
+    app: Any, organizations: dict[str, Dict], people: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets = [moved(organizations["agency"]) for _ in range(3)]
+    monkeypatch.setattr(addresses, "EDIT_SECONDS", -1.0)
+    found = helpers.call_action(
+        "archiver_redirect_apply", {"user": "editor"}, ids=[id_ for dataset in datasets for id_ in ids(dataset)]
+    )
+    assert (found["edited"], found["left"], found["action_id"]) == (0, 3, None)
+    form: Dict = {"scope": "ticked", "do": "redirect", "resource_id": list(ids(datasets[0]))}
+    question = app.post("/archiver/links", data=form, headers=people["editor"]).body
+    form |= {"confirmed": "1", **shown(question)}
+    page = app.post("/archiver/links", data=form, headers=people["editor"]).body
+    assert "The time was too short for 1 link" in page

@@ -125,6 +125,7 @@ def serving() -> Iterator[Finding]:
     root = config.cache_url_root()
     if root is None:
         yield ok("CKAN serves the copies itself, to those who may read the dataset.")
+        yield from _still_published()
         return
     public, private = (_published(root, private=private) for private in (False, True))
     if public is None:
@@ -141,7 +142,20 @@ def serving() -> Iterator[Finding]:
     if private is not None and ask_our_own(private).cause is Cause.OK:
         yield problem(
             f"{root} serves copies of private datasets to everybody: {private}",
-            "Remove ckanext-archiver.cache_url_root: CKAN then serves copies to those who may read the dataset.",
+            "Remove ckanext-archiver.cache_url_root, and the location in the web server: CKAN then serves copies to "
+            "those who may read the dataset.",
+        )
+
+
+def _still_published() -> Iterator[Finding]:
+    """Whether a web server goes on with what an earlier ``cache_url_root`` said."""
+    before = "SELECT coalesce(nullif(value->>'root', ''), value->>'root_before') FROM archiver_state"
+    root = sql.run(f"{before} WHERE key = 'cache_urls'").scalar()
+    private = _published(root, private=True) if root else None
+    if private is not None and ask_our_own(private).cause is Cause.OK:
+        yield problem(
+            f"The web server serves copies of private datasets to everybody: {private}",
+            f"Remove the location in the web server that publishes the archive at {root}.",
         )
 
 

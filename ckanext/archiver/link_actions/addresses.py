@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -33,6 +34,9 @@ SEEN = 3
 
 MAX_CHECKED = 20
 """New addresses that are checked while a person waits."""
+
+EDIT_SECONDS = 20.0
+"""Time for the edits of one action: CKAN saves and indexes a whole dataset for each, and a web server does not wait."""
 
 CHECKED_AT_ONCE = 4
 
@@ -270,11 +274,13 @@ class Applied:
 
     :ivar action_id: of the record; None where nothing was edited
     :ivar failures: ``(resource name, sentence)``
+    :ivar left: links that the time was too short for: they are as they were
     """
 
     action_id: int | None
     edited: int
     failures: list[tuple[str, str]]
+    left: int = 0
 
 
 def take_over(who: reader.Reader, selection: Selection, shown: Mapping[str, str] | None = None) -> Applied:
@@ -296,8 +302,12 @@ def _edit(
     *,
     shown: Mapping[str, str] | None = None,
 ) -> Applied:
-    action_id, edited, failures = None, 0, []
-    for move in wanted:
+    action_id, edited = None, 0
+    failures: list[tuple[str, str]] = []
+    ends = time.monotonic() + EDIT_SECONDS
+    for number, move in enumerate(wanted):
+        if time.monotonic() > ends:
+            return Applied(action_id, edited, failures, len(wanted) - number)
         if shown is not None and shown.get(move.resource_id) != move.digest:
             sentence = tk._("The addresses have changed since they were shown: look at them again.")
         else:
@@ -424,4 +434,4 @@ def undo(who: reader.Reader, action_id: int) -> Applied:
             undo=applied.action_id,
         )
     edited_since = [(move.resource_name or move.resource_id, move.obstacle) for move in wanted if move.obstacle]
-    return Applied(applied.action_id, applied.edited, [*applied.failures, *edited_since])
+    return replace(applied, failures=[*applied.failures, *edited_since])

@@ -152,8 +152,8 @@ def archiver_redirect_apply(context: Any, data_dict: Dict) -> Dict:
     :type dry_run: boolean
 
     :returns: ``moves`` (``resource_id``, ``old_url``, ``new_url`` and ``obstacle``: a sentence where it cannot be
-        done, else empty), ``edited`` (how many were saved), ``failures`` (sentences) and ``action_id`` (null for a dry
-        run)
+        done, else empty), ``edited`` (how many were saved), ``failures`` (sentences), ``left`` (how many the time was
+        too short for: call it again) and ``action_id`` (null where nothing was saved)
     :rtype: dictionary
     :raises NotAuthorized: if the caller may edit nothing
     """
@@ -171,12 +171,13 @@ def archiver_redirect_apply(context: Any, data_dict: Dict) -> Dict:
         for move in link_actions.moves(who, selection)
     ]
     if data.get("dry_run"):
-        return {"moves": moves, "edited": 0, "failures": [], "action_id": None}
+        return {"moves": moves, "edited": 0, "failures": [], "left": 0, "action_id": None}
     applied = link_actions.take_over(who, selection)
     return {
         "moves": moves,
         "edited": applied.edited,
         "failures": [f"{name}: {sentence}" for name, sentence in applied.failures],
+        "left": applied.left,
         "action_id": applied.action_id,
     }
 

@@ -55,6 +55,14 @@ _CHANGED = f"""
 """  # noqa: S608 - constants only
 
 
+# The reason for leaving a link alone was about the URL that it had.
+_WAKE_OTHER_URL = f"""
+    DELETE FROM archiver_snooze s USING resource r, archival a
+    WHERE s.resource_id = :resource_id AND r.id = s.resource_id AND a.resource_id = s.resource_id
+        AND a.source_url IS NOT NULL AND a.source_url IS DISTINCT FROM {links.URL_SQL}
+"""  # noqa: S608 - constants only
+
+
 # -- putting -----------------------------------------------------------------------------------------------
 
 
@@ -80,6 +88,7 @@ def put_changed(session: Any, resource_id: str, *, is_new: bool, url_changed: bo
     }
     put = session.connection().execute(sa.text(_CHANGED), params).first() is not None
     if put:
+        session.connection().execute(sa.text(_WAKE_OTHER_URL), {"resource_id": resource_id})
         outbox.send_after_commit(session, resource_id)
     return put
 

@@ -11,7 +11,7 @@ import ckan.plugins.toolkit as tk
 import sqlalchemy as sa
 from ckan import model
 
-from ckanext.archiver import advice, clock
+from ckanext.archiver import advice, clock, links
 from ckanext.archiver.engine import urls
 from ckanext.archiver.report import listing, reader, xlsx
 from ckanext.archiver.report.filters import ANY, LinkFilter
@@ -37,9 +37,9 @@ class Entry:
     reason: str
 
 
-_COLUMNS = """
+_COLUMNS = f"""
     r.id AS resource_id, coalesce(r.name, '') AS resource_name, p.name AS package_name,
-    coalesce(nullif(p.title, ''), p.name) AS package_title, coalesce(r.url, '') AS url, coalesce(a.cause, '') AS cause,
+    coalesce(nullif(p.title, ''), p.name) AS package_title, {links.URL_SQL} AS url, coalesce(a.cause, '') AS cause,
     coalesce(a.reason, '') AS reason
 """
 

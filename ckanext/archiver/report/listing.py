@@ -125,7 +125,8 @@ def _simple_conditions(wanted: LinkFilter) -> Iterator[tuple[str, str, Any]]:
     if wanted.since:
         yield f"{since} >= :since", "since", wanted.since
     if wanted.before:
-        yield f"{since} < :before", "before", wanted.before
+        # A row without a time was broken before times were kept.
+        yield f"{since} < :before OR {since} IS NULL", "before", wanted.before
     if wanted.has_copy is not None:
         yield "(coalesce(a.cache_filepath, '') <> '') = :has_copy", "has_copy", wanted.has_copy
     if wanted.moved is True:

@@ -274,6 +274,9 @@ def _ask_replace(
 def _report(applied: link_actions.Applied, back: str) -> Response:
     for name, sentence in applied.failures[:10]:
         tk.h.flash_error(tk._("{link}: {reason}").format(link=name, reason=sentence))
+    if applied.left:
+        left = tk._("The time was too short for {links}: do the same again for them.")
+        tk.h.flash_notice(left.format(links=_links(applied.left)))
     return _done(back, tk._("{links} changed.").format(links=_links(applied.edited)))
 
 
