@@ -9,7 +9,7 @@ import ckan.plugins.toolkit as tk
 from ckan.exceptions import CkanConfigurationException
 from ckan.lib.plugins import DefaultTranslation
 
-from ckanext.archiver import changes, config, report_pages, reports, search, views
+from ckanext.archiver import admin_page, changes, config, report_pages, reports, search, views
 from ckanext.archiver.cli import main
 from ckanext.archiver.errors import ConfigError
 from ckanext.archiver.interfaces import IPipe
@@ -88,7 +88,7 @@ class ArchiverPlugin(p.SingletonPlugin, DefaultTranslation):
     p.implements(p.IBlueprint)
 
     def get_blueprint(self) -> list[Any]:
-        return [*views.get_blueprints(), report_pages.archiver_report]
+        return [*views.get_blueprints(), report_pages.archiver_report, admin_page.archiver_admin]
 
     # -- IReport --------------------------------------------------------------------------------------
     if IReport is not None:
