@@ -378,3 +378,23 @@ def test_the_pages_in_german(window: Callable[..., Window], portal: dict[str, st
         assert english == [], path
     tab.go("/de/report/broken-links")
     assert tab.page.locator("h1").inner_text() == "Defekte Links"
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_sysadmin_pauses_archiving(
+    window: Callable[..., Window], theme: dict[str, str], width: int, tmp_path: Path
+) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed").Axe()
+    factories.Sysadmin(name="boss", password=PASSWORD)
+    tab = window(width, theme)
+    tab.log_in("boss")
+    tab.go("/ckan-admin/archiver")
+    assert "NO WORKER" in tab.page.locator(".archiver-admin").inner_text()
+    for button, then in (("Pause archiving", "Resume archiving"), ("Resume archiving", "Pause archiving")):
+        tab.page.get_by_role("button", name=button).click()
+        tab.page.get_by_role("button", name=then).wait_for()
+        tab.page.screenshot(path=tmp_path / "admin.png")
+        assert ours(tab.page, axe.run(tab.page).response["violations"]) == []
+        assert tab.page.evaluate(BEYOND) == []
+    assert tab.complaints == []
