@@ -211,7 +211,9 @@ def metrics() -> Response:
         try:
             status = tk.get_action("archiver_status_show")(context, {})
         except tk.NotAuthorized:
-            return tk.abort(403, tk._("Only sysadmins may see the state of the archiver."))
+            # For a program, which reads no page.
+            sentence = tk._("Only sysadmins may see the state of the archiver.")
+            return Response(f"{sentence}\n", 403, content_type="text/plain; charset=utf-8")
     response = make_response(monitoring.prometheus(status))
     response.headers["Content-Type"] = monitoring.CONTENT_TYPE
     tk.request.environ["__no_cache__"] = True

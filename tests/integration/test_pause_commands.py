@@ -289,8 +289,8 @@ def test_a_host_is_resumed(command: Any) -> None:
     assert "Requests go to h.example again." in command("hosts", "h.example", "--resume")
 
     due = {row[0] for row in run("SELECT resource_id FROM archiver_request WHERE not_before <= now()")}
-    assert due == {waiting}
-    assert {held, other} == requested() - due
+    assert due == {waiting, held}
+    assert {other} == requested() - due
     (row,) = run(
         "SELECT open_until, wait_until, opened, network_failures, bulk_at <= now() FROM archiver_host "
         "WHERE host = 'h.example'"
@@ -298,3 +298,12 @@ def test_a_host_is_resumed(command: Any) -> None:
     assert tuple(row) == (None, None, 0, 0, True)
     assert rows() == []
     assert "Nothing is known of new.example yet." in command("hosts", "new.example", "--resume")
+
+
+def test_what_is_held_says_when_it_goes_and_goes_at_once_when_the_host_is_resumed(command: Any) -> None:
+    put("h.example", held="'disk-broken'", not_before="now() + interval '5 minutes'")
+    (line,) = (line for line in command("hosts", "h.example").splitlines() if "Next request" in line)
+    assert line.endswith(" UTC")
+    command("hosts", "h.example", "--resume")
+    assert run("SELECT not_before <= now() FROM archiver_request")[0][0]
+    assert "Next request  now" in command("hosts", "h.example")

@@ -60,6 +60,22 @@ def test_the_last_state_stays_while_the_database_is_away() -> None:
     assert "Trying again." in lines(found, trouble)[1]
 
 
+@pytest.mark.parametrize("options", [["--json"], ["--prometheus"], []])
+def test_it_ends_when_its_reader_has_gone(make_ini: Callable[..., Path], options: list[str]) -> None:
+    command = [str(Path(sys.executable).with_name("ckan")), "-c", str(make_ini()), "archiver", "status", "--watch"]
+    process = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        process.stdout.close()
+        process.wait(timeout=60)
+        assert process.stderr is not None
+        assert b"Broken pipe" not in process.stderr.read()
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_nothing_in_a_host_controls_the_terminal() -> None:
     assert watch._cut([("a\x1b[2Jb\r\n", {})], 80) == "a?[2Jb??"
     assert len(click.unstyle(watch._cut([("x" * 100, {"bold": True}), ("y", {})], 20))) == 20

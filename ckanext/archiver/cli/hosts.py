@@ -101,10 +101,11 @@ def _describe(state: HostState) -> Iterator[str]:
 
 
 def _next(state: HostState) -> str:
-    is_open = state.next_at is None or state.next_at <= datetime.now(timezone.utc)
+    now = datetime.now(timezone.utc)
+    next_at = max(filter(None, (now, state.next_at, state.due_at)))
     if state.state in ("paused", "down", "asked") or not (state.waiting or state.in_flight):
         return ""
-    return "now" if is_open else f"{state.next_at:%H:%M:%S} UTC"
+    return "now" if next_at == now else f"{next_at.astimezone(timezone.utc):%H:%M:%S} UTC"
 
 
 def _state_text(state: HostState) -> str:

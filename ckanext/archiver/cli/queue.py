@@ -272,7 +272,14 @@ def _watch(as_json: bool, as_prometheus: bool) -> None:
         if is_page:
             watch_page.run()
         else:
-            watch_page.repeat(lambda: _show(monitoring.collect(), as_json, as_prometheus))
+            watch_page.repeat(lambda: _show_at(monitoring.collect(), as_json, as_prometheus))
+
+
+def _show_at(found: monitoring.Status, as_json: bool, as_prometheus: bool) -> None:
+    """One of many, with its time where it has none."""
+    if not (as_json or as_prometheus):
+        click.echo(f"--- {datetime.fromisoformat(found['time']):%Y-%m-%d %H:%M:%S} UTC")
+    _show(found, as_json, as_prometheus)
 
 
 def _show(found: monitoring.Status, as_json: bool, as_prometheus: bool) -> bool:

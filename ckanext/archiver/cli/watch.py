@@ -17,6 +17,7 @@ from ckan import model
 
 from ckanext.archiver import clock, monitoring
 from ckanext.archiver.cli import errors
+from ckanext.archiver.engine.reasons import size_text
 from ckanext.archiver.monitoring import watching
 from ckanext.archiver.queue.host_states import HostState
 
@@ -58,10 +59,16 @@ def run(look: Callable[[int], watching.Watched] = watching.watch) -> None:
 
 
 def repeat(show: Callable[[], object]) -> None:
-    """Show the state again and again as plain text, until Ctrl-C; an error of the database is a line."""
+    """Show the state again and again as plain text, until Ctrl-C; an error of the database is a line.
+
+    :raises BrokenPipeError: when the reader of a pipe has gone
+    """
     while True:
         try:
             show()
+        except BrokenPipeError:
+            # Its reader has gone, as "head" does.
+            raise
         except (sa.exc.SQLAlchemyError, OSError) as e:
             click.secho(_sentence(e), fg="red", err=True)
             model.Session.remove()
@@ -81,7 +88,8 @@ def _look(
 
 def _sentence(error: Exception) -> str:
     text = errors.sentence(error) or str(error).splitlines()[0]
-    return text.replace(" What was done so far is kept: run the command again.", "") + " Trying again."
+    text = text.replace(" What was done so far is kept: run the command again.", "").rstrip(".")
+    return f"{text}. Trying again."
 
 
 @contextlib.contextmanager
@@ -244,5 +252,5 @@ def _links(status: monitoring.Status) -> Iterator[Line]:
     broker = "answers" if status["broker"]["answers"] else "does not answer"
     text = f"broker {broker}   verdicts held {held:,}   set aside {aside:,}"
     free = status["disk"]["free_bytes"]
-    room = "" if free is None else f"   disk {free / 1e9:,.1f} GB free"
+    room = "" if free is None else f"   disk {size_text(free)} free"
     yield [("         ", BOLD), (text + room, PLAIN)]

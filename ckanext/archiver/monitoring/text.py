@@ -83,14 +83,14 @@ def lines(status: Status) -> Iterator[str]:
     )
     yield f"{'workers':9} {_names(status['workers'])}"
     paused = status["hosts_paused"]
-    yield f"{'hosts':9} {paused['count']:,} paused"
+    yield f"{'hosts':9} {paused['count']:,} left alone"
     for host in paused["hosts"]:
-        why = f"not responding since {host['since']}" if host["why"] == "not-responding" else "asked us to wait"
-        yield f"{'':9}   {host['host']}: {why}, until {host['until']}, {host['waiting']:,} waiting"
+        why = f"not responding since {minute(host['since'])}" if host["why"] == "not-responding" else "asked us to wait"
+        yield f"{'':9}   {host['host']}: {why}, until {minute(host['until'])}, {host['waiting']:,} waiting"
     held = status["held"]
     reasons = ", ".join(f"{reason} {number:,}" for reason, number in sorted(held["reasons"].items()))
-    yield f"{'held':9} {held['count']:,} verdicts{f' ({reasons})' if reasons else ''}"
-    yield f"{'set aside':9} {status['set_aside']:,} resources that killed their workers"
+    yield f"{'held':9} {counted(held['count'], 'verdict')}{f' ({reasons})' if reasons else ''}"
+    yield f"{'set aside':9} {counted(status['set_aside'], 'resource')} that killed their workers"
     if status["subscriber_failures"]:
         times = status["subscriber_failures"]
         yield f"{'plugins':9} failed {times:,} times on notices; the workers' logs say which"

@@ -22,6 +22,7 @@ class HostState:
     :ivar until: when it ends, where that is known
     :ivar failures: network failures in a row
     :ivar next_at: when the host may be asked next; None for one that was never asked
+    :ivar due_at: when the first waiting request is due; None where none waits
     """
 
     host: str
@@ -32,6 +33,7 @@ class HostState:
     until: datetime | None
     failures: int
     next_at: datetime | None
+    due_at: datetime | None
     last_checked_at: datetime | None
     address: str | None
 
@@ -39,18 +41,19 @@ class HostState:
 _STATES = """
     WITH requests AS MATERIALIZED (
         SELECT host, count(*) FILTER (WHERE lease_token IS NULL) AS waiting,
-            count(*) FILTER (WHERE lease_token IS NOT NULL AND leased_until > now()) AS in_flight
+            count(*) FILTER (WHERE lease_token IS NOT NULL AND leased_until > now()) AS in_flight,
+            min(not_before) FILTER (WHERE lease_token IS NULL) AS due_at
         FROM archiver_request WHERE {requests} GROUP BY host
     ), known AS (
         SELECT host, coalesce(r.waiting, 0) AS waiting, coalesce(r.in_flight, 0) AS in_flight,
             (SELECT min(p.paused_at) FROM archiver_pause p WHERE p.host = coalesce(r.host, h.host)) AS paused_at,
             h.open_until, h.wait_until, h.failing_since, coalesce(h.network_failures, 0) AS failures, h.next_at,
-            h.last_checked_at, h.address
+            r.due_at, h.last_checked_at, h.address
         FROM requests r FULL JOIN (
             SELECT * FROM archiver_host h WHERE {hosts}
         ) h USING (host)
     )
-    SELECT host, waiting, in_flight, failures, next_at, last_checked_at, address,
+    SELECT host, waiting, in_flight, failures, next_at, due_at, last_checked_at, address,
         CASE WHEN paused_at IS NOT NULL THEN 'paused' WHEN open_until > now() THEN 'down'
              WHEN wait_until > now() THEN 'asked' WHEN open_until IS NOT NULL THEN 'probe'
              WHEN failing_since IS NOT NULL THEN 'failing' ELSE 'ready' END AS state,
@@ -102,13 +105,13 @@ _FORGET = """
 """
 _DUE_NOW = sql.update_unlocked(
     "not_before = now()",
-    "host = ANY(:hosts) AND lease_token IS NULL AND not_before > now() AND held IS NULL",
+    "host = ANY(:hosts) AND lease_token IS NULL AND not_before > now()",
 )
 
 
 def resume(hosts: Sequence[str]) -> int:
     """Let requests go to a host again, in the caller's transaction: close its breaker, forget its Retry-After and the
-    pauses that name it, and make its waiting requests due, also retries.
+    pauses that name it, and make its waiting requests due, also retries and held ones.
 
     :param hosts: the spellings of one host
     :returns: how many rows of hosts and pauses were changed; 0 where nothing is known of the host
