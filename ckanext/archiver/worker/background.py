@@ -221,13 +221,19 @@ class StallWatch:
         )
 
 
-def _keep_names(restart: Callable[[], None] | None) -> None:
-    """Claim the names of the queues again, in case the broker was flushed; where another portal has them by now, read
-    from this portal's new ones."""
-    if not names.keep():
-        log.error("Another portal has the names of this portal's queues at the broker; it has new ones now")
-        if restart is not None:
-            restart()
+def _keep_names(queues: list[str], leave: Callable[[], None]) -> None:
+    """Claim the names of the queues again, in case the broker was flushed; where another portal has them by now, leave
+    them to it, and have this portal's messages sent again under its new ones."""
+    if names.keep():
+        return
+    log.error(
+        "Another portal has the names of this portal's queues at the broker, as after FLUSHALL. This portal's are now "
+        "%s: the worker restarts to read them, and messages are sent again",
+        ", ".join(names.all_at_broker().values()),
+    )
+    with sql.transaction():
+        recovery.forget_messages(queues)
+    leave()
 
 
 class BackgroundThreads:
@@ -235,20 +241,29 @@ class BackgroundThreads:
 
     :param queues: the queues that this worker reads
     :param restart: replaces a worker that receives no messages; None for one that cannot tell
+    :param leave: ends this worker's reading of its queues, and restarts it
     :param poller: takes requests while the broker is away; None for a worker that archives nothing itself
     """
 
     def __init__(
-        self, queues: list[str], watch: BrokerWatch, restart: Callable[[], None] | None, poller: Poller | None
+        self,
+        queues: list[str],
+        watch: BrokerWatch,
+        *,
+        restart: Callable[[], None] | None,
+        leave: Callable[[], None],
+        poller: Poller | None,
     ) -> None:
         config.remember()
         self.threads = [
             heartbeat(queues),
             writer(),
-            _dispatcher(watch, restart),
+            _dispatcher(watch),
             _housekeeper(),
             _counter(),
-            broker_watch(watch),
+            broker_watch(
+                watch, Chore("Keeping the queues' names", 5, lambda: _keep_names(queues, leave), own_transactions=True)
+            ),
         ]
         if poller is not None:
             self.threads.append(polling(poller))
@@ -265,9 +280,12 @@ class BackgroundThreads:
         stop(self.threads)
 
 
-def broker_watch(watch: BrokerWatch) -> BackgroundThread:
-    """Asks the broker in a thread of its own: one that hangs takes its time."""
-    return BackgroundThread("broker", 1, [Chore("Broker watch", 1, watch.ask, own_transactions=True)])
+def broker_watch(watch: BrokerWatch, *more: Chore) -> BackgroundThread:
+    """Asks the broker in a thread of its own: one that hangs takes its time.
+
+    :param more: what asks it too
+    """
+    return BackgroundThread("broker", 1, [Chore("Broker watch", 1, watch.ask, own_transactions=True), *more])
 
 
 def polling(poller: Poller) -> BackgroundThread:
@@ -277,13 +295,12 @@ def polling(poller: Poller) -> BackgroundThread:
     )
 
 
-def _dispatcher(watch: BrokerWatch, restart: Callable[[], None] | None) -> BackgroundThread:
+def _dispatcher(watch: BrokerWatch) -> BackgroundThread:
     return BackgroundThread(
         "dispatcher",
         TICK_SECONDS,
         [
             Chore("Dispatching", TICK_SECONDS, watch.dispatch, own_transactions=True, max_pause=4),
-            Chore("Keeping the queues' names", 60, lambda: _keep_names(restart), own_transactions=True),
             Chore("Waking forgotten hosts", 60, dispatch.wake_forgotten_hosts),
             Chore("Finding lost messages", 10, recovery.forget_lost_messages, own_transactions=True),
         ],
@@ -330,7 +347,8 @@ def stop(threads: list[BackgroundThread]) -> None:
     for thread in threads:
         thread.ended.set()
     for thread in threads:
-        thread.join(timeout=3)
+        if thread is not threading.current_thread():
+            thread.join(timeout=3)
     parked.drop()
     database.use_background_connection()
     try:
