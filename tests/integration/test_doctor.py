@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 import ckan.plugins.toolkit as tk
 import pysolr
 import pytest
+from ckan import model
 from ckan.cli.cli import ckan
 from ckan.lib.redis import connect_to_redis
 from ckan.tests import factories
@@ -25,7 +27,7 @@ from _stack.layout import free_port
 from ckanext.archiver import archive_root, clock, doctor, monitoring
 from ckanext.archiver.doctor import Level, Report, database, network, portal, queues, storage
 from ckanext.archiver.doctor.finding import Finding, ok, problem
-from ckanext.archiver.queue import recovery
+from ckanext.archiver.queue import names, portals, recovery
 from origin_server import Origin
 from rows import put, run
 
@@ -282,6 +284,24 @@ def test_the_broker_is_away(changed: Callable[[str, str], None]) -> None:
     report = one("broker", Level.PROBLEM)
     assert "does not answer" in report.message
     assert "secret" not in report.message
+    assert "ckanext-archiver.broker_url" in report.remedy
+    assert "Requests wait in the database" in report.message
+    run(
+        "INSERT INTO archiver_worker (worker_id, hostname, pid, queues, polls_since) "
+        "VALUES ('w', 'h', 1, 'bulk', now())"
+    )
+    model.Session.commit()
+    message = one("broker", Level.PROBLEM).message
+    assert "1 worker takes requests from the table" in message
+    assert "wait in the database" not in message
+
+
+def test_the_remedy_names_the_option_that_names_the_broker(changed: Callable[[str, str], None]) -> None:
+    changed("broker_url", "")
+    changed("ckan.redis.url", f"redis://127.0.0.1:{free_port()}/0")
+    report = one("broker", Level.PROBLEM)
+    assert "ckan.redis.url" in report.remedy
+    assert "broker_url" not in report.remedy
 
 
 @pytest.fixture
@@ -296,6 +316,26 @@ def test_redis_removes_messages_when_it_is_full(client: Any) -> None:
     client.config_set("maxmemory", 100_000_000)
     client.config_set("maxmemory-policy", "allkeys-lru")
     assert "allkeys-lru" in one("broker", Level.WARNING).message
+
+
+def test_another_portal_uses_the_same_redis_database(
+    client: Any, changed: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(names, "_known", None)
+    said = {"site_url": "https://d.example", "site_id": "d", "prefix": "", "seen": time.time()}
+    old = {**said, "site_url": "https://gone.example", "seen": 0}
+    client.set(portals.KEY, "d d")
+    client.hset(portals.PORTALS, mapping={"d": json.dumps(said), "gone": json.dumps(old)})
+    report = one("broker", Level.WARNING)
+    assert "https://d.example with the queues priority and bulk" in report.message
+    assert "archiver-test.priority and archiver-test.bulk" in report.message
+    assert "gone.example" not in report.message
+    assert "ckanext-archiver.broker_url = " in report.remedy
+    client.hset(portals.PORTALS, "d", json.dumps({**said, "site_id": "archiver-test"}))
+    changed("ckan.redis.url", str(tk.config["ckanext-archiver.broker_url"]))
+    assert [level for level, message in bad("broker") if "https://d.example has the same ckan.site_id" in message] == [
+        Level.PROBLEM
+    ]
 
 
 def test_redis_cannot_write_its_snapshot(client: Any, wait_until: Callable[..., None]) -> None:

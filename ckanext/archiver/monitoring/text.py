@@ -36,6 +36,16 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def known(number: int | None) -> str:
+    """A number that may be unknown."""
+    return "unknown" if number is None else f"{number:,}"
+
+
+def take(workers: int) -> str:
+    """What workers do while the broker is away."""
+    return f"{counted(workers, 'worker')} {'takes' if workers == 1 else 'take'} requests from the table, slower"
+
+
 def _size(number: int | None) -> str:
     return "unknown" if number is None else size_text(number)
 
@@ -47,7 +57,7 @@ def alarms(status: Status) -> Iterator[str]:
         yield f"NO WORKER reads queue {queue} ({waiting:,} wait). Start one: ckan archiver worker --queue {queue}"
     if not status["broker"]["answers"]:
         polling = status["broker"]["workers_polling"]
-        slower = f" Until it does, {polling} workers take requests from the table, slower." if polling else ""
+        slower = f" Until it does, {take(polling)}." if polling else ""
         yield f"NO BROKER: {status['broker']['error'].rstrip('.')}.{slower}"
     held = status["held"]
     if held["outage_suspected"]:
@@ -71,7 +81,7 @@ def lines(status: Status) -> Iterator[str]:
     for queue, numbers in status["queues"].items():
         yield (
             f"{queue:9} {numbers['waiting']:>10,} waiting {numbers['running']:>6,} running "
-            f"{numbers['in_broker']:>6,} in the broker ({numbers['broker_queue']})   "
+            f"{known(numbers['in_broker']):>6} in the broker ({numbers['broker_queue']})   "
             f"oldest waits {duration(numbers['oldest_wait_seconds'])}"
         )
     yield f"{'rate':9} {status['rate_per_second']:,} links/s in the last {RATE_MINUTES} minutes"
@@ -79,7 +89,7 @@ def lines(status: Status) -> Iterator[str]:
     polling = status["broker"]["workers_polling"]
     yield (
         f"{'broker':9} {'answers' if status['broker']['answers'] else 'does not answer'}"
-        f"{f'; {polling} workers take requests from the table' if polling else ''}"
+        f"{f'; {take(polling)}' if polling else ''}"
     )
     yield f"{'workers':9} {_names(status['workers'])}"
     paused = status["hosts_paused"]
