@@ -23,7 +23,8 @@ SENTINEL = ".ckanext-archiver"
 TEXT = "ckanext-archiver looks for this file to know that the archive is mounted. Do not remove it.\n"
 
 CHECK_SECONDS = 1.0
-_checked: dict[str, tuple[float, bool]] = {}
+_checked: dict[str, tuple[float, tuple[int, int] | None, bool]] = {}
+"""By directory: when it was checked, which directory it was on which disk, and whether it was mounted."""
 
 # A few of the recorded copies say whether the directory is theirs.
 _RECORDED = "SELECT cache_filepath FROM archival WHERE starts_with(cache_filepath, :prefix) LIMIT 20"
@@ -43,9 +44,14 @@ def make(archive_dir: str) -> None:
 
 
 def is_mounted(archive_dir: str) -> bool:
-    """Whether copies may be written below the directory. A second old at most; in a transaction of its own."""
-    checked_at, was_mounted = _checked.get(archive_dir, (float("-inf"), True))
-    if time.monotonic() - checked_at <= CHECK_SECONDS:
+    """Whether copies may be written below the directory; in a transaction of its own.
+
+    A second old at most. Where something was mounted or unmounted since, it is found out anew: a busy worker writes
+    many files in a second.
+    """
+    place = _place(archive_dir)
+    checked_at, checked_place, was_mounted = _checked.get(archive_dir, (float("-inf"), None, True))
+    if place == checked_place and time.monotonic() - checked_at <= CHECK_SECONDS:
         return was_mounted
     result = has_sentinel(archive_dir)
     if not result:
@@ -53,8 +59,17 @@ def is_mounted(archive_dir: str) -> bool:
         model.Session.rollback()
     if was_mounted and not result:
         log.error("None of the recorded copies is in %s: is it mounted? Nothing is downloaded", archive_dir)
-    _checked[archive_dir] = time.monotonic(), result
+    _checked[archive_dir] = time.monotonic(), place, result
     return result
+
+
+def _place(archive_dir: str) -> tuple[int, int] | None:
+    """The disk and the number of the directory: others when something is mounted there."""
+    try:
+        status = os.stat(archive_dir)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def owner(archive_dir: str | None) -> str:

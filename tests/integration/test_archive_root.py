@@ -66,6 +66,15 @@ def test_nothing_is_written_below_a_mount_point(origin: Origin, archive_dir: Pat
     assert str(archive_dir) in alarm
 
 
+def test_an_unmount_is_noticed_at_once(origin: Origin, archive_dir: Path) -> None:
+    """A busy worker writes many files in the second for which it would believe what it saw."""
+    assert archive(resource(origin.serve("/stops.csv", CSV))["id"]) is not None
+    assert archive_root.is_mounted(str(archive_dir))
+    archive_dir.rename(archive_dir.with_name("unmounted"))
+    archive_dir.mkdir()
+    assert not archive_root.is_mounted(str(archive_dir))
+
+
 def test_it_goes_on_when_it_is_mounted_again(origin: Origin, archive_dir: Path, tmp_path: Path) -> None:
     assert archive(resource(origin.serve("/stops.csv", CSV))["id"]) is not None
     disk = tmp_path / "disk"
