@@ -6,6 +6,8 @@ from __future__ import annotations
 import logging
 import sys
 import time
+import uuid
+from typing import Any
 
 import sqlalchemy as sa
 from ckan import model
@@ -39,6 +41,18 @@ def exist() -> bool:
                 )
             _next_look = time.monotonic() + LOOK_SECONDS
     return _found
+
+
+_PORTAL = """
+    INSERT INTO archiver_state (key, value) VALUES ('portal', to_jsonb(CAST(:id AS text))) ON CONFLICT DO NOTHING
+"""
+_PORTAL_ID = "SELECT value #>> '{}' FROM archiver_state WHERE key = 'portal'"
+
+
+def portal_id(connection: Any) -> str:
+    """What tells this portal from others: made at the first call, in the transaction of a connection."""
+    connection.execute(sa.text(_PORTAL), {"id": uuid.uuid4().hex})
+    return str(connection.execute(sa.text(_PORTAL_ID)).scalar())
 
 
 def _what_is_missing() -> str | None:

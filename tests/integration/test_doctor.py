@@ -538,6 +538,24 @@ def test_the_disk_is_full(archive_dir: Path, changed: Callable[[str, str], None]
     assert "nothing is downloaded" in one("archive", Level.PROBLEM).message
 
 
+def test_copies_are_missing_on_disk(archive_dir: Path) -> None:
+    for name in ("a", "b"):
+        archival(f"http://h.example/{name}", copy=archive_dir / name)
+    (archive_dir / "a").write_bytes(b"a,b\n")
+    report = one("copies", Level.WARNING)
+    assert f"1 file of 2 copies that were looked for is missing on this machine's disk, such as {archive_dir}/b" in (
+        report.message
+    )
+
+
+def test_a_directory_that_another_portal_has_marked(archive_dir: Path) -> None:
+    archive_root.make(str(archive_dir))
+    assert bad("archive") == []
+    run("UPDATE archiver_state SET value = to_jsonb(CAST('another' AS text)) WHERE key = 'portal'")
+    model.Session.commit()
+    assert "another portal" in one("archive", Level.PROBLEM).message
+
+
 def test_the_web_server_does_not_serve_copies(
     origin: Origin, archive_dir: Path, changed: Callable[[str, str], None]
 ) -> None:

@@ -248,3 +248,11 @@ def test_prometheus_text(app: Any) -> None:
     assert "archiver_round_eta_seconds NaN\n" in text
     names = {sample.name for family in text_string_to_metric_families(text) for sample in family.samples}
     assert {re.sub("_(bucket|count|sum)$", "", name) for name in names} <= set(monitoring.HELP)
+
+
+def test_requests_that_wait_for_a_disk_raise_an_alarm(cli: Any) -> None:
+    put("h.example", 2, held="'disk-broken'")
+    put("i.example", 1, held="'disk-full'")
+    (alarm,) = [line for line in monitoring.alarms(monitoring.collect()) if "CANNOT WRITE" in line]
+    assert "disk-broken 2, disk-full 1" in alarm
+    assert cli.invoke(ckan, ["archiver", "status"]).exit_code == 1

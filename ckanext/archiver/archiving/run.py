@@ -114,9 +114,13 @@ def _only_checks(request: ClaimedRequest, link: Link) -> bool:
 
 
 def _compared_with_copy(request: FetchRequest, link: Link) -> FetchRequest:
-    """The request made conditional, and with what the copy is: only while we still have the copy of this very URL."""
-    known = link.known
-    if not known.get("cache_filepath") or not record.is_recorded(known):
+    """The request made conditional, and with what the copy is: only while we still have the copy of this very URL.
+
+    A copy in another directory is one that readers do not get: the option was changed, and a new copy is wanted.
+    """
+    known, archive_dir = link.known, config.archive_dir() or ""
+    path = known.get("cache_filepath")
+    if not path or not archive_root.holds(archive_dir, path) or not record.is_recorded(known):
         return request
     request = replace(request, etag=known["etag"], last_modified=known["last_modified"])
     if known["source_format"] not in (None, link.format):

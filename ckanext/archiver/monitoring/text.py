@@ -65,6 +65,13 @@ def alarms(status: Status) -> Iterator[str]:
             f"VERDICTS ARE HELD: {held['hosts_failed']} of {held['hosts_seen']} hosts fail at once. "
             "Is our own network or name server down?"
         )
+    on_disk = {reason: number for reason, number in held["reasons"].items() if reason.startswith("disk-")}
+    if on_disk:
+        counts = ", ".join(f"{reason} {number:,}" for reason, number in sorted(on_disk.items()))
+        yield (
+            f"A WORKER CANNOT WRITE COPIES: {counts}. Run on its machine, as its user: ckan archiver doctor. What "
+            "waits is tried again by itself."
+        )
     if status["disk"].get("error"):
         yield f"THE ARCHIVE CANNOT BE USED: {status['disk']['error']}. Nothing is downloaded."
     elif not status["disk"]["enough"]:
@@ -93,10 +100,11 @@ def lines(status: Status) -> Iterator[str]:
     )
     yield f"{'workers':9} {_names(status['workers'])}"
     paused = status["hosts_paused"]
-    yield f"{'hosts':9} {paused['count']:,} paused"
+    yield f"{'hosts':9} {paused['count']:,} left alone, because they do not respond or asked us to wait"
     for host in paused["hosts"]:
-        why = f"not responding since {host['since']}" if host["why"] == "not-responding" else "asked us to wait"
-        yield f"{'':9}   {host['host']}: {why}, until {host['until']}, {host['waiting']:,} waiting"
+        silent = host["why"] == "not-responding"
+        why = f"not responding since {minute(host['since'])}" if silent else "asked us to wait"
+        yield f"{'':9}   {host['host']}: {why}, until {minute(host['until'])}, {host['waiting']:,} waiting"
     held = status["held"]
     reasons = ", ".join(f"{reason} {number:,}" for reason, number in sorted(held["reasons"].items()))
     yield f"{'held':9} {held['count']:,} verdicts{f' ({reasons})' if reasons else ''}"

@@ -20,7 +20,7 @@ from typing import Any
 import sqlalchemy as sa
 from ckan import model
 
-from ckanext.archiver import config
+from ckanext.archiver import config, tables
 from ckanext.archiver.queue import broker_settings, portals, sql
 from ckanext.archiver.queue.types import Queue
 
@@ -94,13 +94,10 @@ def neighbours() -> list[portals.Neighbour]:
         return []
     prefix()
     with model.meta.engine.begin() as connection:
-        portal = _state(connection, "portal")
-    return portals.neighbours(settings, str(portal))
+        portal = tables.portal_id(connection)
+    return portals.neighbours(settings, portal)
 
 
-_PORTAL = """
-    INSERT INTO archiver_state (key, value) VALUES ('portal', to_jsonb(CAST(:id AS text))) ON CONFLICT DO NOTHING
-"""
 _REMEMBER = """
     INSERT INTO archiver_state AS s (key, value) VALUES (:key, to_jsonb(CAST(:prefix AS text)))
     ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value, updated_at = now()
@@ -141,9 +138,8 @@ def _read_or_claim(settings: broker_settings.BrokerSettings, last: str) -> str:
 def _read(key: str) -> tuple[portals.Owner, str | None]:
     """Who this portal is, and the prefix it has by its own database."""
     with model.meta.engine.begin() as connection:
-        connection.execute(sa.text(_PORTAL), {"id": uuid.uuid4().hex})
-        portal, known = (_state(connection, name) for name in ("portal", key))
-        return portals.Owner(str(portal), portals.database_of(connection)), known
+        me = portals.Owner(tables.portal_id(connection), portals.database_of(connection))
+        return me, _state(connection, key)
 
 
 def _become_another(portal: str) -> None:
