@@ -122,6 +122,13 @@ def test_a_check_that_breaks_the_transaction_stops_no_other() -> None:
     assert [report.level for report in doctor.run(checks=checks)] == [Level.PROBLEM, Level.OK]
 
 
+def test_a_check_that_needs_a_missing_table_names_the_one_cause() -> None:
+    checks = {"needs it": lambda: run("SELECT 1 FROM archiver_of_tomorrow")}
+    (report,) = doctor.run(checks=checks)
+    assert (report.level, report.remedy) == (Level.WARNING, "ckan archiver init")
+    assert "archiver_of_tomorrow" not in report.message
+
+
 # -- the portal ----------------------------------------------------------------------------------------------------
 
 

@@ -93,3 +93,11 @@ def test_the_page_is_drawn_on_a_terminal_and_ctrl_c_ends_it(make_ini: Callable[.
     assert watch.BEGIN.encode() in shown
     assert shown.rstrip().endswith(watch.END.encode())
     assert b"Traceback" not in shown
+
+
+def test_a_reader_that_has_ended_ends_it_too() -> None:
+    def show() -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    with pytest.raises(BrokenPipeError):
+        watch.repeat(show)

@@ -62,6 +62,8 @@ def repeat(show: Callable[[], object]) -> None:
     while True:
         try:
             show()
+        except BrokenPipeError:
+            raise  # its reader has ended; click ends the command
         except (sa.exc.SQLAlchemyError, OSError) as e:
             click.secho(_sentence(e), fg="red", err=True)
             model.Session.remove()

@@ -22,7 +22,7 @@ from ckan import model
 from ckanext.archiver import cache_urls, config, indexing, retention, rollup
 from ckanext.archiver.archiving import parked
 from ckanext.archiver.archiving.parked_writer import write_parked
-from ckanext.archiver.errors import BrokerError
+from ckanext.archiver.errors import DATABASE_AWAY, BrokerError
 from ckanext.archiver.queue import broker, claims, dispatch, leases, names, notices, recovery, rounds, sql
 from ckanext.archiver.worker import database, saved_counters
 from ckanext.archiver.worker.polling import BrokerWatch, Poller
@@ -30,6 +30,9 @@ from ckanext.archiver.worker.polling import BrokerWatch, Poller
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.2
+
+LOG_SECONDS = 60
+"""Seconds between two lines about the same failure."""
 
 
 class Load:
@@ -46,11 +49,39 @@ class Load:
         return min(share, 1.0)
 
 
+class DatabaseAway:
+    """Says once a minute, for all chores of this process, that the database does not answer, and once that it is
+    back."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._logged_at = float("-inf")
+        self._is_away = False
+
+    def log(self, error: Exception) -> None:
+        """The database does not answer."""
+        with self._lock:
+            self._is_away = True
+            if time.monotonic() - self._logged_at > LOG_SECONDS:
+                self._logged_at = time.monotonic()
+                log.warning("The database does not answer, trying again: %s", str(error).splitlines()[0])
+
+    def ends(self) -> None:
+        """It answers."""
+        with self._lock:
+            was_away, self._is_away = self._is_away, False
+        if was_away:
+            log.warning("The database answers again")
+
+
+_database = DatabaseAway()
+
+
 class Chore:
     """Work that is done every so often. After failures, the pauses between the tries grow.
 
-    A failure of the database, the broker or the disk is logged once a minute. Any other is a defect, and is logged each
-    time.
+    A failure of the broker or the disk is logged once a minute for each chore, one of the database once a minute for
+    all. Any other is a defect, and is logged each time.
 
     :param work: runs in a transaction of this chore
     :param own_transactions: ``work`` opens its transactions itself
@@ -73,6 +104,7 @@ class Chore:
         self.own_transactions = own_transactions
         self.due = 0.0
         self.failures = 0
+        self.lacked_database = False
         self.logged_at = float("-inf")
         self.load = Load()
 
@@ -99,15 +131,20 @@ class Chore:
         if self.rest and leases.busy():
             rest = self.rest * self.load.share() * (time.thread_time() - used)
             self.due = max(self.due, time.monotonic() + rest)
-        if self.failures:
+        if self.failures and not self.lacked_database:
             log.warning("%s works again", self.name)
+        elif self.failures:
+            _database.ends()
         self.failures = 0
         return result
 
     def _failed(self, error: Exception | None) -> None:
         self.failures += 1
         self.due = time.monotonic() + min(2.0**self.failures, self.max_pause)
-        if error is not None and time.monotonic() - self.logged_at > 60:
+        self.lacked_database = isinstance(error, DATABASE_AWAY)
+        if self.lacked_database and error is not None:
+            _database.log(error)
+        elif error is not None and time.monotonic() - self.logged_at > LOG_SECONDS:
             self.logged_at = time.monotonic()
             log.warning("%s does not work, trying again: %s", self.name, str(error).splitlines()[0])
 
