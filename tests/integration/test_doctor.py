@@ -149,6 +149,26 @@ def test_an_option_with_a_typing_error(changed: Callable[[str, str], None]) -> N
     assert "ckanext-archiver.max_content_length" in report.remedy
 
 
+@pytest.mark.parametrize("name", ["ckanext_archiver.mode", "ckan-ext-archiver.mode"])
+def test_an_option_whose_words_are_put_together_in_another_way(changed: Callable[[str, str], None], name: str) -> None:
+    changed(name, "check")
+    report = one("options", Level.WARNING)
+    assert name in report.message
+    assert "ckanext-archiver.mode" in report.remedy
+
+
+def test_an_option_at_the_end_of_the_file(ckan_config: dict[str, Any], tmp_path: Path) -> None:
+    ini = tmp_path / "ckan.ini"
+    lines = ["[DEFAULT]", "ckanext-archiver.mode = check", "[app:main]", "ckanext-archiver.recheck = off"]
+    ini.write_text(
+        "\n".join([*lines, "[formatter_generic]", "ckanext-archiver.recheck = dayly", "format = %(message)s"])
+    )
+    ckan_config["__file__"] = str(ini)
+    report = one("options", Level.WARNING)
+    assert "ckanext-archiver.recheck is in the section [formatter_generic]" in report.message
+    assert "[app:main]" in report.remedy
+
+
 def test_a_renamed_option(changed: Callable[[str, str], None]) -> None:
     changed("ckanext.archiver.user_agent_string", "an old portal")
     assert one("options", Level.WARNING).remedy == "ckanext-archiver.user_agent_string = an old portal"
