@@ -17,16 +17,25 @@ from pathlib import Path
 import sqlalchemy as sa
 from ckan import model
 
+from ckanext.archiver import config, tables
+
 log = logging.getLogger(__name__)
 
 SENTINEL = ".ckanext-archiver"
 TEXT = "ckanext-archiver looks for this file to know that the archive is mounted. Do not remove it.\n"
 
+OF_PORTAL = "Portal: "
+"""In the sentinel, before the id and the address of the portal."""
+
 CHECK_SECONDS = 1.0
-_checked: dict[str, tuple[float, bool]] = {}
+_checked: dict[str, tuple[float, tuple[int, int] | None, bool]] = {}
+"""By directory: when it was checked, which directory it was on which disk, and whether it was mounted."""
 
 # A few of the recorded copies say whether the directory is theirs.
-_RECORDED = "SELECT cache_filepath FROM archival WHERE starts_with(cache_filepath, :prefix) LIMIT 20"
+_RECORDED = """
+    SELECT cache_filepath FROM archival
+    WHERE starts_with(cache_filepath, :prefix) OR starts_with(cache_filepath, :real_prefix) LIMIT 20
+"""
 
 
 def make(archive_dir: str) -> None:
@@ -37,15 +46,43 @@ def make(archive_dir: str) -> None:
     Path(archive_dir).mkdir(parents=True, exist_ok=True)
     # Two processes may do this at the same time.
     temporary = Path(archive_dir, f"{SENTINEL}.{os.getpid()}")
-    temporary.write_text(TEXT)
+    temporary.write_text(f"{TEXT}{OF_PORTAL}{_portal()} {config.site_url()}\n")
     temporary.replace(Path(archive_dir, SENTINEL))
     _checked.pop(archive_dir, None)
 
 
+def other_portal(archive_dir: str) -> str | None:
+    """The address of the portal that the sentinel names, where that is another one; in a transaction of its own."""
+    try:
+        text = Path(archive_dir, SENTINEL).read_text(errors="replace")
+    except OSError:
+        return None
+    portal, _, site_url = text.partition(OF_PORTAL)[2].strip().partition(" ")
+    return site_url if portal and portal != _portal() else None
+
+
+def belongs_to(archive_dir: str, other: str) -> str:
+    """The sentence that says so."""
+    return (
+        f"{archive_dir} is the archive of another portal ({other}), whose copies are no orphans. If it is this "
+        f"portal's, remove {Path(archive_dir, SENTINEL)} and run: ckan archiver init"
+    )
+
+
+def _portal() -> str:
+    with model.meta.engine.begin() as connection:
+        return tables.portal_id(connection)
+
+
 def is_mounted(archive_dir: str) -> bool:
-    """Whether copies may be written below the directory. A second old at most; in a transaction of its own."""
-    checked_at, was_mounted = _checked.get(archive_dir, (float("-inf"), True))
-    if time.monotonic() - checked_at <= CHECK_SECONDS:
+    """Whether copies may be written below the directory; in a transaction of its own.
+
+    A second old at most. Where something was mounted or unmounted since, it is found out anew: a busy worker writes
+    many files in a second.
+    """
+    place = _place(archive_dir)
+    checked_at, checked_place, was_mounted = _checked.get(archive_dir, (float("-inf"), None, True))
+    if place == checked_place and time.monotonic() - checked_at <= CHECK_SECONDS:
         return was_mounted
     result = has_sentinel(archive_dir)
     if not result:
@@ -53,8 +90,17 @@ def is_mounted(archive_dir: str) -> bool:
         model.Session.rollback()
     if was_mounted and not result:
         log.error("None of the recorded copies is in %s: is it mounted? Nothing is downloaded", archive_dir)
-    _checked[archive_dir] = time.monotonic(), result
+    _checked[archive_dir] = time.monotonic(), place, result
     return result
+
+
+def _place(archive_dir: str) -> tuple[int, int] | None:
+    """The disk and the number of the directory: others when something is mounted there."""
+    try:
+        status = os.stat(archive_dir)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def owner(archive_dir: str | None) -> str:
@@ -78,6 +124,16 @@ def has_sentinel(archive_dir: str) -> bool:
 
 def lacks_its_copies(archive_dir: str) -> bool:
     """Whether copies are recorded in the directory and none of a few of them is there; in the caller's transaction."""
-    prefix = archive_dir.rstrip("/") + "/"
-    paths = model.Session.connection().execute(sa.text(_RECORDED), {"prefix": prefix}).scalars().all()
+    paths = model.Session.connection().execute(sa.text(_RECORDED), prefixes(archive_dir)).scalars().all()
     return bool(paths) and not any(os.path.exists(path) for path in paths)
+
+
+def prefixes(archive_dir: str) -> dict[str, str]:
+    """What the path of a copy in the directory begins with: as the option spells it, and without symbolic links."""
+    real = os.path.realpath(archive_dir)
+    return {"prefix": archive_dir.rstrip("/") + "/", "real_prefix": real.rstrip("/") + "/"}
+
+
+def holds(archive_dir: str, path: str) -> bool:
+    """Whether a recorded copy is in the directory, by its path."""
+    return path.startswith(tuple(prefixes(archive_dir).values()))

@@ -19,7 +19,7 @@ from typing import Any
 
 from ckan import model
 
-from ckanext.archiver import config, indexing, links
+from ckanext.archiver import config, indexing, links, tables
 from ckanext.archiver.queue import enqueue
 
 log = logging.getLogger(__name__)
@@ -27,10 +27,12 @@ log = logging.getLogger(__name__)
 
 def on_change(entity: Any, operation: str | None) -> None:
     """React to a saved object, in the transaction that saves it. A harvest calls this thousands of times, so it is
-    cheap."""
+    cheap. Without our tables an edit is saved all the same; the first round then finds the link."""
+    if not isinstance(entity, (model.Resource, model.Package)) or not tables.exist():
+        return
     if isinstance(entity, model.Resource):
         _on_resource(entity, operation)
-    elif isinstance(entity, model.Package) and operation != model.DomainObjectOperation.new:
+    elif operation != model.DomainObjectOperation.new:
         _on_package(entity, operation)
 
 

@@ -25,6 +25,9 @@ import sqlalchemy as sa
 DATABASE_AWAY = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
 """What SQLAlchemy raises when the database does not answer, or no connection to it gets free in time."""
 
+MISSING = {"42P01": "table", "42703": "column"}
+"""PostgreSQL's codes for what is missing from a database that was not migrated."""
+
 
 class ArchiverError(Exception):
     """Base of everything this extension raises."""

@@ -34,6 +34,22 @@ def celery_section() -> Mapping[str, str]:
     return options
 
 
+def misplaced(prefix: str) -> Iterator[tuple[str, str]]:
+    """(option, section) of the options in CKAN's configuration file that CKAN does not read, because they are in
+    another section: as those that were added at the file's end.
+
+    :param prefix: what the names of the options begin with
+    """
+    parser = ConfigParser({}, strict=False)
+    try:
+        parser.read(tk.config.get("__file__") or (), encoding="utf-8")
+    except Error:
+        return  # CKAN refuses it itself
+    for section in set(parser.sections()) - {"app:main"}:
+        own = set(parser[section]) - set(parser.defaults())
+        yield from ((name, section) for name in sorted(own) if name.startswith(prefix))
+
+
 def _items(parser: ConfigParser, section: str) -> dict[str, str]:
     options = {}
     for name in parser[section] if parser.has_section(section) else ():

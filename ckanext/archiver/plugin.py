@@ -9,7 +9,7 @@ import ckan.plugins.toolkit as tk
 from ckan.exceptions import CkanConfigurationException
 from ckan.lib.plugins import DefaultTranslation
 
-from ckanext.archiver import admin_page, changes, config, report_pages, reports, search, views
+from ckanext.archiver import admin_page, changes, config, report_pages, reports, search, tables, views
 from ckanext.archiver.cli import main
 from ckanext.archiver.errors import ConfigError
 from ckanext.archiver.interfaces import IPipe
@@ -47,6 +47,7 @@ class ArchiverPlugin(p.SingletonPlugin, DefaultTranslation):
         except ConfigError as e:
             raise CkanConfigurationException(str(e)) from e
         outbox.listen_to_sessions()
+        tables.exist()  # says so where they do not
 
     # -- IDomainObjectModification --------------------------------------------------------------------
     p.implements(p.IDomainObjectModification, inherit=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 import ckan.plugins.toolkit as tk
 
-from ckanext.archiver import alternatives, links, states
+from ckanext.archiver import alternatives, links, states, tables
 from ckanext.archiver.engine.outcome import Verdict
 from ckanext.archiver.model import Archival, aggregate_archivals_for_a_dataset
 from ckanext.archiver.worst_link import verdict_of, worst_archival
@@ -99,7 +99,7 @@ def index_fields(pkg_dict: dict[str, Any]) -> dict[str, Any]:
     if isinstance(pkg_dict.get(KEY), dict):
         del pkg_dict[KEY]
     _strip_copies(pkg_dict)
-    pkg_dict[FIELD] = facet_value(Archival.get_for_package(pkg_dict["id"]))
+    pkg_dict[FIELD] = facet_value(Archival.get_for_package(pkg_dict["id"]) if tables.exist() else ())
     return pkg_dict
 
 

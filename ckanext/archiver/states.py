@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from ckan import model
 
-from ckanext.archiver import clock, history, links
+from ckanext.archiver import clock, history, links, tables
 from ckanext.archiver.engine import urls
 from ckanext.archiver.engine.outcome import Verdict
 from ckanext.archiver.links import Kind
@@ -97,8 +97,10 @@ class LinkState:
 
 
 def of_datasets(package_ids: Iterable[str]) -> dict[str, LinkState]:
-    """The states of all links of datasets, by resource id, in one statement."""
-    states = {}
+    """The states of all links of datasets, by resource id, in one statement; none without our tables."""
+    states: dict[str, LinkState] = {}
+    if not tables.exist():
+        return states
     for row in model.Session.connection().execute(_EVERYTHING, {"ids": list(package_ids)}).mappings():
         waits_until, host_asked = _wait(row)
         kind = links.kind(row["url_now"], row["url_type"])
@@ -149,7 +151,9 @@ def of_resource(resource_id: str, package_id: str) -> LinkState | None:
 
 
 def shown_of_resources(resource_ids: Iterable[str]) -> list[Any]:
-    """The columns that package_show has of all archivals of resources, in one statement."""
+    """The columns that package_show has of all archivals of resources, in one statement; none without our tables."""
+    if not tables.exist():
+        return []
     return list(model.Session.connection().execute(_SHOWN, {"ids": list(resource_ids)}))
 
 

@@ -18,13 +18,16 @@ from flask import Blueprint, Response, make_response, send_file
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
 from werkzeug.http import http_date
 
-from ckanext.archiver import config, forged_forms, monitoring
+from ckanext.archiver import clock, config, forged_forms, monitoring
 from ckanext.archiver.engine import urls
 from ckanext.archiver.model import Archival
 from ckanext.archiver.report import words
 from ckanext.archiver.storable import is_storable
 
 log = logging.getLogger(__name__)
+
+SAME_TIME = 0.01
+"""Seconds by which the time of a file and the one in its row may differ."""
 
 archiver = Blueprint("archiver", __name__)
 archiver.before_request(forged_forms.refuse)
@@ -107,7 +110,7 @@ def _download(path: Path, archival: Archival, *, is_public: bool) -> Response:
             mimetype=_safe_mimetype(archival.mimetype, path),
             as_attachment=True,
             download_name=re.sub(r"[\x00-\x1f\x7f\"\\]", "_", path.name),
-            etag=archival.sha256 or True,
+            etag=(archival.sha256 if _is_described(path, archival) else None) or True,
             conditional=not config.send_files(),
         )
     except RequestedRangeNotSatisfiable as e:
@@ -127,6 +130,13 @@ def _download(path: Path, archival: Archival, *, is_public: bool) -> Response:
         # Read by CKAN's set_cache_control_headers_for_response, which runs after this view.
         tk.request.environ["__no_cache__"] = True
     return response
+
+
+def _is_described(path: Path, archival: Archival) -> bool:
+    """Whether the file is the one whose checksum the row has. After a restore it may be another."""
+    status, cached_at = path.stat(), clock.aware(archival.cached_at)
+    saved_at = cached_at.timestamp() if cached_at is not None else 0.0
+    return status.st_size == archival.size and abs(status.st_mtime - saved_at) < SAME_TIME
 
 
 def _hand_over(response: Response, path: Path) -> None:

@@ -34,6 +34,8 @@ def test_the_database_is_restarted_and_killed(
 
     world.settle(90)
     check_invariants(world)
+    assert worker.log.count("The database does not answer, trying again") <= 2, "once a minute, for all chores"
+    assert "does not work, trying again: (psycopg" not in worker.log
 
 
 @pytest.mark.timeout(120)

@@ -118,3 +118,25 @@ def test_nothing_is_written_below_the_mount_point_of_an_archive_that_is_not_moun
     start("bulk")
     world.settle()
     check_invariants(world)
+
+
+def test_an_archive_is_unmounted_in_the_middle_of_a_round(
+    world: World,
+    archive_dir: Path,
+    mounted: Callable[[bool], None],
+    start: Callable[..., Any],
+    wait_until: Callable[..., None],
+) -> None:
+    world.add(150, delay=0.02, broken_every=1000)
+    world.request()
+    start("bulk", "--concurrency=4")
+    wait_until(lambda: world.done() >= 20, timeout=30)
+    subprocess.run(["umount", "--lazy", archive_dir], check=True)
+    wait_until(
+        lambda: world.scalar("SELECT count(*) FROM archiver_request WHERE held = 'disk-broken'") >= 100, timeout=30
+    )
+    assert [path for path in archive_dir.rglob("*") if path.is_file()] == []
+
+    mounted(True)
+    world.settle(90)
+    check_invariants(world, runs=None)

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from ckan import model
 
 from ckanext.archiver import monitoring
-from ckanext.archiver.queue import names
+from ckanext.archiver.queue import names, portals
 from origin_server import Answer, Request
 from world import World, check_invariants
 
@@ -22,11 +22,12 @@ from world import World, check_invariants
 def forget_names(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process remembers the names for a minute; here each test is a portal of its own."""
     monkeypatch.setattr(names, "_known", None)
+    monkeypatch.setattr(names, "_read_by_worker", None)
 
 
 def _portal(client: Any, prefix: str = "") -> None:
     """Another portal has these names."""
-    client.set(names.KEY + prefix, "another portal")
+    client.set(portals.KEY + prefix, "another portal")
 
 
 def test_a_portal_alone_has_the_plain_names(clean_site: None, broker: Any) -> None:
@@ -52,7 +53,7 @@ def test_two_portals_with_one_site_id_still_differ(clean_site: None, broker: Any
 def test_no_transaction_is_open_while_the_broker_hangs(
     clean_site: None, broker: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(names, "CONNECT_SECONDS", 2)
+    monkeypatch.setattr(portals, "CONNECT_SECONDS", 2)
     transactions = """
         SELECT count(*) FROM pg_stat_activity
         WHERE datname = current_database() AND state = 'idle in transaction' AND query LIKE '%archiver_state%'
@@ -74,15 +75,117 @@ def test_no_transaction_is_open_while_the_broker_hangs(
 def test_a_flushed_broker_changes_no_names(clean_site: None, broker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     client = redis.Redis(port=broker.port)
     _portal(client)
-    assert names.at_broker("bulk") == "archiver-test.bulk"
+    assert names.of_worker() == "archiver-test."
     client.flushall()
     monkeypatch.setattr(names, "_known", None)
     assert names.at_broker("bulk") == "archiver-test.bulk"
     # Another one took this portal's names while there was no key.
-    client.set(names.KEY + "archiver-test.", "a third portal")
+    client.set(portals.KEY + "archiver-test.", "a third portal")
     assert not names.keep()
     assert names.at_broker("bulk") == "bulk"
+    assert not names.keep(), "the worker reads the other one's still"
+    assert names.of_worker() == ""
     assert names.keep()
+
+
+@pytest.mark.timeout(150)
+@pytest.mark.parametrize("pool", ["threads", "prefork"])
+def test_a_worker_leaves_names_that_another_portal_has_taken(
+    world: World, broker: Any, start: Callable[..., Any], wait_until: Callable[..., None], pool: str
+) -> None:
+    client = redis.Redis(port=broker.port)
+    worker = start("bulk", "--concurrency=2", f"--pool={pool}")
+    world.add(30, delay=0.3, broken_every=1000)
+    world.request("bulk")
+    wait_until(lambda: world.done() >= 3, timeout=30)
+    client.flushall()
+    _portal(client)
+    wait_until(lambda: "Another portal has the names" in worker.log, timeout=15)
+    wait_until(lambda: worker.log.count("Worker ready for") == 2, timeout=60)
+    client.lpush("bulk", b"a message of the other portal")
+    world.settle(60)
+    assert client.lrange("bulk", 0, -1) == [b"a message of the other portal"]
+    assert "archiver-test.bulk" in worker.log
+    assert len(monitoring.collect()["workers"]) == (1 if pool == "threads" else 3), "the one before has left the list"
+    check_invariants(world, runs=None)
+    assert worker.stop() == 0
+
+
+def test_a_running_worker_takes_its_names_again_after_a_flush(
+    world: World, broker: Any, start: Callable[..., Any], wait_until: Callable[..., None]
+) -> None:
+    client = redis.Redis(port=broker.port)
+    start("bulk", "--concurrency=2")
+    client.flushall()
+    wait_until(lambda: client.exists(portals.KEY), timeout=12)
+
+
+@pytest.mark.timeout(90)
+def test_a_command_on_a_copy_says_which_names_it_has(
+    world: World, broker: Any, database: Any, make_ini: Callable[..., Any], ckan_command: Callable[..., Any]
+) -> None:
+    assert names.at_broker("bulk") == "bulk"
+    portal = world.scalar("SELECT value #>> '{}' FROM archiver_state WHERE key = 'portal'")
+    with database.engine.begin() as connection:
+        connection.execute(sa.text("DELETE FROM archiver_state WHERE key = 'portal'"))
+        copied = "INSERT INTO archiver_state (key, value) VALUES ('portal', to_jsonb(CAST(:id AS text)))"
+        connection.execute(sa.text(copied), {"id": portal})
+    done = ckan_command(make_ini({"sqlalchemy.url": database.url}), "archiver", "status")
+    assert "in the broker (archiver-test.bulk)" in done.stdout, done.stderr
+    assert "This database is a copy" in done.stderr + done.stdout
+
+
+def _other_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on this portal's database is another one: a copy, with the same tables."""
+    monkeypatch.setattr(portals, "database_of", lambda connection: "7000000000000000000/staging")
+    monkeypatch.setattr(names, "_known", None)
+
+
+def test_a_copy_of_the_database_gets_names_of_its_own(
+    world: World, broker: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = redis.Redis(port=broker.port)
+    assert names.at_broker("bulk") == "bulk"
+    original = client.get(portals.KEY)
+    world.add(3)
+    world.request("bulk")
+    world.run("UPDATE archiver_request SET sent_until = now() + interval '1 hour'")
+    assert monitoring.collect()["queues"]["bulk"]["in_broker"] == 3
+    _other_database(monkeypatch)
+    assert names.at_broker("bulk") == "archiver-test.bulk"
+    assert "This database is a copy" in caplog.text
+    assert client.get(portals.KEY) == original
+    assert monitoring.collect()["queues"]["bulk"]["in_broker"] == 0, "the messages were the original's"
+    assert [one.prefix for one in names.neighbours()] == [""]
+    # The id is the copy's own from now on.
+    monkeypatch.setattr(names, "_known", None)
+    assert names.at_broker("bulk") == "archiver-test.bulk"
+    assert caplog.text.count("This database is a copy") == 1
+
+
+def test_a_portal_that_moves_to_another_database_keeps_its_names(
+    clean_site: None, broker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = redis.Redis(port=broker.port)
+    assert names.at_broker("bulk") == "bulk"
+    assert 0 < client.ttl(portals.AT_WORK_KEY) <= portals.AT_WORK_SECONDS
+    client.delete(portals.AT_WORK_KEY)  # as it is two minutes after the last worker has ended
+    _other_database(monkeypatch)
+    assert names.at_broker("bulk") == "bulk"
+    assert names.neighbours() == []
+
+
+def test_a_database_restored_again_takes_the_names_it_had(
+    world: World, broker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = redis.Redis(port=broker.port)
+    world.run("DELETE FROM archiver_state WHERE key = 'portal'")
+    _portal(client)
+    assert names.at_broker("bulk") == "archiver-test.bulk"
+    world.run("DELETE FROM archiver_state")
+    client.delete(portals.AT_WORK_KEY + "archiver-test.")
+    monkeypatch.setattr(names, "_known", None)
+    assert names.at_broker("bulk") == "archiver-test.bulk"
 
 
 @pytest.mark.timeout(120)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ckan import model
 from ckan.tests import factories
+from click.testing import CliRunner
 
 from ckanext.archiver import archive_root, archiving, monitoring, utils
+from ckanext.archiver.cli import main, maintenance
 from ckanext.archiver.model import Archival
-from origin_server import Origin
+from ckanext.archiver.queue import enqueue
+from origin_server import Answer, Origin, Request
 from rows import run
 
 pytestmark = pytest.mark.usefixtures("clean_site")
@@ -66,6 +71,15 @@ def test_nothing_is_written_below_a_mount_point(origin: Origin, archive_dir: Pat
     assert str(archive_dir) in alarm
 
 
+def test_an_unmount_is_noticed_at_once(origin: Origin, archive_dir: Path) -> None:
+    """A busy worker writes many files in the second for which it would believe what it saw."""
+    assert archive(resource(origin.serve("/stops.csv", CSV))["id"]) is not None
+    assert archive_root.is_mounted(str(archive_dir))
+    archive_dir.rename(archive_dir.with_name("unmounted"))
+    archive_dir.mkdir()
+    assert not archive_root.is_mounted(str(archive_dir))
+
+
 def test_it_goes_on_when_it_is_mounted_again(origin: Origin, archive_dir: Path, tmp_path: Path) -> None:
     assert archive(resource(origin.serve("/stops.csv", CSV))["id"]) is not None
     disk = tmp_path / "disk"
@@ -83,6 +97,58 @@ def test_a_directory_of_an_older_release_is_known_by_its_copies(origin: Origin, 
     assert archive(resource(origin.serve("/stops.csv", CSV))["id"]) is not None
     assert not archive_root.has_sentinel(str(archive_dir))
     assert archive(resource(origin.serve("/routes.csv", CSV))["id"]) is not None
+
+
+def test_the_archive_of_another_portal_is_left_alone(archive_dir: Path, ckan_config: dict[str, Any]) -> None:
+    utils.initdb()
+    assert archive_root.other_portal(str(archive_dir)) is None
+    utils.initdb()  # safe to repeat
+    resource_id = str(uuid.uuid4())
+    copy = archive_dir / resource_id[:2] / resource_id / "copy.csv"
+    copy.parent.mkdir(parents=True)
+    copy.write_bytes(CSV)
+    os.utime(copy, (0, 0))
+    run("UPDATE archiver_state SET value = to_jsonb(CAST('another' AS text)) WHERE key = 'portal'")
+    model.Session.commit()
+    for command, options in ((maintenance.delete_orphans, ["--yes"]), (main.init, [])):
+        result = CliRunner().invoke(command, options)
+        assert result.exit_code == 1, result.output
+        assert f"the archive of another portal ({ckan_config['ckan.site_url']})" in result.output
+    assert copy.exists()
+    (archive_dir / archive_root.SENTINEL).unlink()
+    utils.initdb()
+    CliRunner().invoke(maintenance.delete_orphans, ["--yes"])
+    assert not copy.exists()
+
+
+def test_a_link_that_has_not_changed_gets_a_copy_in_a_new_directory(
+    origin: Origin, archive_dir: Path, ckan_config: dict[str, Any], tmp_path: Path
+) -> None:
+    def answer(request: Request) -> Answer:
+        if request.headers.get("If-None-Match"):
+            return Answer(b"", 304, {"ETag": '"1"'})
+        return Answer(CSV, 200, {"Content-Type": "text/csv", "ETag": '"1"'})
+
+    first = resource(origin.answer("/stops.csv", answer))
+    assert archive(first["id"]) is not None
+    ckan_config["ckanext-archiver.archive_dir"] = str(tmp_path / "new")
+    enqueue.put_resource(first["id"], "bulk", "round")
+    model.Session.commit()
+    assert archiving.archive_resource(first["id"], at_once=True) is not None
+    model.Session.expire_all()
+    assert Archival.get_for_resource(first["id"]).cache_filepath.startswith(str(tmp_path / "new"))
+
+
+def test_an_archive_behind_a_symbolic_link_is_missed_when_it_is_not_mounted(
+    origin: Origin, archive_dir: Path, ckan_config: dict[str, Any], tmp_path: Path
+) -> None:
+    assert archive(resource(origin.serve("/stops.csv", CSV))["id"]) is not None
+    (tmp_path / "link").symlink_to(archive_dir)
+    ckan_config["ckanext-archiver.archive_dir"] = str(tmp_path / "link")
+    assert archive_root.is_mounted(str(tmp_path / "link"))
+    unmount(archive_dir)
+    archive_root._checked.clear()
+    assert not archive_root.is_mounted(str(tmp_path / "link"))
 
 
 def test_copies_that_were_lost_are_given_up_by_init(origin: Origin, archive_dir: Path) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 import ckan.plugins.toolkit as tk
 import pysolr
 import pytest
+from ckan import model
 from ckan.cli.cli import ckan
 from ckan.lib.redis import connect_to_redis
 from ckan.tests import factories
@@ -25,7 +27,7 @@ from _stack.layout import free_port
 from ckanext.archiver import archive_root, cache_urls, clock, doctor, monitoring
 from ckanext.archiver.doctor import Level, Report, database, network, portal, queues, storage
 from ckanext.archiver.doctor.finding import Finding, ok, problem
-from ckanext.archiver.queue import recovery
+from ckanext.archiver.queue import names, portals, recovery
 from origin_server import Origin
 from rows import put, run
 
@@ -120,6 +122,13 @@ def test_a_check_that_breaks_the_transaction_stops_no_other() -> None:
     assert [report.level for report in doctor.run(checks=checks)] == [Level.PROBLEM, Level.OK]
 
 
+def test_a_check_that_needs_a_missing_table_names_the_one_cause() -> None:
+    checks = {"needs it": lambda: run("SELECT 1 FROM archiver_of_tomorrow")}
+    (report,) = doctor.run(checks=checks)
+    assert (report.level, report.remedy) == (Level.WARNING, "ckan archiver init")
+    assert "archiver_of_tomorrow" not in report.message
+
+
 # -- the portal ----------------------------------------------------------------------------------------------------
 
 
@@ -138,6 +147,26 @@ def test_an_option_with_a_typing_error(changed: Callable[[str, str], None]) -> N
     report = one("options", Level.WARNING)
     assert "max_content_lenght" in report.message
     assert "ckanext-archiver.max_content_length" in report.remedy
+
+
+@pytest.mark.parametrize("name", ["ckanext_archiver.mode", "ckan-ext-archiver.mode"])
+def test_an_option_whose_words_are_put_together_in_another_way(changed: Callable[[str, str], None], name: str) -> None:
+    changed(name, "check")
+    report = one("options", Level.WARNING)
+    assert name in report.message
+    assert "ckanext-archiver.mode" in report.remedy
+
+
+def test_an_option_at_the_end_of_the_file(ckan_config: dict[str, Any], tmp_path: Path) -> None:
+    ini = tmp_path / "ckan.ini"
+    lines = ["[DEFAULT]", "ckanext-archiver.mode = check", "[app:main]", "ckanext-archiver.recheck = off"]
+    ini.write_text(
+        "\n".join([*lines, "[formatter_generic]", "ckanext-archiver.recheck = dayly", "format = %(message)s"])
+    )
+    ckan_config["__file__"] = str(ini)
+    report = one("options", Level.WARNING)
+    assert "ckanext-archiver.recheck is in the section [formatter_generic]" in report.message
+    assert "[app:main]" in report.remedy
 
 
 def test_a_renamed_option(changed: Callable[[str, str], None]) -> None:
@@ -282,6 +311,24 @@ def test_the_broker_is_away(changed: Callable[[str, str], None]) -> None:
     report = one("broker", Level.PROBLEM)
     assert "does not answer" in report.message
     assert "secret" not in report.message
+    assert "ckanext-archiver.broker_url" in report.remedy
+    assert "Requests wait in the database" in report.message
+    run(
+        "INSERT INTO archiver_worker (worker_id, hostname, pid, queues, polls_since) "
+        "VALUES ('w', 'h', 1, 'bulk', now())"
+    )
+    model.Session.commit()
+    message = one("broker", Level.PROBLEM).message
+    assert "1 worker takes requests from the table" in message
+    assert "wait in the database" not in message
+
+
+def test_the_remedy_names_the_option_that_names_the_broker(changed: Callable[[str, str], None]) -> None:
+    changed("broker_url", "")
+    changed("ckan.redis.url", f"redis://127.0.0.1:{free_port()}/0")
+    report = one("broker", Level.PROBLEM)
+    assert "ckan.redis.url" in report.remedy
+    assert "broker_url" not in report.remedy
 
 
 @pytest.fixture
@@ -296,6 +343,26 @@ def test_redis_removes_messages_when_it_is_full(client: Any) -> None:
     client.config_set("maxmemory", 100_000_000)
     client.config_set("maxmemory-policy", "allkeys-lru")
     assert "allkeys-lru" in one("broker", Level.WARNING).message
+
+
+def test_another_portal_uses_the_same_redis_database(
+    client: Any, changed: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(names, "_known", None)
+    said = {"site_url": "https://d.example", "site_id": "d", "prefix": "", "seen": time.time()}
+    old = {**said, "site_url": "https://gone.example", "seen": 0}
+    client.set(portals.KEY, "d d")
+    client.hset(portals.PORTALS, mapping={"d": json.dumps(said), "gone": json.dumps(old)})
+    report = one("broker", Level.WARNING)
+    assert "https://d.example with the queues priority and bulk" in report.message
+    assert "archiver-test.priority and archiver-test.bulk" in report.message
+    assert "gone.example" not in report.message
+    assert "ckanext-archiver.broker_url = " in report.remedy
+    client.hset(portals.PORTALS, "d", json.dumps({**said, "site_id": "archiver-test"}))
+    changed("ckan.redis.url", str(tk.config["ckanext-archiver.broker_url"]))
+    assert [level for level, message in bad("broker") if "https://d.example has the same ckan.site_id" in message] == [
+        Level.PROBLEM
+    ]
 
 
 def test_redis_cannot_write_its_snapshot(client: Any, wait_until: Callable[..., None]) -> None:
@@ -496,6 +563,24 @@ def test_the_archive_is_mounted_read_only(archive_dir: Path, monkeypatch: pytest
 def test_the_disk_is_full(archive_dir: Path, changed: Callable[[str, str], None]) -> None:
     changed("min_free_bytes", str(shutil.disk_usage(archive_dir).free * 10))
     assert "nothing is downloaded" in one("archive", Level.PROBLEM).message
+
+
+def test_copies_are_missing_on_disk(archive_dir: Path) -> None:
+    for name in ("a", "b"):
+        archival(f"http://h.example/{name}", copy=archive_dir / name)
+    (archive_dir / "a").write_bytes(b"a,b\n")
+    report = one("copies", Level.WARNING)
+    assert f"1 file of 2 copies that were looked for is missing on this machine's disk, such as {archive_dir}/b" in (
+        report.message
+    )
+
+
+def test_a_directory_that_another_portal_has_marked(archive_dir: Path) -> None:
+    archive_root.make(str(archive_dir))
+    assert bad("archive") == []
+    run("UPDATE archiver_state SET value = to_jsonb(CAST('another' AS text)) WHERE key = 'portal'")
+    model.Session.commit()
+    assert "another portal" in one("archive", Level.PROBLEM).message
 
 
 def test_the_web_server_does_not_serve_copies(

@@ -172,8 +172,11 @@ def test_a_broker_that_does_not_answer(cli: Any, ckan_config: Any, free_port_url
         recovery.record_heartbeat("here:1:x", ["priority", "bulk"])
     assert monitoring.collect()["broker"] == {"answers": True, "error": None, "workers_polling": 0}
     ckan_config["ckanext-archiver.broker_url"] = free_port_url
+    put("h.example", 3, sent_until="now() + interval '1 minute'")
+    assert monitoring.collect()["queues"]["bulk"]["in_broker"] is None
     result = cli.invoke(ckan, ["archiver", "status"])
     assert re.search(r"NO BROKER: The broker does not answer: .*[^.]\.\n", result.output)
+    assert "unknown in the broker (bulk)" in result.output
     assert result.exit_code == 1
     assert "archiver_broker_up 0.0\n" in monitoring.prometheus(monitoring.collect())
 
@@ -245,3 +248,11 @@ def test_prometheus_text(app: Any) -> None:
     assert "archiver_round_eta_seconds NaN\n" in text
     names = {sample.name for family in text_string_to_metric_families(text) for sample in family.samples}
     assert {re.sub("_(bucket|count|sum)$", "", name) for name in names} <= set(monitoring.HELP)
+
+
+def test_requests_that_wait_for_a_disk_raise_an_alarm(cli: Any) -> None:
+    put("h.example", 2, held="'disk-broken'")
+    put("i.example", 1, held="'disk-full'")
+    (alarm,) = [line for line in monitoring.alarms(monitoring.collect()) if "CANNOT WRITE" in line]
+    assert "disk-broken 2, disk-full 1" in alarm
+    assert cli.invoke(ckan, ["archiver", "status"]).exit_code == 1

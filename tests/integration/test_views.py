@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import uuid
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,17 @@ def test_a_range_behind_the_end_names_the_length(app: Any, archive_dir: Path, re
     answer = app.get(url_of(resource), headers={"Range": "bytes=9999-"}, status=416)
     assert answer.headers["Content-Range"] == f"bytes */{length}"
     assert answer.data == b""
+
+
+def test_a_file_that_the_row_does_not_describe_has_another_etag(app: Any, archive_dir: Path, resource: Dict) -> None:
+    """As after a restore of a database that is older than the files."""
+    path = keep(archive_dir, resource)
+    now = clock.naive_utc()
+    point_at(resource, path, cached_at=now)
+    os.utime(path, (clock.aware(now).timestamp(),) * 2)
+    assert app.get(url_of(resource)).headers["ETag"] == f'"{"0" * 64}"'
+    path.write_bytes(b"a,b\n9,9\n")
+    assert app.get(url_of(resource)).headers["ETag"] != f'"{"0" * 64}"'
 
 
 def test_the_copy_names_its_original_and_its_time(app: Any, archive_dir: Path, resource: Dict) -> None:

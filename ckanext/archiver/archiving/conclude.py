@@ -64,7 +64,7 @@ def after_commit(run: Run, is_ours: bool) -> Result | None:
         if not run.decision.is_final or values is None:
             return None
         if run.has_older_copies:
-            one_run.remove_older_copies(run.link, values["cache_filepath"])
+            one_run.remove_older_copies(run, values["cache_filepath"])
         if notices.wanted():
             notices.deliver(claim.token)
     finally:

@@ -335,7 +335,7 @@ def _copy_values(run: Run, at: datetime, options: Options, *, not_changed: bool)
     # A validator is of use only for the URL it came from.
     values.update({name: known.get(name) for name in ("etag", "last_modified")})
     if outcome.cause is not Cause.OK and not keeps_file(run, at, options):
-        return {**values, **_actual_copy_values(run, now)}
+        return {**values, **_actual_copy_values(run, now, options)}
     values.update(
         etag=outcome.etag or values["etag"] if outcome.not_modified else outcome.etag,
         last_modified=outcome.last_modified or values["last_modified"]
@@ -360,14 +360,18 @@ def _copy_values(run: Run, at: datetime, options: Options, *, not_changed: bool)
     }
 
 
-def _actual_copy_values(run: Run, now: datetime | None) -> dict[str, Any]:
+def _actual_copy_values(run: Run, now: datetime | None, options: Options) -> dict[str, Any]:
     """The columns of a copy that is not the one the row describes: as the file is. Its validators are not known."""
     if not run.actual_copy:
         return {}
+    served = {}
+    if "cache_filepath" in run.actual_copy:
+        name = Path(run.actual_copy["cache_filepath"]).name
+        served["cache_url"] = cache_url(options, run.link.package_id, run.link.resource_id, name)
     old = run.link.archival or {}
     is_same = run.actual_copy["sha256"] == old.get("sha256")
     changed_at = old.get("changed_at") if is_same else now
-    return {**run.actual_copy, "changed_at": changed_at, "etag": None, "last_modified": None}
+    return {**run.actual_copy, **served, "changed_at": changed_at, "etag": None, "last_modified": None}
 
 
 def cache_url(options: Options, package_id: str, resource_id: str, filename: str) -> str:

@@ -64,13 +64,29 @@ def is_recorded(row: Mapping[str, Any]) -> bool:
 def actual_copy(row: Mapping[str, Any] | None) -> dict[str, Any]:
     """The columns of the copy as it is on disk, where the row describes another one (see :func:`is_recorded`).
 
-    Reads the whole file, so no transaction may be open.
+    Where the row's file is gone and the resource's directory has another, it is that one, with its path: the database
+    was restored, and is older than the files. Reads the whole file, so no transaction may be open.
 
-    :returns: nothing where the row is right, or has no copy, or the file is gone
+    :returns: nothing where the row is right, or has no copy, or there is no file
     """
     path = row.get("cache_filepath") if row else None
-    if row is None or not path or row.get("cached_at") is None or is_recorded(row) or not Path(path).is_file():
+    if row is None or not path or row.get("cached_at") is None or is_recorded(row):
         return {}
+    if Path(path).is_file():
+        return _columns_of(path)
+    other = _newest_file(Path(path).parent) if Path(path).parent.name == row["resource_id"] else None
+    return {} if other is None else {"cache_filepath": str(other), **_columns_of(other)}
+
+
+def _newest_file(directory: Path) -> Path | None:
+    try:
+        files = [path for path in directory.iterdir() if path.is_file()]
+        return max(files, key=lambda path: path.stat().st_mtime, default=None)
+    except OSError:
+        return None  # the directory is gone too, or another worker removes a file
+
+
+def _columns_of(path: str | Path) -> dict[str, Any]:
     with open(path, "rb") as file:
         sha256, sha1 = hashlib.sha256(), hashlib.sha1(usedforsecurity=False)
         for chunk in iter(lambda: file.read(1 << 20), b""):

@@ -114,9 +114,13 @@ def _only_checks(request: ClaimedRequest, link: Link) -> bool:
 
 
 def _compared_with_copy(request: FetchRequest, link: Link) -> FetchRequest:
-    """The request made conditional, and with what the copy is: only while we still have the copy of this very URL."""
-    known = link.known
-    if not known.get("cache_filepath") or not record.is_recorded(known):
+    """The request made conditional, and with what the copy is: only while we still have the copy of this very URL.
+
+    A copy in another directory is one that readers do not get: the option was changed, and a new copy is wanted.
+    """
+    known, archive_dir = link.known, config.archive_dir() or ""
+    path = known.get("cache_filepath")
+    if not path or not archive_root.holds(archive_dir, path) or not record.is_recorded(known):
         return request
     request = replace(request, etag=known["etag"], last_modified=known["last_modified"])
     if known["source_format"] not in (None, link.format):
@@ -174,12 +178,18 @@ def remove_temporary(run: Run) -> None:
             store.remove_empty_resource_dir(archive_dir, run.link.resource_id)
 
 
-def remove_older_copies(link: Link, cache_filepath: str | None) -> None:
-    """Remove copies that no row names: older ones, and one that a worker left that died before it wrote the row."""
-    archive_dir = config.archive_dir()
-    if archive_dir is None or not store.is_storable(link.resource_id):
+def remove_older_copies(run: Run, cache_filepath: str | None) -> None:
+    """Remove what the copy that was just downloaded replaces, and what a worker left that died before it wrote the row.
+
+    Any other file that no row names stays: after a restore of the database, or ``clean-status``, it may be the only
+    copy of a link that is broken by now.
+    """
+    archive_dir, resource_id = config.archive_dir(), run.link.resource_id
+    if archive_dir is None or not store.is_storable(resource_id):
         return
     if cache_filepath:
-        store.remove_others(archive_dir, link.resource_id, cache_filepath)
-    elif store.resource_dir(archive_dir, link.resource_id).is_dir():
-        store.remove(archive_dir, link.resource_id)
+        is_new = cache_filepath == str(run.outcome.temp_path)
+        if is_new or (run.claim.deaths and Path(cache_filepath).exists()):
+            store.remove_others(archive_dir, resource_id, cache_filepath)
+    elif run.claim.deaths and store.resource_dir(archive_dir, resource_id).is_dir():
+        store.remove(archive_dir, resource_id)

@@ -8,10 +8,7 @@ import click
 import sqlalchemy as sa
 
 from ckanext.archiver import installation
-from ckanext.archiver.errors import DATABASE_AWAY, ArchiverError
-
-_MISSING = {"42P01": "table", "42703": "column"}
-"""PostgreSQL's codes for what is missing from a database that was not migrated."""
+from ckanext.archiver.errors import DATABASE_AWAY, MISSING, ArchiverError
 
 _REFUSED = ("42501", "25006")
 """PostgreSQL's codes for a role without the right, and for a database that is read-only (a standby)."""
@@ -37,8 +34,8 @@ def sentence(error: Exception) -> str | None:
 
 def _database_sentence(error: sa.exc.DBAPIError) -> str | None:
     code = getattr(error.orig, "pgcode", None)
-    if code in _MISSING:
-        return f"The database lacks a {_MISSING[code]} of the archiver. Bring its tables up to date: ckan archiver init"
+    if code in MISSING:
+        return f"The database lacks a {MISSING[code]} of the archiver. Bring its tables up to date: ckan archiver init"
     message = (str(error.orig).strip() or "no reason was given").splitlines()[0]
     if code in _REFUSED:
         return f"The database refuses the statement: {message}"

@@ -28,6 +28,8 @@ def init() -> None:
     _upgrade()
     archive_dir = config.archive_dir()
     if archive_dir is not None:
+        if other := archive_root.other_portal(archive_dir):
+            raise click.ClickException(archive_root.belongs_to(archive_dir, other))
         try:
             archive_root.make(archive_dir)
         except OSError as e:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from ckanext.archiver import config, maintenance
+from ckanext.archiver import archive_root, config, maintenance
 from ckanext.archiver.legacy import task_status
 
 YES = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
@@ -103,6 +103,8 @@ def delete_orphans(outputfile: str | None, dry_run: bool, yes: bool) -> None:
     list as CSV: these files, and the links whose cached copy is not on this machine's disk.
     """
     root = _archive_dir()
+    if other := archive_root.other_portal(str(root)):
+        raise click.ClickException(archive_root.belongs_to(str(root), other))
     if outputfile:
         _write_problems(outputfile, root)
     count = bytes_ = 0

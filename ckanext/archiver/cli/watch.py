@@ -67,8 +67,7 @@ def repeat(show: Callable[[], object]) -> None:
         try:
             show()
         except BrokenPipeError:
-            # Its reader has gone, as "head" does.
-            raise
+            raise  # its reader has ended; click ends the command
         except (sa.exc.SQLAlchemyError, OSError) as e:
             click.secho(_sentence(e), fg="red", err=True)
             model.Session.remove()
@@ -192,9 +191,10 @@ def _round(found: watching.Watched) -> Iterator[Line]:
 def _queues(status: monitoring.Status) -> Iterator[Line]:
     yield [("Queue       waiting  running  in broker  oldest waits", BOLD)]
     for queue, numbers in status["queues"].items():
+        in_broker = monitoring.known(numbers["in_broker"])
         yield [
             (
-                f"{queue:9} {numbers['waiting']:>9,} {numbers['running']:>8,} {numbers['in_broker']:>10,}  "
+                f"{queue:9} {numbers['waiting']:>9,} {numbers['running']:>8,} {in_broker:>10}  "
                 f"{monitoring.duration(numbers['oldest_wait_seconds'])}",
                 PLAIN,
             )

@@ -29,6 +29,7 @@ from ckanext.archiver.config.archive import (
 from ckanext.archiver.config.broker import (
     BROKER_OPTIONS,
     BROKERS,
+    broker_option,
     broker_transport_options,
     broker_url,
     site_id,
@@ -82,6 +83,7 @@ __all__ = [
     "archive_dir",
     "archive_on_change",
     "breaker_failures",
+    "broker_option",
     "broker_transport_options",
     "broker_url",
     "cache_url_root",

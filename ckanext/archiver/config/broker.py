@@ -26,7 +26,7 @@ BROKER_OPTIONS: Mapping[str, tuple[Any, str]] = {
 @option
 def broker_url() -> str:
     """The broker: our option, else the section [app:celery] of the ini file, else ``ckan.redis.url``."""
-    name, url = next(((name, url) for name, url in _brokers() if url), ("ckan.redis.url", ""))
+    name, url = _first()
     if scheme(url) not in BROKERS or not url.lower().startswith(f"{scheme(url)}://"):
         raise ConfigError(
             f"{name} must be a redis://, valkey://, unix:// or amqp:// URL, not {without_password(url)!r}."
@@ -38,6 +38,15 @@ def broker_url() -> str:
 def broker_transport_options() -> dict[str, Any]:
     """kombu's options for the broker, beside those in its URL. A bad value is not shown: it may hold a password."""
     return options.json_object("broker_transport_options", BROKER_OPTIONS, example='{"master_name": "mymaster"}')
+
+
+def broker_option() -> str:
+    """Where :func:`broker_url` is set."""
+    return _first()[0]
+
+
+def _first() -> tuple[str, str]:
+    return next(((name, url) for name, url in _brokers() if url), ("ckan.redis.url", ""))
 
 
 def site_id() -> str:

@@ -14,7 +14,8 @@ from enum import Enum
 from ckan import model
 
 from ckanext.archiver.doctor import connections, database, network, portal, queues, status, storage
-from ckanext.archiver.doctor.finding import Finding, Level, problem
+from ckanext.archiver.doctor.finding import Finding, Level, problem, warning
+from ckanext.archiver.errors import MISSING
 
 __all__ = ["CHECKS", "Finding", "Level", "Report", "run"]
 
@@ -77,6 +78,8 @@ def _findings(name: str, check: Check) -> list[Finding]:
     except Exception as e:
         # The next check runs all the same; the traceback is for a report of the defect.
         log.debug("The check %s failed", name, exc_info=True)
+        if getattr(getattr(e, "orig", None), "pgcode", None) in MISSING:
+            return [warning("Not checked: it needs a table or a column that is missing.", "ckan archiver init")]
         reason = (str(e).strip() or "no reason was given").splitlines()[0]
         return [
             problem(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.metadata
+import re
 from collections.abc import Iterator
 
 import ckan.plugins.toolkit as tk
@@ -66,15 +67,27 @@ def options() -> Iterator[Finding]:
             findings.append(warning(f"{key} is an old name.", f"{RENAMED[key]} = {tk.config[key]}"))
         elif key in UNUSED and tk.asbool(tk.config[key] or False):
             findings.append(warning(f"{key} is set and has no effect. {UNUSED[key]}", f"Remove the line {key}."))
-        elif key.startswith(("ckanext-archiver.", "ckanext.archiver.")) and key not in {*known, *RENAMED, *UNUSED}:
+        elif _is_meant_for_us(key) and key not in {*known, *RENAMED, *UNUSED}:
             close = difflib.get_close_matches(key, known, 1)
             remedy = f"Did you mean {close[0]}?" if close else f"Remove the line {key}."
             findings.append(warning(f"There is no option {key}: the line has no effect.", remedy))
+    findings += [
+        warning(
+            f"{key} is in the section [{section}] of CKAN's configuration file, where it has no effect.",
+            "Move the line below [app:main].",
+        )
+        for key, section in ini_file.misplaced("ckanext-archiver.")
+    ]
     try:
         config.check()
     except ConfigError as e:
         findings.append(problem(str(e), "Correct the value in CKAN's configuration file."))
     yield from findings or [ok("All options of the archiver are known and have good values.")]
+
+
+def _is_meant_for_us(key: str) -> bool:
+    """Whether an option's name begins as ours do, however its words are put together."""
+    return re.sub("[-_.]", "", key).startswith("ckanextarchiver")
 
 
 def combinations() -> Iterator[Finding]:

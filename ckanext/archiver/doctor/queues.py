@@ -18,7 +18,7 @@ from ckanext.archiver import archive_root, clock, config, monitoring
 from ckanext.archiver.doctor.finding import Finding, ok, problem, warning
 from ckanext.archiver.doctor.status import current
 from ckanext.archiver.options import without_password
-from ckanext.archiver.queue import pauses, sql
+from ckanext.archiver.queue import names, pauses, sql
 from ckanext.archiver.queue.types import Queue
 
 REDIS_SECONDS = 2
@@ -46,11 +46,14 @@ def broker() -> Iterator[Finding]:
     error = monitoring.broker_error()
     shown = without_password(config.broker_url())
     if error:
+        polling = monitoring.polling_workers()
+        meanwhile = f"Until it does, {monitoring.take(polling)}" if polling else "Requests wait in the database"
         yield problem(
-            f"{error.what}. Its URL is {shown}. Requests wait in the database.",
-            error.remedy or "Start the broker, or correct ckanext-archiver.broker_url.",
+            f"{error.what}. Its URL is {shown}. {meanwhile}.",
+            error.remedy or f"Start the broker, or correct {config.broker_option()}.",
         )
         return
+    yield from _portals()
     client = _redis()
     if client is None:
         yield ok(f"The broker {shown} answers.")
@@ -68,7 +71,7 @@ def broker() -> Iterator[Finding]:
                 "from the database, minutes later.",
                 "maxmemory-policy noeviction in redis.conf",
             )
-        yield from _neighbours(client)
+        yield from _other_ckans(client)
         yield from _rq_jobs(client)
 
 
@@ -80,15 +83,38 @@ def _redis() -> redis.Redis | None:
     return redis.Redis.from_url(url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS)
 
 
-def _names(client: Any) -> list[str]:
+def _rq_queues(client: Any) -> list[str]:
     """The names of RQ's queues in this Redis database. CKAN names its own ``ckan:<site id>:<queue>``."""
     return sorted(name.decode("utf-8", "replace") for name in client.smembers("rq:queues"))
 
 
-def _neighbours(client: Any) -> Iterator[Finding]:
-    own = tk.config.get("ckan.site_id")
-    found = (re.fullmatch(r"rq:queue:ckan:(.+):[^:]+", name) for name in _names(client))
-    others = sorted({match[1] for match in found if match and match[1] != own})
+def _portals() -> Iterator[Finding]:
+    """The portals whose archivers use the same Redis database."""
+    found = names.neighbours()
+    if not found:
+        return
+    said = "; ".join(f"{one.site_url} with the queues {one.prefix}priority and {one.prefix}bulk" for one in found)
+    own = " and ".join(names.all_at_broker().values())
+    yield warning(
+        f"The same Redis database is used by {monitoring.counted(len(found), 'other portal')}: {said}. This portal's "
+        f"queues are {own}. No portal takes another's messages; FLUSHDB and a full memory concern all, and "
+        "after FLUSHDB their queues may have other names.",
+        f"Give each portal a database of its own: {config.broker_option()} = redis://localhost:6379/1",
+    )
+    same = [one.site_url for one in found if one.site_id == config.site_id()]
+    if same and config.broker_url() == tk.config.get("ckan.redis.url"):
+        yield problem(
+            f"{', '.join(same)} has the same ckan.site_id ({config.site_id()}) and the same Redis database: CKAN's own "
+            "background jobs of one portal run in the other.",
+            "Give each portal a database of its own: ckan.redis.url = redis://localhost:6379/1",
+        )
+
+
+def _other_ckans(client: Any) -> Iterator[Finding]:
+    """Portals whose background jobs are here, and whose archivers have not said so."""
+    known = {config.site_id(), *(one.site_id for one in names.neighbours())}
+    found = (re.fullmatch(r"rq:queue:ckan:(.+):[^:]+", name) for name in _rq_queues(client))
+    others = sorted({match[1] for match in found if match and match[1] not in known})
     if others:
         yield warning(
             f"Another portal uses the same Redis database (ckan.site_id = {', '.join(others)}).",
@@ -180,7 +206,7 @@ def _dispatch(bulk: Mapping[str, Any]) -> Iterator[Finding]:
         SELECT extract(epoch FROM now() - min(bulk_at)) FROM archiver_host h
         WHERE bulk_at < now() AND NOT {sql.is_paused("'bulk'", "h.host")}
     """).scalar()  # noqa: S608 - constants only
-    if longest is not None and longest > DISPATCH_SECONDS and not bulk["in_broker"] and not bulk["running"]:
+    if longest is not None and longest > DISPATCH_SECONDS and bulk["in_broker"] == 0 and not bulk["running"]:
         yield problem(
             f"Requests are due for {monitoring.duration(float(longest))}, and no message was sent for them: no worker "
             "dispatches.",

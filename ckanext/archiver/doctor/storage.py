@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import ckan.plugins.toolkit as tk
 
-from ckanext.archiver import archive_root, config
+from ckanext.archiver import archive_root, config, monitoring
 from ckanext.archiver.archiving import uploads
 from ckanext.archiver.doctor.finding import Finding, ok, problem, warning
 from ckanext.archiver.doctor.network import ask_our_own
@@ -24,9 +24,21 @@ from ckanext.archiver.queue import sql
 _COPY = """
     SELECT a.cache_filepath FROM archival a
     JOIN resource r ON r.id = a.resource_id JOIN package p ON p.id = r.package_id
-    WHERE starts_with(a.cache_filepath, :prefix) AND p.private = :private AND p.state = 'active' AND r.state = 'active'
+    WHERE (starts_with(a.cache_filepath, :prefix) OR starts_with(a.cache_filepath, :real_prefix))
+    AND p.private = :private AND p.state = 'active' AND r.state = 'active'
     ORDER BY a.updated DESC NULLS LAST LIMIT 1
 """
+
+_SOME_COPIES = """
+    WITH begin AS MATERIALIZED (SELECT md5(CAST(random() AS text)) AS id)
+    (SELECT cache_filepath FROM archival WHERE cache_filepath <> '' AND resource_id >= (SELECT id FROM begin)
+     ORDER BY resource_id LIMIT :some)
+    UNION ALL
+    (SELECT cache_filepath FROM archival WHERE cache_filepath <> '' AND resource_id < (SELECT id FROM begin)
+     ORDER BY resource_id LIMIT :some)
+"""
+COPIES_LOOKED_AT = 50
+"""How many from a random id on, and how many from the first."""
 
 
 def archive() -> Iterator[Finding]:
@@ -49,6 +61,8 @@ def archive() -> Iterator[Finding]:
     if path.exists() and not path.is_dir():
         yield problem(f"{directory} is not a directory.", f"Move the file away, then: {_make(directory)}")
         return
+    if other := archive_root.other_portal(directory):
+        yield problem(archive_root.belongs_to(directory, other), "Give each portal a directory of its own.")
     if not archive_root.is_mounted(directory):
         yield problem(
             f"{directory} has none of the copies that were kept there: its file system is not mounted.",
@@ -88,8 +102,9 @@ def _elsewhere(directory: str) -> Iterator[Finding]:
     """Copies that are recorded in another directory: the option was changed, and they were not moved."""
     found = sql.run(
         "SELECT count(*) AS copies, min(cache_filepath) AS one FROM archival "
-        "WHERE cache_filepath <> '' AND NOT starts_with(cache_filepath, :prefix)",
-        prefix=directory.rstrip("/") + "/",
+        "WHERE cache_filepath <> '' AND NOT starts_with(cache_filepath, :prefix) "
+        "AND NOT starts_with(cache_filepath, :real_prefix)",
+        **archive_root.prefixes(directory),
     ).one()
     if found.copies:
         yield problem(
@@ -161,9 +176,11 @@ def _still_published() -> Iterator[Finding]:
 
 def _published(root: str, *, private: bool) -> str | None:
     """The URL that a copy should have, by the options as they are now."""
-    prefix = (config.archive_dir() or "").rstrip("/") + "/"
-    path = sql.run(_COPY, prefix=prefix, private=private).scalar()
-    return f"{root}/{quote(path.removeprefix(prefix))}" if path else None
+    prefixes = archive_root.prefixes(config.archive_dir() or "")
+    path = sql.run(_COPY, private=private, **prefixes).scalar()
+    for prefix in prefixes.values():
+        path = path and path.removeprefix(prefix)
+    return f"{root}/{quote(path)}" if path else None
 
 
 def uploaded_files() -> Iterator[Finding]:
@@ -199,7 +216,22 @@ def unused_space() -> Iterator[Finding]:
             f"ckanext-archiver.{option}: links without a copy are checked only.",
             f"Raise ckanext-archiver.{option}, or see what takes the room: ckan archiver size-report --by host",
         )
+    yield from _missing_copies()
     yield ok(f"{disk['copies']:,} copies take {disk['used_bytes']:,} bytes.")
+
+
+def _missing_copies() -> Iterator[Finding]:
+    """Whether recorded copies are on the disk, by some of them: that of a million would take long."""
+    if not config.archive_dir() or not archive_root.is_mounted(config.archive_dir() or ""):
+        return
+    paths = sql.run(_SOME_COPIES, some=COPIES_LOOKED_AT).scalars().all()
+    missing = [path for path in paths if not os.path.exists(path)]
+    if missing:
+        yield warning(
+            f"{monitoring.counted(len(missing), 'file')} of {len(paths):,} copies that were looked for "
+            f"{'is' if len(missing) == 1 else 'are'} missing on this machine's disk, such as {missing[0]}.",
+            "ckan archiver report-orphans counts them; ckan archiver update downloads them again.",
+        )
 
 
 CHECKS = {"archive": archive, "copies": unused_space, "serving": serving, "uploads": uploaded_files}

@@ -327,6 +327,8 @@ def cache_url(root: str, resource_id: str, filename: str) -> str:
 def _entries(directory: Path) -> list[Path]:
     try:
         return sorted(directory.iterdir())
+    except FileNotFoundError:
+        return []
     except OSError as e:
         log.debug("%s: %s", directory, e)
         return []

@@ -190,7 +190,8 @@ def archiver_status_show(context: Any, data_dict: dict[str, Any]) -> dict[str, A
     """The state of the queues, the round, the hosts, the workers and the disk. For sysadmins.
 
     :returns: what ``ckan archiver status --json`` prints: ``queues`` (``waiting``, ``running``, ``in_broker`` and
-        ``oldest_wait_seconds`` of each), ``rate_per_second``, ``round`` (``started_at``, ``eta_seconds``, ``last``),
+        ``oldest_wait_seconds`` of each; ``in_broker`` is null while the broker does not answer),
+        ``rate_per_second``, ``round`` (``started_at``, ``eta_seconds``, ``last``),
         ``hosts_paused``, ``broker`` (``answers``, ``error``, ``workers_polling``), ``workers``,
         ``queues_without_worker``, ``held``, ``set_aside``, ``links`` (by verdict), ``disk``, ``notices_waiting``,
         ``subscriber_failures``, ``datasets_to_index``, ``database`` (``dead_rows``,

@@ -9,8 +9,8 @@ status --prometheus`` in a cron job that writes a file for the textfile collecto
 from __future__ import annotations
 
 from ckanext.archiver.monitoring.exposition import CONTENT_TYPE, HELP, prometheus
-from ckanext.archiver.monitoring.state import RATE_MINUTES, Status, broker_error, collect, eta
-from ckanext.archiver.monitoring.text import alarms, counted, duration, lines, minute
+from ckanext.archiver.monitoring.state import RATE_MINUTES, Status, broker_error, collect, eta, polling_workers
+from ckanext.archiver.monitoring.text import alarms, counted, duration, known, lines, minute, take
 
 __all__ = [
     "CONTENT_TYPE",
@@ -23,7 +23,10 @@ __all__ = [
     "counted",
     "duration",
     "eta",
+    "known",
     "lines",
     "minute",
+    "polling_workers",
     "prometheus",
+    "take",
 ]

@@ -33,9 +33,11 @@ def collect() -> Status:
     """
     # Asked before the transaction begins: a broker that hangs must not hold it.
     broker_ = _broker()
-    dead = {"dead": config.worker_dead_seconds()}
     at_broker = names.all_at_broker()
     queues = {queue: {**numbers, "broker_queue": at_broker[queue]} for queue, numbers in _queues().items()}
+    if not broker_["answers"]:
+        # The table has what was sent. Whether the broker still holds it is unknown.
+        queues = {queue: {**numbers, "in_broker": None} for queue, numbers in queues.items()}
     paused = pauses.current()
     pauses.leave_out_of_waits(paused, queues)
     rate = _rate()
@@ -47,7 +49,7 @@ def collect() -> Status:
         "rate_per_second": rate,
         "round": {**rounds.bookkeeping(), "eta_seconds": _eta(queues[Queue.BULK], rate)},
         "hosts_paused": _paused(),
-        "broker": {**broker_, "workers_polling": number("SELECT count(*) " + _POLLING, **dead)},
+        "broker": {**broker_, "workers_polling": polling_workers()},
         "workers": _workers(),
         "held": _held(),
         "links": links["verdicts"],
@@ -176,7 +178,10 @@ def _paused() -> Status:
     }
 
 
-_POLLING = f"FROM archiver_worker w WHERE polls_since IS NOT NULL AND {sql.WORKER_IS_ALIVE}"
+def polling_workers() -> int:
+    """How many workers take requests from the table, because the broker is away."""
+    polling = f"SELECT count(*) FROM archiver_worker w WHERE polls_since IS NOT NULL AND {sql.WORKER_IS_ALIVE}"  # noqa: S608
+    return number(polling, dead=config.worker_dead_seconds())
 
 
 def _database() -> Status:

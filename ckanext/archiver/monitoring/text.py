@@ -36,6 +36,16 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def known(number: int | None) -> str:
+    """A number that may be unknown."""
+    return "unknown" if number is None else f"{number:,}"
+
+
+def take(workers: int) -> str:
+    """What workers do while the broker is away."""
+    return f"{counted(workers, 'worker')} {'takes' if workers == 1 else 'take'} requests from the table, slower"
+
+
 def _size(number: int | None) -> str:
     return "unknown" if number is None else size_text(number)
 
@@ -47,13 +57,20 @@ def alarms(status: Status) -> Iterator[str]:
         yield f"NO WORKER reads queue {queue} ({waiting:,} wait). Start one: ckan archiver worker --queue {queue}"
     if not status["broker"]["answers"]:
         polling = status["broker"]["workers_polling"]
-        slower = f" Until it does, {polling} workers take requests from the table, slower." if polling else ""
+        slower = f" Until it does, {take(polling)}." if polling else ""
         yield f"NO BROKER: {status['broker']['error'].rstrip('.')}.{slower}"
     held = status["held"]
     if held["outage_suspected"]:
         yield (
             f"VERDICTS ARE HELD: {held['hosts_failed']} of {held['hosts_seen']} hosts fail at once. "
             "Is our own network or name server down?"
+        )
+    on_disk = {reason: number for reason, number in held["reasons"].items() if reason.startswith("disk-")}
+    if on_disk:
+        counts = ", ".join(f"{reason} {number:,}" for reason, number in sorted(on_disk.items()))
+        yield (
+            f"A WORKER CANNOT WRITE COPIES: {counts}. Run on its machine, as its user: ckan archiver doctor. What "
+            "waits is tried again by itself."
         )
     if status["disk"].get("error"):
         yield f"THE ARCHIVE CANNOT BE USED: {status['disk']['error']}. Nothing is downloaded."
@@ -71,7 +88,7 @@ def lines(status: Status) -> Iterator[str]:
     for queue, numbers in status["queues"].items():
         yield (
             f"{queue:9} {numbers['waiting']:>10,} waiting {numbers['running']:>6,} running "
-            f"{numbers['in_broker']:>6,} in the broker ({numbers['broker_queue']})   "
+            f"{known(numbers['in_broker']):>6} in the broker ({numbers['broker_queue']})   "
             f"oldest waits {duration(numbers['oldest_wait_seconds'])}"
         )
     yield f"{'rate':9} {status['rate_per_second']:,} links/s in the last {RATE_MINUTES} minutes"
@@ -79,13 +96,14 @@ def lines(status: Status) -> Iterator[str]:
     polling = status["broker"]["workers_polling"]
     yield (
         f"{'broker':9} {'answers' if status['broker']['answers'] else 'does not answer'}"
-        f"{f'; {polling} workers take requests from the table' if polling else ''}"
+        f"{f'; {take(polling)}' if polling else ''}"
     )
     yield f"{'workers':9} {_names(status['workers'])}"
     paused = status["hosts_paused"]
-    yield f"{'hosts':9} {paused['count']:,} left alone"
+    yield f"{'hosts':9} {paused['count']:,} left alone, because they do not respond or asked us to wait"
     for host in paused["hosts"]:
-        why = f"not responding since {minute(host['since'])}" if host["why"] == "not-responding" else "asked us to wait"
+        silent = host["why"] == "not-responding"
+        why = f"not responding since {minute(host['since'])}" if silent else "asked us to wait"
         yield f"{'':9}   {host['host']}: {why}, until {minute(host['until'])}, {host['waiting']:,} waiting"
     held = status["held"]
     reasons = ", ".join(f"{reason} {number:,}" for reason, number in sorted(held["reasons"].items()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ckanext.archiver import config
 from ckanext.archiver.errors import BrokerError
 
 CLUSTER = (
@@ -15,7 +16,7 @@ OTHER_QUEUE_TYPE = (
     "is lost by that ({error})"
 )
 
-_PASSWORD = "Correct the user and the password in ckanext-archiver.broker_url."  # noqa: S105 - a sentence
+_PASSWORD = "Correct the user and the password in {option}."  # noqa: S105 - a sentence
 
 REFUSALS = {
     # Redis
@@ -23,18 +24,17 @@ REFUSALS = {
     "redis.conf. The archiver loses nothing by that.",
     "used memory > 'maxmemory'": "Give Redis more memory (maxmemory in redis.conf), or look at what else it holds: the "
     "archiver's messages are ids only.",
-    "read only replica": "This Redis is a replica, which takes no messages: name the primary in "
-    "ckanext-archiver.broker_url.",
+    "read only replica": "This Redis is a replica, which takes no messages: name the primary in {option}.",
     "invalid username-password pair": _PASSWORD,
-    "Authentication required": "Add the password to ckanext-archiver.broker_url: redis://:PASSWORD@HOST:6379/0",
+    "Authentication required": "Add the password to {option}: redis://:PASSWORD@HOST:6379/0",
     "has no permissions": "Let this user of Redis write the keys of the archiver: ACL SETUSER NAME ~* &* +@all",
-    "DB index is out of range": "Name a database that Redis has (0 to 15, by default) in ckanext-archiver.broker_url.",
+    "DB index is out of range": "Name a database that Redis has (0 to 15, by default) in {option}.",
     # RabbitMQ
     "ACCESS_REFUSED": _PASSWORD,
     "NOT_ALLOWED": "Make the virtual host, and let the user use it: rabbitmqctl add_vhost and set_permissions.",
 }
 """What a broker says that answers and takes no message, and what mends it. The words are those that are left of it by
-redis-py, which takes some codes (``OOM``, ``NOPERM``) away."""
+redis-py, which takes some codes (``OOM``, ``NOPERM``) away. ``{option}`` is the option that names the broker."""
 
 
 def named(error: Exception) -> BrokerError:
@@ -46,7 +46,9 @@ def named(error: Exception) -> BrokerError:
         return BrokerError(OTHER_QUEUE_TYPE.format(error=text))
     for word, remedy in REFUSALS.items():
         if word in text:
-            return BrokerError(f"The broker refuses messages: {text.split('. ')[0]}", remedy)
+            return BrokerError(
+                f"The broker refuses messages: {text.split('. ')[0]}", remedy.format(option=config.broker_option())
+            )
     return BrokerError(f"The broker does not answer: {text}")
 
 

@@ -146,7 +146,7 @@ class CkanLoader(AppLoader):
         import_other_tasks()
         if broker_settings.read().is_redis:
             options = self.app.conf.broker_transport_options
-            self.app.conf.broker_transport_options = {**options, "global_keyprefix": names.prefix()}
+            self.app.conf.broker_transport_options = {**options, "global_keyprefix": names.of_worker()}
 
 
 app = Celery("archiver", loader=CkanLoader)

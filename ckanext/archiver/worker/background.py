@@ -22,7 +22,7 @@ from ckan import model
 from ckanext.archiver import cache_urls, config, indexing, retention, rollup
 from ckanext.archiver.archiving import parked
 from ckanext.archiver.archiving.parked_writer import write_parked
-from ckanext.archiver.errors import BrokerError
+from ckanext.archiver.errors import DATABASE_AWAY, BrokerError
 from ckanext.archiver.queue import broker, claims, dispatch, leases, names, notices, recovery, rounds, sql
 from ckanext.archiver.worker import database, saved_counters
 from ckanext.archiver.worker.polling import BrokerWatch, Poller
@@ -30,6 +30,9 @@ from ckanext.archiver.worker.polling import BrokerWatch, Poller
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.2
+
+LOG_SECONDS = 60
+"""Seconds between two lines about the same failure."""
 
 
 class Load:
@@ -46,11 +49,39 @@ class Load:
         return min(share, 1.0)
 
 
+class DatabaseAway:
+    """Says once a minute, for all chores of this process, that the database does not answer, and once that it is
+    back."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._logged_at = float("-inf")
+        self._is_away = False
+
+    def log(self, error: Exception) -> None:
+        """The database does not answer."""
+        with self._lock:
+            self._is_away = True
+            if time.monotonic() - self._logged_at > LOG_SECONDS:
+                self._logged_at = time.monotonic()
+                log.warning("The database does not answer, trying again: %s", str(error).splitlines()[0])
+
+    def ends(self) -> None:
+        """It answers."""
+        with self._lock:
+            was_away, self._is_away = self._is_away, False
+        if was_away:
+            log.warning("The database answers again")
+
+
+_database = DatabaseAway()
+
+
 class Chore:
     """Work that is done every so often. After failures, the pauses between the tries grow.
 
-    A failure of the database, the broker or the disk is logged once a minute. Any other is a defect, and is logged each
-    time.
+    A failure of the broker or the disk is logged once a minute for each chore, one of the database once a minute for
+    all. Any other is a defect, and is logged each time.
 
     :param work: runs in a transaction of this chore
     :param own_transactions: ``work`` opens its transactions itself
@@ -73,6 +104,7 @@ class Chore:
         self.own_transactions = own_transactions
         self.due = 0.0
         self.failures = 0
+        self.lacked_database = False
         self.logged_at = float("-inf")
         self.load = Load()
 
@@ -99,15 +131,20 @@ class Chore:
         if self.rest and leases.busy():
             rest = self.rest * self.load.share() * (time.thread_time() - used)
             self.due = max(self.due, time.monotonic() + rest)
-        if self.failures:
+        if self.failures and not self.lacked_database:
             log.warning("%s works again", self.name)
+        elif self.failures:
+            _database.ends()
         self.failures = 0
         return result
 
     def _failed(self, error: Exception | None) -> None:
         self.failures += 1
         self.due = time.monotonic() + min(2.0**self.failures, self.max_pause)
-        if error is not None and time.monotonic() - self.logged_at > 60:
+        self.lacked_database = isinstance(error, DATABASE_AWAY)
+        if self.lacked_database and error is not None:
+            _database.log(error)
+        elif error is not None and time.monotonic() - self.logged_at > LOG_SECONDS:
             self.logged_at = time.monotonic()
             log.warning("%s does not work, trying again: %s", self.name, str(error).splitlines()[0])
 
@@ -221,13 +258,19 @@ class StallWatch:
         )
 
 
-def _keep_names(restart: Callable[[], None] | None) -> None:
-    """Claim the names of the queues again, in case the broker was flushed; where another portal has them by now, read
-    from this portal's new ones."""
-    if not names.keep():
-        log.error("Another portal has the names of this portal's queues at the broker; it has new ones now")
-        if restart is not None:
-            restart()
+def _keep_names(queues: list[str], leave: Callable[[], None]) -> None:
+    """Claim the names of the queues again, in case the broker was flushed; where another portal has them by now, leave
+    them to it, and have this portal's messages sent again under its new ones."""
+    if names.keep():
+        return
+    log.error(
+        "Another portal has the names of this portal's queues at the broker, as after FLUSHALL. This portal's are now "
+        "%s: the worker restarts to read them, and messages are sent again",
+        ", ".join(names.all_at_broker().values()),
+    )
+    with sql.transaction():
+        recovery.forget_messages(queues)
+    leave()
 
 
 class BackgroundThreads:
@@ -235,20 +278,29 @@ class BackgroundThreads:
 
     :param queues: the queues that this worker reads
     :param restart: replaces a worker that receives no messages; None for one that cannot tell
+    :param leave: ends this worker's reading of its queues, and restarts it
     :param poller: takes requests while the broker is away; None for a worker that archives nothing itself
     """
 
     def __init__(
-        self, queues: list[str], watch: BrokerWatch, restart: Callable[[], None] | None, poller: Poller | None
+        self,
+        queues: list[str],
+        watch: BrokerWatch,
+        *,
+        restart: Callable[[], None] | None,
+        leave: Callable[[], None],
+        poller: Poller | None,
     ) -> None:
         config.remember()
         self.threads = [
             heartbeat(queues),
             writer(),
-            _dispatcher(watch, restart),
+            _dispatcher(watch),
             _housekeeper(),
             _counter(),
-            broker_watch(watch),
+            broker_watch(
+                watch, Chore("Keeping the queues' names", 5, lambda: _keep_names(queues, leave), own_transactions=True)
+            ),
         ]
         if poller is not None:
             self.threads.append(polling(poller))
@@ -265,9 +317,12 @@ class BackgroundThreads:
         stop(self.threads)
 
 
-def broker_watch(watch: BrokerWatch) -> BackgroundThread:
-    """Asks the broker in a thread of its own: one that hangs takes its time."""
-    return BackgroundThread("broker", 1, [Chore("Broker watch", 1, watch.ask, own_transactions=True)])
+def broker_watch(watch: BrokerWatch, *more: Chore) -> BackgroundThread:
+    """Asks the broker in a thread of its own: one that hangs takes its time.
+
+    :param more: what asks it too
+    """
+    return BackgroundThread("broker", 1, [Chore("Broker watch", 1, watch.ask, own_transactions=True), *more])
 
 
 def polling(poller: Poller) -> BackgroundThread:
@@ -277,13 +332,12 @@ def polling(poller: Poller) -> BackgroundThread:
     )
 
 
-def _dispatcher(watch: BrokerWatch, restart: Callable[[], None] | None) -> BackgroundThread:
+def _dispatcher(watch: BrokerWatch) -> BackgroundThread:
     return BackgroundThread(
         "dispatcher",
         TICK_SECONDS,
         [
             Chore("Dispatching", TICK_SECONDS, watch.dispatch, own_transactions=True, max_pause=4),
-            Chore("Keeping the queues' names", 60, lambda: _keep_names(restart), own_transactions=True),
             Chore("Waking forgotten hosts", 60, dispatch.wake_forgotten_hosts),
             Chore("Finding lost messages", 10, recovery.forget_lost_messages, own_transactions=True),
         ],
@@ -330,7 +384,8 @@ def stop(threads: list[BackgroundThread]) -> None:
     for thread in threads:
         thread.ended.set()
     for thread in threads:
-        thread.join(timeout=3)
+        if thread is not threading.current_thread():
+            thread.join(timeout=3)
     parked.drop()
     database.use_background_connection()
     try:

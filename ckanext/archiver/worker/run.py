@@ -45,6 +45,8 @@ QUIET_LOGGERS = ("celery.worker.strategy", "celery.app.trace")
 _background: background.BackgroundThreads | None = None
 _poller: Poller | None = None
 _stop_requested = threading.Event()
+_restart_requested = threading.Event()
+"""The worker is stopping, and starts again when it has."""
 _stop_at = 0.0
 """When (``time.monotonic``) the transfers of a worker that is to stop are ended."""
 _lifeline: tuple[int, int] | None = None
@@ -98,7 +100,10 @@ class Background(bootsteps.StartStopStep):
             _poller = Poller(watch, queues, consumer.archive_resource, places=worker.concurrency)
             consumer.handover = Handover(config.slow_transfers())
             leases.current().places += config.slow_transfers()
-        _background = background.BackgroundThreads(queues, watch, None if is_prefork else _restart, _poller)
+        restart = None if is_prefork else _restart
+        _background = background.BackgroundThreads(
+            queues, watch, restart=restart, leave=_restart_after_stop, poller=_poller
+        )
         if is_prefork:
             background.fork_between_chores(list(_background.threads))
         leases.current().parks = not is_prefork
@@ -131,7 +136,10 @@ class OneStop(bootsteps.StartStopStep):
 
         def once(number: int, frame: Any) -> None:
             nonlocal is_stopping
-            if not is_stopping and callable(stop):
+            if is_stopping:
+                # Of two reasons to stop, one may be our own (_restart_after_stop): the other one ends the worker.
+                _restart_requested.clear()
+            elif callable(stop):
                 is_stopping = True
                 stop(signal.SIGTERM, frame)
 
@@ -152,7 +160,8 @@ def _shut_down(**kwargs: Any) -> None:
     global _stop_at
     _stop_at = time.monotonic() + STOP_SECONDS
     _stop_requested.set()
-    systemd.stopping()
+    if not _restart_requested.is_set():
+        systemd.stopping()
     timer = threading.Timer(STOP_SECONDS, _stop_transfers)
     timer.daemon = True
     timer.start()
@@ -176,6 +185,8 @@ def _stop(**kwargs: Any) -> None:
         consumer.handover.wait(5)
     if _background is not None:
         _background.stop()
+    if _restart_requested.is_set():
+        _replace()
 
 
 # -- a process of the prefork pool -----------------------------------------------------------------------------------
@@ -284,7 +295,21 @@ def _restart() -> None:
     log.error("The worker restarts in %s s", RESTART_SECONDS)
     _stop_requested.wait(RESTART_SECONDS)
     if not _stop_requested.is_set():
-        os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606 - our own command line
+        # Else "status" lists a worker that is gone until its heartbeat is old.
+        if _background is not None:
+            _background.stop()
+        _replace()
+
+
+def _restart_after_stop() -> None:
+    """Stop this worker as TERM does, which gives back what it has received, and start it again."""
+    if not _stop_requested.is_set():
+        _restart_requested.set()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _replace() -> NoReturn:
+    os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606 - our own command line
 
 
 def run_all(concurrency: int | None, pool: str) -> NoReturn:
