@@ -33,3 +33,15 @@ def of_link(resource: dict[str, Any], archival: Mapping[str, Any]) -> str | None
     if resource.get("url_type") == "upload":
         return None
     return web_archive(links.shown_url(resource.get("url"), resource.get("url_type")))
+
+
+def is_of_previous_url(archival: Mapping[str, Any]) -> bool:
+    """Whether the copy is from before the URL was edited.
+
+    :param archival: the columns of the row of a link with a copy, times as naive UTC or as ISO 8601
+    """
+    if archival.get("last_success"):
+        return False
+    # A doubtful file becomes the copy without a success: it is what this URL leads to.
+    doubted, cached = archival.get("doubt_since"), archival.get("cached_at")
+    return not (doubted and cached and cached >= doubted)

@@ -18,7 +18,7 @@ from markupsafe import Markup
 from ckanext.archiver import advice, alternatives, clock, config, history, search, states, views
 from ckanext.archiver.badges import NEVER, STORED, archiver_found_dataset_state, archiver_state, some_broken
 from ckanext.archiver.engine import urls
-from ckanext.archiver.engine.outcome import Verdict
+from ckanext.archiver.engine.outcome import Cause, Verdict
 from ckanext.archiver.engine.reasons import REASONS, SIZES
 from ckanext.archiver.history_helpers import (
     archiver_day,
@@ -105,7 +105,8 @@ def archiver_panel(resource: Dict, package: Dict) -> Dict | None:
     """Everything on the panel of the resource page; None for an old version of it in the activity stream.
 
     :returns: what :func:`archiver_resource_state` gives, and ``heading``, ``reason``, ``archival`` (a dict,
-        empty if the link was never checked or the row is about another URL), ``cached_copy``, ``history``,
+        empty if the link was never checked or the row is about another URL), ``cached_copy``, ``copy_note`` (what is
+        to be known of a copy that is not what the link leads to now), ``history``,
         ``moved_to``, ``redirected_to``, ``certificate_expires``, ``waits_until``, ``host_asked``, ``works_since``,
         ``can_edit``, ``advice`` (for those who may edit), ``web_archive`` (a URL), ``copy_is_missed`` (whether the
         link does not work and there is no copy) and ``snoozed`` (None, or until when and why it is left alone)
@@ -121,6 +122,7 @@ def archiver_panel(resource: Dict, package: Dict) -> Dict | None:
         "reason": _sentence(state, archival),
         "archival": archival,
         "cached_copy": archiver_cached_copy(resource, package),
+        "copy_note": _copy_note(archival),
         "history": archiver_history(resource["id"]) if archival else None,
         "moved_to": _other_url(archival.get("permanent_url"), resource),
         "redirected_to": _other_url(archival.get("url_redirected_to"), resource),
@@ -164,7 +166,7 @@ def _heading(verdict: str, archival: Dict, resource: Dict) -> str:
 
 
 def _since(sentence: str, without_date: str, since: str | None) -> str:
-    return sentence.format(date=tk.h.render_datetime(since)) if since else without_date
+    return sentence.format(date=words.isolated(tk.h.render_datetime(since))) if since else without_date
 
 
 def _sentence(state: Dict, archival: Dict) -> str:
@@ -187,6 +189,17 @@ def archiver_advice(archival: Dict) -> str:
     return advice.advice(archival.get("cause"), archival.get("detail"))
 
 
+def _copy_note(archival: Dict) -> str:
+    """What a reader needs to know before they take the copy for what the link leads to; empty where it is that."""
+    if not archival.get("cache_filepath"):
+        return ""
+    if alternatives.is_of_previous_url(archival):
+        return tk._("From its previous URL")
+    if archival.get("cause") == Cause.TOO_LARGE or archival.get("detail") == "ok-undecodable":
+        return tk._("Of an earlier version of the file, or from its previous URL")
+    return ""
+
+
 def _web_archive(known: LinkState) -> str | None:
     """The listing of a web archive for a link that does not work, when an archive is configured."""
     if not known.url or known.verdict not in history.FAILED:
@@ -204,8 +217,10 @@ def archiver_dead_link(resource: Dict, package: Dict) -> Dict | None:
         return None
     copy = archiver_cached_copy(resource, package)
     if copy:
-        date = tk.h.render_datetime(copy["saved"]) if copy["saved"] else ""
+        date = words.isolated(tk.h.render_datetime(copy["saved"])) if copy["saved"] else ""
         label = tk._("Download the copy of {date}").format(date=date) if date else tk._("Download the copy")
+        if alternatives.is_of_previous_url(_plain(known)):
+            label = tk._("Download the copy from the previous URL")
         return {"url": copy["url"], "label": label, "is_copy": True}
     archive = _web_archive(known)
     return {"url": archive, "label": tk._("Look in a web archive"), "is_copy": False} if archive else None
@@ -338,7 +353,7 @@ def archiver_time(moment: str | None, relative: bool = True, hours: bool | None 
         moment = at.isoformat()
     if hours is None:
         hours = clock.naive_utc() - at < datetime.timedelta(days=1)
-    exact = words.minute(moment) if hours else tk.h.render_datetime(moment)
+    exact = words.minute(moment) if hours else words.isolated(tk.h.render_datetime(moment))
     zone = "Z" if "T" in moment else ""
     time = Markup('<time datetime="{}{}">{}</time>').format(moment, zone, exact)
     if not relative:

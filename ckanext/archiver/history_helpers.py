@@ -18,10 +18,13 @@ TRANSLATED = ("de", "en", "es", "fr", "pl")
 """The languages that have a catalogue; pages in any other language show our sentences in English."""
 
 
-def archiver_text_attributes() -> Markup:
-    """Attributes of an element with a sentence of ours: its language and direction, where these are not the page's."""
+def archiver_text_attributes(direction: str = "auto") -> Markup:
+    """Attributes of an element with sentences of ours: its language and direction, where these are not the page's.
+
+    :param direction: "auto" for one sentence, which may begin with a name in any script; "ltr" for a whole page of ours
+    """
     is_translated = str(tk.h.lang() or "en").split("_")[0] in TRANSLATED
-    return Markup("") if is_translated else Markup(' lang="en" dir="auto"')
+    return Markup("") if is_translated else Markup(' lang="en" dir="{}"').format(direction)
 
 
 def archiver_day(date: datetime.date | str | None) -> str:

@@ -191,6 +191,19 @@ def test_check_now_shows_the_result_without_a_reload(visit: Callable[[int], Wind
     assert window.complaints == []
 
 
+def test_the_main_button_follows_the_result(visit: Callable[[int], Window], pages: dict[str, str]) -> None:
+    window = visit(1280)
+    log_in(window, "transport")
+    window.go(pages["broken"])
+    button = window.page.locator(".module-resource .actions .btn-primary")
+    assert "copy" in button.inner_text()
+    window.page.get_by_role("button", name="Check now").click()
+    window.page.wait_for_load_state()
+    finish(pages["broken"].rpartition("/")[2])
+    window.page.wait_for_selector(".module-resource .actions .resource-url-analytics", timeout=10_000)
+    assert "copy" not in button.inner_text()
+
+
 def test_a_dead_link_offers_the_copy(visit: Callable[[int], Window], pages: dict[str, str]) -> None:
     window = visit(1280)
     window.go(pages["broken"])

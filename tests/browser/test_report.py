@@ -152,7 +152,7 @@ def test_filters_and_orders_lead_to_each_other(window: Callable[..., Window]) ->
     assert len(everything) >= 4
 
     tab.page.get_by_text("Filter and sort").click()
-    tab.page.get_by_label("Dataset or resource").fill("potholes")
+    tab.page.get_by_label("Dataset, resource or URL").fill("potholes")
     tab.page.get_by_role("button", name="Apply").click()
     assert len(urls(tab.page)) == 2
     assert all("potholes" in url for url in urls(tab.page))
@@ -203,7 +203,7 @@ def test_an_editor_takes_over_a_new_address_and_back(window: Callable[..., Windo
     tab.go("/archiver/links/history")
     tab.page.get_by_role("button", name="Undo").first.click()
     tab.page.get_by_role("button", name="Undo").click()
-    tab.page.get_by_text("1 link changed.").wait_for()
+    tab.page.get_by_text("1 link has its previous address again.").wait_for()
     model.Session.rollback()
     assert run(routes)[0].url.endswith("/moved.csv")
 
@@ -398,3 +398,77 @@ def test_a_sysadmin_pauses_archiving(
         assert ours(tab.page, axe.run(tab.page).response["violations"]) == []
         assert tab.page.evaluate(BEYOND) == []
     assert tab.complaints == []
+
+
+HIDDEN = """() => [...document.querySelectorAll('.archiver-chart text')].filter(text => {
+    const box = text.getBoundingClientRect(), figure = text.closest('figure').getBoundingClientRect();
+    return box.width && (box.left < figure.left - 1 || box.right > figure.right + 1);
+}).map(text => text.textContent)"""
+
+
+@pytest.mark.parametrize("language", ["en", "pl"])
+def test_on_a_phone_nothing_is_cut_squeezed_or_outside(window: Callable[..., Window], language: str) -> None:
+    tab = window(390)
+    tab.go(f"/{language}/report/broken-links")
+    assert tab.page.evaluate(HIDDEN) == []
+    caption = tab.page.locator(".archiver-caption").bounding_box()
+    assert caption["width"] > 300, "a line, not a column"
+    row = tab.page.locator("#archiver-organizations ~ table tbody tr").first
+    assert row.evaluate("row => [...row.cells].filter(cell => cell.scrollWidth > cell.clientWidth).length") == 0
+
+
+def test_rows_are_blocks_where_the_text_is_twice_as_large(window: Callable[..., Window]) -> None:
+    tab = window(640)
+    tab.go("/archiver/links")
+    assert all(box.bounding_box()["width"] > 300 for box in tab.page.locator(".archiver-rows .archiver-url").all())
+
+
+def test_the_bar_hides_no_focus(window: Callable[..., Window]) -> None:
+    tab = window(1280)
+    tab.page.set_viewport_size({"width": 1280, "height": 700})
+    # Else the page is on its way when it is measured.
+    tab.page.emulate_media(reduced_motion="reduce")
+    tab.log_in("editor")
+    tab.go("/archiver/links?verdict=any")
+    hidden = """() => {
+        const element = document.activeElement, bar = document.querySelector('.archiver-act').getBoundingClientRect();
+        return element.closest('.archiver-rows') && element.getBoundingClientRect().bottom > bar.top + 1;
+    }"""
+    tab.page.locator(".archiver-tick input").first.focus()
+    for _ in range(40):
+        tab.page.keyboard.press("Tab")
+        assert not tab.page.evaluate(hidden), tab.page.evaluate("document.activeElement.outerHTML")
+
+
+def test_paper_and_forced_colours_show_what_the_screen_does(
+    window: Callable[..., Window], portal: dict[str, str]
+) -> None:
+    tab = window()
+    tab.log_in("editor")
+    tab.go("/archiver/links")
+    selected = "getComputedStyle(document.querySelector('.archiver-chip-on')).borderTopWidth"
+    for media in ({"media": "print"}, {"media": "screen", "forced_colors": "active"}):
+        tab.page.emulate_media(**media)
+        assert tab.page.evaluate(selected) == "3px", media
+        bar = tab.page.locator(".archiver-act, .archiver-tick").first
+        assert bar.is_visible() is (media["media"] == "screen")
+    tab.go(portal["broken"])
+    day = tab.page.locator(".archiver-day-broken").first
+    assert day.evaluate("day => getComputedStyle(day).backgroundColor") == "rgb(176, 42, 55)"
+    assert day.evaluate("day => getComputedStyle(day).printColorAdjust") == "exact"
+
+
+# Sentences that are in English, and in lines that run from right to left: their full stop is on the wrong side.
+OUR_TEXT = ".archiver-report p, .archiver-panel p, .archiver-badge, .archiver-instead span"
+TURNED = """selector => [...document.querySelectorAll(selector)]
+    .filter(e => e.getClientRects().length && /^[\\d\\s]*[A-Za-z]/.test(e.textContent.trim()))
+    .filter(e => getComputedStyle(e).direction === 'rtl').map(e => e.textContent.trim())"""
+
+
+def test_english_sentences_run_from_left_to_right(window: Callable[..., Window], portal: dict[str, str]) -> None:
+    tab = window()
+    tab.log_in("editor")
+    for path in (*PAGES, portal["broken"], portal["ok"], portal["moved"], portal["dataset"], portal["search"]):
+        tab.go("/ar" + path)
+        assert tab.page.evaluate(TURNED, OUR_TEXT) == [], path
+        assert tab.page.evaluate(BEYOND) == [], path

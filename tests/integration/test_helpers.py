@@ -45,6 +45,8 @@ def resource() -> Dict:
 
 def with_archival(resource: Dict, **columns: Any) -> Dict:
     model.Session.query(Archival).filter_by(resource_id=resource["id"]).delete()
+    if columns.get("verdict"):
+        columns = {"is_broken": Verdict(columns["verdict"]).is_broken, **columns}
     model.Session.add(
         Archival(package_id=resource["package_id"], resource_id=resource["id"], **{"source_url": URL} | columns)
     )
@@ -334,6 +336,48 @@ def test_the_copy_says_its_size_and_day(resource: Dict) -> None:
     assert copy["saved"] == "2026-11-19T12:00:00"
     assert copy["url"].endswith(f"/resource/{resource['id']}/cached")
     assert panel(with_archival(resource, verdict="ok"))["cached_copy"] is None
+
+
+@pytest.mark.parametrize("verdict", list(Verdict))
+def test_a_copy_of_a_previous_url_is_called_that_in_every_state(resource: Dict, verdict: Verdict) -> None:
+    columns = {"verdict": verdict.value, "is_broken": verdict.is_broken, "cache_filepath": "/a"}
+    columns["cached_at"] = clock.naive_utc()
+    assert panel(with_archival(resource, **columns))["copy_note"] == "From its previous URL"
+    button = helpers.archiver_dead_link(resource, PACKAGE)
+    assert (button and button["label"]) == (
+        "Download the copy from the previous URL" if verdict in ("failing", "broken") else None
+    )
+    assert panel(with_archival(resource, **columns, last_success=clock.naive_utc()))["copy_note"] == ""
+    # A doubtful file that was confirmed is what this URL leads to.
+    doubtful = {**columns, "doubt_since": columns["cached_at"] - DAY}
+    assert panel(with_archival(resource, **doubtful))["copy_note"] == ""
+    assert panel(with_archival(resource, verdict=verdict.value))["copy_note"] == ""
+
+
+def test_a_file_that_became_too_large_has_an_earlier_copy(resource: Dict) -> None:
+    columns = {"verdict": "ok", "cause": "too-large", "cache_filepath": "/a", "last_success": clock.naive_utc()}
+    assert "an earlier version" in panel(with_archival(resource, **columns))["copy_note"]
+
+
+@pytest.mark.parametrize(
+    ("cause", "detail", "part"),
+    [
+        ("refused-by-policy", "scheme-refused", "typing error: it must begin with http:// or https://"),
+        ("refused-by-policy", "port-refused", "typing error"),
+        ("refused-by-policy", "address-refused", "on the public internet"),
+        ("refused-by-policy", "no-ipv6", "Nothing is wrong with the link"),
+        ("gone", "dns-not-found", "typing error"),
+        ("gone", "http-gone", "Find the file's new address"),
+        ("bad-url", "url-bad-port", "typing error"),
+        ("bad-url", "url-bad-host", "typing error"),
+        ("bad-url", "url-prose", "beginning with https:// or http://"),
+        ("blocked", "http-busy", "Nothing needs to be done"),
+        ("blocked", "login-wall", "without a login"),
+    ],
+)
+def test_the_advice_fits_the_reason(cause: str, detail: str, part: str) -> None:
+    assert detail in REASONS
+    assert part in helpers.archiver_advice({"cause": cause, "detail": detail})
 
 
 def test_times_are_marked_up() -> None:

@@ -17,6 +17,7 @@ from flask_login import FlaskLoginClient
 from ckanext.archiver import clock, link_actions, rollup, tasks
 from ckanext.archiver.link_actions import Selection, addresses, checks
 from ckanext.archiver.model import Archival
+from ckanext.archiver.queue import pauses
 from ckanext.archiver.report import counts, feed, groups, listing, reader
 from ckanext.archiver.report.filters import STATES, LinkFilter
 from report_site import archive, dataset_with, organizations
@@ -972,3 +973,14 @@ def test_what_the_time_is_too_short_for_is_said(
     form |= {"confirmed": "1", **shown(question)}
     page = app.post("/archiver/links", data=form, headers=people["editor"]).body
     assert "The time was too short for 1 link" in page
+
+
+def test_the_question_says_what_is_paused(app: Any, organizations: dict[str, Dict], people: Any) -> None:
+    dataset = dataset_with(["broken"], organizations["agency"])
+    form: Dict = {"scope": "ticked", "do": "check", "resource_id": list(ids(dataset))}
+    assert "The check begins at once." in app.post("/archiver/links", data=form, headers=people["editor"]).body
+    pauses.pause("", [""], "alice", "new disk")
+    model.Session.commit()
+    page = app.post("/archiver/links", data=form, headers=people["editor"]).body
+    assert "All checks are paused by alice" in page
+    assert "at once" not in page

@@ -212,6 +212,26 @@ def test_a_filter_comes_back_from_its_parameters() -> None:
     assert parse(moved.parameters()) == moved
 
 
+def test_the_text_is_looked_for_in_urls_without_their_passwords(organizations: dict[str, Dict]) -> None:
+    link("http://rain:s3cret@a.example/spending-2025.csv", organizations["agency"])
+    assert len(found(q="spending-2025.csv")) == 1
+    assert len(found(q="http://a.example")) == 1
+    for part in ("s3cret", "rain:", "s3cret@a.example"):
+        assert found(q=part) == []
+
+
+@pytest.mark.parametrize(
+    "entered", ["a.example", "A.example:8080", "http://a.example:8080/x/", "https://u:p@a.example", "//a.example/x"]
+)
+def test_a_server_is_found_by_its_url(organizations: dict[str, Dict], entered: str) -> None:
+    assert parse({"host": entered}).host == "a.example"
+
+
+@pytest.mark.parametrize("odd", ["http://[", "a b", "[::1", ":80"])
+def test_what_is_no_server_finds_nothing(organizations: dict[str, Dict], odd: str) -> None:
+    assert listing.page(parse({"host": odd}), reader.EVERYBODY).rows == []
+
+
 @pytest.mark.parametrize("verdict", ["broken", "not-sure"])
 def test_links_without_a_server_are_the_last_by_server(organizations: dict[str, Dict], verdict: str) -> None:
     for host in ("a.example", "none", "b.example", "none", "none"):

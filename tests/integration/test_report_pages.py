@@ -147,7 +147,6 @@ def test_organizations_come_fifty_at_a_time(app: Any) -> None:
         ("/report/broken-links?below=nobody", 404, "There is no such organization."),
         ("/archiver/links?verdict=dead", 400, "verdict must be one of"),
         ("/archiver/links?after=xyz", 400, "after must be the value of the same name that another page gave."),
-        ("/archiver/links?organization=nobody", 404, "There is no such organization."),
         ("/archiver/links?format=pdf", 400, "The format must be html, csv, json, xlsx or atom."),
         ("/archiver/links?organization=nobody&format=csv", 404, "There is no such organization."),
         ("/archiver/links?organization=nobody&format=atom", 404, "There is no such organization."),
@@ -487,7 +486,10 @@ def test_an_organization_can_be_named_by_its_title(app: Any, organizations: dict
     assert len(page.select(".archiver-rows tbody tr")) == 1
     assert page.select_one("#archiver-f-organization")["value"] == title
     factories.Organization(title=title.swapcase())
-    assert "There is no such organization." in app.get(f"/archiver/links?organization={title}", status=404).body
+    # The form's other fields stay.
+    page = soup(app, f"/archiver/links?organization={title}&res_format=CSV")
+    assert "There is no such organization." in text(page.select_one(".flash-messages"))
+    assert page.select_one('input[name="res_format"]')["value"] == "CSV"
     assert soup(app, "/archiver/links?organization=agency").select_one("#archiver-f-organization")["value"] == "agency"
 
 
@@ -500,6 +502,81 @@ def test_the_filters_for_links_that_have_moved_find_those_that_work(app: Any, or
     # The order is that of the state before.
     path = "/archiver/links?" + urlencode({**sent, "moved": "1", "sort": "longest"})
     assert len(soup(app, path).select(".archiver-rows tbody tr")) == 1
+
+
+def test_no_feed_is_offered_that_a_feed_reader_may_not_read(app: Any) -> None:
+    boss = {"Authorization": factories.SysadminWithToken()["token"]}
+    assert "format=atom" in app.get("/archiver/links", headers=boss).body
+    assert "format=atom" not in app.get("/archiver/links?mine=1", headers=boss).body
+
+
+def test_an_organization_without_broken_links_is_good_news(app: Any, portal: dict[str, Dict]) -> None:
+    def empty(query: str) -> str:
+        return text(soup(app, f"/archiver/links?{query}").select_one(".archiver-empty"))
+
+    assert empty("organization=council&include_sub_organizations=1") == "No broken links."
+    assert empty("organization=council&q=rain") == "No links like this."
+    assert empty("organization=council&verdict=failing") == "No links like this."
+
+
+@pytest.mark.parametrize("format_", ["csv", "json", "xlsx", "atom"])
+@pytest.mark.parametrize(
+    ("query", "status", "sentence"),
+    [
+        ("mine=1", 403, "Log in to see the links of your organizations."),
+        ("organization=nobody", 404, "There is no such organization."),
+        ("since=soon", 400, "since is a day like 2026-10-31."),
+    ],
+)
+def test_a_program_gets_a_status_and_a_sentence(app: Any, format_: str, query: str, status: int, sentence: str) -> None:
+    answer = app.get(f"/archiver/links?{query}&format={format_}", status=status, follow_redirects=False)
+    assert answer.headers["Content-Type"].startswith("text/plain")
+    assert answer.body == f"{sentence}\n"
+
+
+@pytest.mark.parametrize(
+    ("state", "offered", "missing"),
+    [
+        ("broken", "soft-404", "own-fault"),
+        ("failing", "gone", "ok"),
+        ("not-sure", "blocked", "gone"),
+        ("ok", "too-large", "gone"),
+        ("any", "ok", ""),
+    ],
+)
+def test_only_causes_of_the_state_are_offered(app: Any, state: str, offered: str, missing: str) -> None:
+    found = {option["value"] for option in soup(app, f"/archiver/links?verdict={state}").select("[name=cause] option")}
+    assert offered in found
+    assert not missing or missing not in found
+
+
+def test_a_row_leads_to_the_address_and_says_what_to_do(app: Any, organizations: dict[str, Dict]) -> None:
+    dataset = dataset_with(["", ""], organizations["agency"])
+    run("UPDATE resource SET url = 'javascript:alert(1)' WHERE id = :id", id=dataset["resources"][1]["id"])
+    for resource in dataset["resources"]:
+        archive(resource, "not-sure", cause="blocked", detail="login-wall", facts={"host": "example.org"})
+    model.Session.commit()
+    boss = {"Authorization": factories.SysadminWithToken()["token"]}
+    page = soup(app, "/archiver/links?verdict=not-sure", headers=boss)
+    assert [link["href"] for link in page.select(".archiver-url a")] == ["http://example.org/0.csv"]
+    assert text(page).count("Use an address from which everybody can download the file without a login.") == 2
+    assert "never" not in text(page.select_one(".archiver-rows tbody"))
+
+
+def test_a_group_of_several_says_since_when_the_oldest_is_broken(app: Any, portal: dict[str, Dict]) -> None:
+    heads = ".archiver-group-head"
+    assert ", the oldest since" in text(soup(app, "/report/broken-links").select_one(heads))
+    run("DELETE FROM archival WHERE id = (SELECT min(id) FROM archival WHERE is_broken)")
+    assert ", since" in text(soup(app, "/report/broken-links").select_one(heads))
+
+
+def test_the_report_in_english_on_a_page_from_right_to_left_says_so(app: Any, portal: dict[str, Dict]) -> None:
+    for path in ("report/broken-links", "archiver/links"):
+        report = soup(app, f"/ar/{path}").select_one(".archiver-report")
+        assert (report["lang"], report["dir"]) == ("en", "ltr")
+        assert "dir" not in soup(app, f"/de/{path}").select_one(".archiver-report").attrs
+    badge = soup(app, "/ar/dataset/rain").select_one(".archiver-badge")
+    assert (badge["lang"], badge["dir"]) == ("en", "auto")
 
 
 def test_who_is_not_logged_in_is_led_to_the_log_in(app: Any) -> None:

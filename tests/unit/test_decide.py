@@ -268,6 +268,23 @@ def test_the_next_check_is_planned() -> None:
     assert later["next_check_at"] > values["next_check_at"]
 
 
+@pytest.mark.parametrize("reason", [Reason.CONFIRM, Reason.CALLED])
+def test_a_check_that_a_person_asks_for_does_not_put_off_that_of_a_broken_link(reason: Reason) -> None:
+    def next_check(outcome: Outcome = GONE, hours: int = 3, **claim: Any) -> datetime:
+        planned = (NOW + timedelta(hours=hours)).replace(tzinfo=None)
+        found = values_of(a_run(outcome, archival("broken", next_check_at=planned), **claim))["next_check_at"]
+        assert isinstance(found, datetime)
+        return found.replace(tzinfo=timezone.utc)
+
+    assert next_check(reason=reason) == NOW + timedelta(hours=3)
+    regular = next_check()
+    assert regular > NOW + timedelta(hours=3)
+    assert next_check(hours=-1, reason=reason) == regular, "it was due"
+    assert next_check(hours=999, reason=reason) == regular
+    assert next_check(OK, reason=reason) > NOW + timedelta(hours=3), "it works"
+    assert next_check(replace(GONE, retry_after=86400), reason=reason) > NOW + timedelta(hours=3)
+
+
 def test_verdicts_are_those_of_the_older_contract_too() -> None:
     values = values_of(a_run(GONE))
     assert (values["verdict"], values["is_broken"], values["status_id"]) == (str(Verdict.BROKEN), True, 12)

@@ -261,7 +261,17 @@ def archival_values(
         confirm_at=_confirm_at(run, judgement, values, now, options),
         jitter=jitter,
     )
-    return {**values, "next_check_at": clock.naive(next_check)}
+    return {**values, "next_check_at": clock.naive(_not_later_than_planned(next_check, run, verdict, now))}
+
+
+def _not_later_than_planned(next_check: datetime | None, run: Run, verdict: Verdict, now: datetime) -> datetime | None:
+    """When a broken link is checked next: a check that a person asked for does not put off the planned one, which would
+    find out that the link works again."""
+    planned = clock.aware(run.link.known.get("next_check_at"))
+    asked_for = run.claim.reason in (Reason.CONFIRM, Reason.CALLED) and not run.outcome.retry_after
+    if not asked_for or verdict is not Verdict.BROKEN or next_check is None or planned is None or planned <= now:
+        return next_check
+    return min(next_check, planned)
 
 
 def _outcome_values(outcome: Outcome) -> dict[str, Any]:

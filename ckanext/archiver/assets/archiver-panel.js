@@ -1,4 +1,4 @@
-/* A panel whose check is waiting replaces itself when the result is there. */
+/* A panel whose check is waiting replaces itself when the result is there, and the page's buttons with it. */
 this.ckan.module("archiver-panel", function ($) {
   "use strict";
   var PAUSES = [1, 1, 1, 2, 2, 3, 5, 5, 10, 10, 20, 30];
@@ -14,6 +14,20 @@ this.ckan.module("archiver-panel", function ($) {
       type: { ok: "success", broken: "danger" }[panel.dataset.archiverVerdict] || "info",
       delay: 6000
     });
+  }
+
+  // Of a link that does not work the main button is the copy, of one that works it is the link.
+  function renewActions() {
+    var actions = document.querySelector(".module-resource .actions");
+    if (!actions) { return; }
+    fetch(window.location.href, { credentials: "same-origin" })
+      .then(function (response) { return response.text(); })
+      .then(function (html) {
+        var page = new DOMParser().parseFromString(html, "text/html");
+        var fresh = page.querySelector(".module-resource .actions");
+        if (page.getElementById("archiver-panel") && fresh) { actions.replaceWith(fresh); }
+      })
+      .catch(function () { /* The buttons are as they were. */ });
   }
 
   return {
@@ -42,6 +56,7 @@ this.ckan.module("archiver-panel", function ($) {
           var fresh = new DOMParser().parseFromString(html, "text/html").getElementById("archiver-panel");
           if (!fresh) { return; }
           if (fresh.hasAttribute("data-module")) { module.wait(); return; }
+          if (fresh.dataset.archiverVerdict !== module.el[0].dataset.archiverVerdict) { renewActions(); }
           module.el[0].replaceWith(fresh);
           fresh.setAttribute("role", "status");
           announce(fresh);

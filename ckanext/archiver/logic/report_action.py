@@ -34,7 +34,7 @@ def archiver_link_list(context: Any, data_dict: Dict) -> Dict:
     :type mine: boolean
     :param cause: a cause, as in a resource's ``archiver`` (optional)
     :type cause: string
-    :param host: a server's name (optional)
+    :param host: a server's name, or a URL on it; ``-`` for links without a server (optional)
     :type host: string
     :param res_format: the resource's format, in any case (optional)
     :type res_format: string
@@ -46,7 +46,7 @@ def archiver_link_list(context: Any, data_dict: Dict) -> Dict:
     :type has_copy: boolean
     :param moved: with a permanent redirect, or without (optional)
     :type moved: boolean
-    :param q: text in the dataset's title or name, or in the resource's name (optional)
+    :param q: text in the dataset's title or name, in the resource's name, or in the URL (optional)
     :type q: string
     :param sort: ``longest``, ``newest``, ``dataset`` or ``host``; the first two for ``broken`` and ``failing``
         (optional)

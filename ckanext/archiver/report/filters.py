@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from typing import Any
+from urllib.parse import urlsplit
 
 import ckan.plugins.toolkit as tk
 
@@ -75,7 +76,7 @@ class LinkFilter:
     mine: bool = False
     """Of the organizations whose datasets the reader may edit."""
     q: str = ""
-    """Text in the dataset's or resource's name."""
+    """Text in the dataset's or resource's name, or in the URL."""
     sort: Sort | None = None
 
     def order(self) -> Sort:
@@ -123,7 +124,7 @@ def parse(arguments: Mapping[str, Any]) -> LinkFilter:
         # A link that has moved works, mostly.
         verdict=_choice(arguments, "verdict", STATES) or (ANY if moved else Verdict.BROKEN.value),
         cause=_choice(arguments, "cause", tuple(cause.value for cause in Cause)),
-        host=_word(arguments, "host").lower(),
+        host=_host(_word(arguments, "host")),
         res_format=_word(arguments, "res_format"),
         since=_day(arguments, "since"),
         before=_day(arguments, "before"),
@@ -146,6 +147,16 @@ def _word(arguments: Mapping[str, Any], name: str) -> str:
     if isinstance(value, (list, dict)) or len(text) > 300 or not is_storable(text):
         raise BadFilter(name, tk._("{name} is too long, or no text.").format(name=name))
     return text
+
+
+def _host(text: str) -> str:
+    """The server's name in what people enter as one: a whole URL, or a name with its port."""
+    if text == NO_HOST:
+        return text
+    try:
+        return urlsplit(text if "//" in text else f"//{text}").hostname or text.lower()
+    except ValueError:
+        return text.lower()
 
 
 def _choice(arguments: Mapping[str, Any], name: str, choices: tuple[str, ...]) -> str:

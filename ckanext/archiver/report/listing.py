@@ -137,7 +137,9 @@ def _simple_conditions(wanted: LinkFilter) -> Iterator[tuple[str, str, Any]]:
     if wanted.q:
         pattern = "%" + wanted.q.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
         # The planner takes three patterns for very selective and begins with all resources; it knows nothing of CASE.
-        matches = "p.title ILIKE :q OR p.name ILIKE :q OR r.name ILIKE :q"
+        # Without a user name and password, which no reader is to find out by trying.
+        url = f"regexp_replace({links.URL_SQL}, '//[^/?#]*@', '//')"
+        matches = f"p.title ILIKE :q OR p.name ILIKE :q OR r.name ILIKE :q OR {url} ILIKE :q"
         yield f"CASE WHEN {matches} THEN true ELSE false END", "q", pattern
 
 

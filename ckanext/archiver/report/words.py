@@ -10,10 +10,11 @@ from flask_babel import format_date
 
 from ckanext.archiver import advice
 from ckanext.archiver.engine import reasons
-from ckanext.archiver.engine.outcome import Verdict
+from ckanext.archiver.engine.outcome import Cause, Verdict
 from ckanext.archiver.engine.reasons import N_
 from ckanext.archiver.report.filters import ANY, EVERYTHING_BROKEN, NEVER, NO_HOST, SNOOZED, LinkFilter, Sort
 from ckanext.archiver.report.organizations import Organization
+from ckanext.archiver.verdict import CAUSE_RULES, Rule
 
 
 def states() -> dict[str, str]:
@@ -38,6 +39,24 @@ def sorts(wanted: LinkFilter) -> dict[str, str]:
         Sort.HOST: tk._("by server"),
     }
     return {sort.value: names[sort] for sort in wanted.sorts()}
+
+
+_UNCERTAIN = (Rule.NOT_SURE, Rule.HOLD)
+
+
+def causes(wanted: LinkFilter) -> list[str]:
+    """The causes that links in the filter's state can have, and the one that is set."""
+    return [cause for cause in advice.NAMES if cause == wanted.cause or _can_have(wanted.verdict, cause)]
+
+
+def _can_have(state: str, cause: str) -> bool:
+    rule = CAUSE_RULES[Cause(cause)]
+    if state in (Verdict.BROKEN, Verdict.FAILING):
+        # Of what is not the expected file, a service's own reports of an error are certain.
+        return cause == Cause.SOFT_404 or rule not in (Rule.SUCCESS, *_UNCERTAIN)
+    if state == Verdict.NOT_SURE:
+        return rule in _UNCERTAIN
+    return state in (ANY, SNOOZED) or (state == Verdict.OK and rule is Rule.SUCCESS)
 
 
 def chips(wanted: LinkFilter, organization: Organization | None = None) -> list[tuple[str, dict[str, str]]]:
@@ -73,7 +92,13 @@ def day(date: datetime.date | str | None) -> str:
     """
     if not date:
         return ""
-    return str(format_date(datetime.date.fromisoformat(str(date)), "long"))
+    return isolated(str(format_date(datetime.date.fromisoformat(str(date)), "long")))
+
+
+def isolated(text: str) -> str:
+    """A text in the page's language for a sentence that may be in English: on pages from right to left it keeps its own
+    direction, by invisible characters (UAX 9, section 2.4)."""
+    return f"\N{FIRST STRONG ISOLATE}{text}\N{POP DIRECTIONAL ISOLATE}" if text and tk.h.is_rtl_language() else text
 
 
 def minute(moment: datetime.datetime | str) -> str:
@@ -84,7 +109,7 @@ def minute(moment: datetime.datetime | str) -> str:
     :param moment: UTC; ISO 8601 as text
     """
     day, time = tk.h.render_datetime(moment), tk.h.render_datetime(moment, date_format="%H:%M (%Z)")
-    return f"{day}, {time}" if day else ""
+    return isolated(f"{day}, {time}") if day else ""
 
 
 UNITS: dict[str, str] = {

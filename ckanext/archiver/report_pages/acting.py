@@ -14,9 +14,11 @@ from markupsafe import Markup
 
 from ckanext.archiver import clock, link_actions
 from ckanext.archiver.link_actions import Selection
+from ckanext.archiver.queue import pauses
 from ckanext.archiver.report import reader, words
 from ckanext.archiver.report.filters import BadFilter, LinkFilter, day, parse
-from ckanext.archiver.report_pages.pages import archiver_report, log_in
+from ckanext.archiver.report_pages import selected
+from ckanext.archiver.report_pages.pages import PAUSES, archiver_report, log_in
 from ckanext.archiver.storable import is_storable
 
 TICKED = 500
@@ -89,7 +91,7 @@ def _ask_or_do(who: reader.Reader, selection: Selection, back: str) -> Response 
 
 
 def _not_done(back: str, text: str) -> Response:
-    tk.h.flash_notice(text)
+    tk.h.flash_notice(_said(text), allow_html=True)
     response: Response = tk.redirect_to(back)
     return response
 
@@ -97,9 +99,14 @@ def _not_done(back: str, text: str) -> Response:
 def _done(back: str, text: str) -> Response:
     """Go back and say what was done, with the way to its record."""
     where = Markup('<a href="{}">{}</a>').format(tk.url_for("archiver_report.history"), tk._("What was done"))
-    tk.h.flash_success(Markup("{} {}").format(text, where), allow_html=True)
+    tk.h.flash_success(_said(Markup("{} {}").format(text, where)), allow_html=True)
     response: Response = tk.redirect_to(back)
     return response
+
+
+def _said(text: str) -> Markup:
+    """A sentence on a page of CKAN's, with its own language and direction."""
+    return Markup("<span{}>{}</span>").format(tk.h.archiver_text_attributes(), text)
 
 
 def _links(count: int) -> str:
@@ -118,8 +125,14 @@ def _ask(
     else:
         count = selection.count(who, only_snoozed=what == "wake")
     title, explanation, button = _words(what, count, is_shown=bool(moves))
+    paused = pauses.current(PAUSES) if what == "check" and count else []
+    if any(not pause.host for pause in paused):
+        # They do not begin at once.
+        explanation = ""
     values = {name: tk.request.form.get(name, "") for name in ("until", "reason")}
     tomorrow = clock.utc().date() + datetime.timedelta(days=1)
+    if what == "snooze" and not any(values.values()):
+        values |= selected.left_alone(who, selection)
     values["until"] = values["until"] or (tomorrow + datetime.timedelta(days=29)).isoformat()
     return _question(
         what,
@@ -127,6 +140,9 @@ def _ask(
         tk.url_for("archiver_report.act", **selection.wanted.parameters()),
         back,
         moves=moves,
+        named=selected.names(who, selection) if count and not moves else [],
+        count=count,
+        paused=[words.paused(pause.as_dict()) for pause in paused],
         resource_ids=selection.resource_ids,
         values=values,
         errors=errors or {},
@@ -141,12 +157,13 @@ def _question(what: str, words: tuple[str, str, str], action: str, back: str, **
     :param words: title, explanation and button
     :param action: URL that the button posts to
     :param back: URL of the page before
-    :param more: ``moves``, ``resource_ids``, ``values``, ``errors``, ``tomorrow`` and ``can_do``, where there are any
+    :param more: ``moves``, ``named`` (of the ``count`` links, without moves), ``resource_ids``, ``values``, ``errors``,
+        ``tomorrow`` and ``can_do``, where there are any
     """
     title, explanation, button = words
     question = {"what": what, "title": title, "explanation": explanation, "button": button, "action": action}
     without = {"moves": [], "resource_ids": (), "values": {}, "errors": {}, "tomorrow": "", "can_do": True}
-    without |= {"after": "", "next_count": 0}
+    without |= {"after": "", "next_count": 0, "named": [], "count": 0, "paused": []}
     came = {"back": back, "from_overview": _is_from_overview()}
     html: str = tk.render("archiver/report_confirm.html", {**question, **came, **without, **more})
     return html
@@ -168,17 +185,24 @@ def _words(what: str, count: int, *, is_shown: bool) -> tuple[str, str, str]:
             nothing = tk._("None of these links can get its new address yet. The reason is beside each.")
         return tk._("Nothing to do"), nothing, ""
     if what == "check":
-        when = tk._("The checks begin at once.")
+        when = tk.ungettext("The check begins at once.", "The checks begin at once.", count)
         if count > link_actions.URGENT:
             when = tk._("They are many, so they wait for their turn, server by server.")
         return tk._("Check {links} again?").format(links=amount), when, tk._("Check again")
     if what == "wake":
-        explanation = tk._("They are shown and counted in the state that the last check found.")
+        explanation = tk.ungettext(
+            "It is shown and counted in the state that the last check found.",
+            "They are shown and counted in the state that the last check found.",
+            count,
+        )
         return tk._("Stop leaving {links} alone?").format(links=amount), explanation, tk._("Stop leaving alone")
     if what == "snooze":
-        explanation = tk._(
+        explanation = tk.ungettext(
+            "Until the day that you choose, at most a year from now, this link is not counted as broken. After it "
+            "the link is counted again.",
             "Until the day that you choose, at most a year from now, these links are not counted as broken. After it "
-            "they are counted again."
+            "they are counted again.",
+            count,
         )
         return tk._("Leave {links} alone until a date?").format(links=amount), explanation, tk._("Leave alone")
     explanation = tk._(
@@ -231,7 +255,9 @@ def _replace(who: reader.Reader, selection: Selection, back: str, *, is_confirme
     """Ask for the beginnings; show each new address with what a check of it found; save those that were ticked."""
     old, new = (tk.request.form.get(name, "").strip() for name in ("old_prefix", "new_prefix"))
     if not old and not new:
-        return _ask_replace(selection, back, [], {}, common=link_actions.common_beginning(who, selection))
+        common = link_actions.common_beginning(who, selection)
+        named = {"named": selected.names(who, selection), "count": selection.count(who)}
+        return _ask_replace(selection, back, [], {}, common=common, named=named)
     try:
         if is_confirmed and selection.resource_ids is not None:
             return _report(link_actions.replace_beginning(who, selection, old, new, _shown()), back)
@@ -250,6 +276,7 @@ def _ask_replace(
     *,
     common: str = "",
     after: str = "",
+    named: dict[str, Any] | None = None,
 ) -> str:
     explanation = tk._(
         "Replaces the beginning of the selected links. Each new address is checked first, {count} at a time; "
@@ -265,18 +292,26 @@ def _ask_replace(
         resource_ids=selection.resource_ids,
         values={"old_prefix": common or form.get("old_prefix", ""), "new_prefix": form.get("new_prefix", "")},
         errors=errors,
+        **(named or {}),
         can_do=any(not move.obstacle for move in moves),
         after=after,
         next_count=link_actions.MAX_CHECKED,
     )
 
 
-def _report(applied: link_actions.Applied, back: str) -> Response:
+def _report(applied: link_actions.Applied, back: str, *, is_undone: bool = False) -> Response:
     for name, sentence in applied.failures[:10]:
         tk.h.flash_error(tk._("{link}: {reason}").format(link=name, reason=sentence))
     if applied.left:
         left = tk._("The time was too short for {links}: do the same again for them.")
         tk.h.flash_notice(left.format(links=_links(applied.left)))
+    if is_undone:
+        text = tk.ungettext(
+            "{count} link has its previous address again.",
+            "{count} links have their previous addresses again.",
+            applied.edited,
+        )
+        return _done(back, text.format(count=tk.h.localised_number(applied.edited)))
     return _done(back, tk._("{links} changed.").format(links=_links(applied.edited)))
 
 
@@ -305,7 +340,10 @@ def history() -> Response | str:
         return tk.abort(400, tk._("before is the number of an action."))
     size = 50
     rows = link_actions.history(who, int(before) if before else None, size + 1)
-    actions: list[dict[str, Any]] = [{**row, "time": _iso(row["at"]), "note": _note(row)} for row in rows[:size]]
+    undone = selected.undone([row["id"] for row in rows])
+    actions: list[dict[str, Any]] = [
+        {**row, "time": _iso(row["at"]), "note": _note(row), "undone": undone.get(row["id"], 0)} for row in rows[:size]
+    ]
     html: str = tk.render(
         "archiver/report_history.html",
         {"actions": actions, "kinds": _kinds(), "next_before": actions[-1]["id"] if len(rows) > size else None},
@@ -337,7 +375,7 @@ def undo(action_id: int) -> Response | str:
     try:
         if tk.request.form.get("confirmed") != "1":
             return _ask_undo(action_id, link_actions.undo_moves(who, action_id), back)
-        return _report(link_actions.undo(who, action_id), back)
+        return _report(link_actions.undo(who, action_id), back, is_undone=True)
     except tk.ObjectNotFound as e:
         return tk.abort(404, str(e))
     except tk.NotAuthorized as e:

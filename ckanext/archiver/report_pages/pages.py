@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import ckan.plugins.toolkit as tk
+import flask
 from flask import Blueprint, Response, make_response, stream_with_context
 
 from ckanext.archiver import advice, clock, forged_forms, link_actions, reports
@@ -40,6 +41,16 @@ def _format() -> str:
     return str(format_)
 
 
+def _refuse(status: int, sentence: str) -> NoReturn:
+    """Answer with an error: a page for people, and the sentence alone for programs, which cannot read a page.
+
+    :param sentence: why
+    """
+    if _format() == "html":
+        tk.abort(status, sentence)
+    flask.abort(Response(f"{sentence}\n", status, content_type="text/plain; charset=utf-8"))
+
+
 def _filter(organization: str | None = None) -> LinkFilter:
     arguments = dict(tk.request.args.items())
     if organization:
@@ -47,8 +58,7 @@ def _filter(organization: str | None = None) -> LinkFilter:
     try:
         return parse(arguments)
     except BadFilter as e:
-        tk.abort(400, str(e))
-        raise
+        _refuse(400, str(e))
 
 
 def log_in(sentence: str, page: str) -> Response:
@@ -93,6 +103,8 @@ def _list(wanted: LinkFilter) -> Response | str:
     who, format_ = reader.current(), _format()
     try:
         if wanted.mine and not who.user:
+            if format_ != "html":
+                _refuse(403, tk._("Log in to see the links of your organizations."))
             page = tk.url_for("archiver_report.link_list", **wanted.parameters())
             return log_in(tk._("Log in to see the links of your organizations."), page)
         if format_ == "atom":
@@ -101,9 +113,15 @@ def _list(wanted: LinkFilter) -> Response | str:
             return _export(wanted, who, format_)
         return _list_page(wanted, who)
     except tk.ObjectNotFound:
-        return tk.abort(404, tk._("There is no such organization."))
+        sentence = tk._("There is no such organization.")
+        if format_ != "html" or not tk.request.args.get("organization"):
+            _refuse(404, sentence)
+        # Of the form: its other fields stay.
+        tk.h.flash_error(sentence)
+        others = wanted.with_(organization="", include_sub_organizations=False).parameters()
+        return tk.redirect_to("archiver_report.link_list", **others)
     except BadFilter as e:
-        return tk.abort(400, str(e))
+        _refuse(400, str(e))
 
 
 def _list_page(wanted: LinkFilter, who: reader.Reader) -> str:
@@ -118,6 +136,7 @@ def _list_page(wanted: LinkFilter, who: reader.Reader) -> str:
             "page": page,
             "total": listing.total_beside(page, wanted, who),
             "chips": words.chips(wanted, organization),
+            "is_whole": _is_whole(wanted),
             "state_names": words.states(),
             "sort_names": words.sorts(wanted),
             "offered": organizations.titles(OFFERED),
@@ -126,10 +145,15 @@ def _list_page(wanted: LinkFilter, who: reader.Reader) -> str:
             "may_edit": bool(editable) or link_actions.may_edit_anything(who),
             "cause_name": advice.name,
             "cause_advice": advice.advice,
-            "causes": advice.NAMES,
+            "causes": words.causes(wanted),
         },
     )
     return html
+
+
+def _is_whole(wanted: LinkFilter) -> bool:
+    whose = {"organization": "", "include_sub_organizations": False, "mine": False, "sort": None}
+    return wanted.with_(**whose, verdict="") == LinkFilter(verdict="")
 
 
 def _overview(wanted: LinkFilter, who: reader.Reader) -> str:
