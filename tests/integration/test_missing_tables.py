@@ -51,6 +51,8 @@ def test_datasets_are_saved_and_shown(
     helpers.call_action("resource_patch", id=resource["id"], url="http://example.org/b.csv")
     for path in (f"/dataset/{dataset['name']}", f"/dataset/{dataset['name']}/resource/{resource['id']}", "/dataset/"):
         app.get(path, status=200)
+    for path in ("/report/broken-links", "/archiver/links", "/archiver/links/history"):
+        assert "bring the archiver&#39;s tables up to date" in app.get(path, status=503).body
     helpers.call_action("package_delete", id=dataset["id"])
     (said,) = [record.message for record in caplog.records if record.name == "ckanext.archiver.tables"]
     assert "ckan db upgrade -p archiver" in said

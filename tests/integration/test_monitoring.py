@@ -69,6 +69,8 @@ def test_the_end_of_the_round_follows_from_the_rate_and_the_largest_host() -> No
         put(f"h{number}.example", 100)
     assert monitoring.collect()["rate_per_second"] == pytest.approx(10, abs=0.5)
     assert monitoring.eta() == pytest.approx(100, abs=6), "1,000 at 10 a second"
+    run("UPDATE archival_check SET checked_at = checked_at - interval '5 minutes'")
+    assert monitoring.eta() == pytest.approx(100, abs=6), "there was nothing to do since"
     put("h1.example", 900)
     assert monitoring.eta() == 1000, "one host alone takes so long, at its pace"
 
@@ -256,3 +258,8 @@ def test_requests_that_wait_for_a_disk_raise_an_alarm(cli: Any) -> None:
     (alarm,) = [line for line in monitoring.alarms(monitoring.collect()) if "CANNOT WRITE" in line]
     assert "disk-broken 2, disk-full 1" in alarm
     assert cli.invoke(ckan, ["archiver", "status"]).exit_code == 1
+
+
+def test_a_plugin_that_is_not_enabled_is_an_alarm(ckan_config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ckan_config, "ckan.plugins", "activity")
+    assert next(monitoring.alarms(monitoring.collect())).startswith("THE PLUGIN IS NOT ENABLED")

@@ -47,7 +47,7 @@ def collect() -> Status:
         "pauses": paused,
         "queues": queues,
         "rate_per_second": rate,
-        "round": {**rounds.bookkeeping(), "eta_seconds": _eta(queues[Queue.BULK], rate)},
+        "round": {**rounds.bookkeeping(), "eta_seconds": _eta(queues[Queue.BULK])},
         "hosts_paused": _paused(),
         "broker": {**broker_, "workers_polling": polling_workers()},
         "workers": _workers(),
@@ -116,13 +116,16 @@ def _queues() -> dict[str, Status]:
     }
 
 
-def _rate() -> float:
+def _rate(until: str = "timezone('utc', now())") -> float:
+    """Links checked per second.
+
+    :param until: SQL for the end of the time over which they are counted
+    """
     (row,) = _rows(
-        """
-        SELECT count(*) AS checks,
-            extract(epoch FROM timezone('utc', now()) - min(checked_at)) AS seconds
+        f"""
+        SELECT count(*) AS checks, extract(epoch FROM {until} - min(checked_at)) AS seconds
         FROM archival_check WHERE checked_at > timezone('utc', now()) - :minutes * interval '1 minute'
-        """,
+        """,  # noqa: S608 - constants only
         minutes=RATE_MINUTES,
     )
     return round(row["checks"] / max(float(row["seconds"] or 0), 10.0), 2)
@@ -130,16 +133,18 @@ def _rate() -> float:
 
 def eta() -> int | None:
     """Seconds until the queue ``bulk`` is empty, None when that cannot be estimated."""
-    seconds = _eta(_queues()[Queue.BULK], _rate())
+    seconds = _eta(_queues()[Queue.BULK])
     model.Session.rollback()
     return seconds
 
 
-def _eta(bulk: Status, rate: float) -> int | None:
-    """Seconds until the round is done at the present rate, and no fewer than its largest host needs."""
+def _eta(bulk: Status) -> int | None:
+    """Seconds until the round is done at the rate of late, and no fewer than its largest host needs."""
     left = bulk["waiting"] + bulk["running"]
     if not left:
         return 0
+    # Without the quiet time after the last check: there was nothing to do.
+    rate = _rate("max(checked_at)")
     if not rate:
         return None
     largest = number("""

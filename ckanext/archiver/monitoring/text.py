@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timezone
 
+import ckan.plugins.toolkit as tk
+
 from ckanext.archiver import config
 from ckanext.archiver.engine.reasons import size_text
 from ckanext.archiver.monitoring import pauses
@@ -52,6 +54,12 @@ def _size(number: int | None) -> str:
 
 def alarms(status: Status) -> Iterator[str]:
     """The conditions that an operator should act on."""
+    if "archiver" not in tk.aslist(tk.config.get("ckan.plugins")):
+        # The command has loaded it for itself.
+        yield (
+            "THE PLUGIN IS NOT ENABLED: edits request nothing, and pages do not show links. Add archiver to "
+            "ckan.plugins, and restart CKAN."
+        )
     for queue in status["queues_without_worker"]:
         waiting = status["queues"][queue]["waiting"]
         yield f"NO WORKER reads queue {queue} ({waiting:,} wait). Start one: ckan archiver worker --queue {queue}"

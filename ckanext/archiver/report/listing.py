@@ -138,7 +138,7 @@ def _simple_conditions(wanted: LinkFilter) -> Iterator[tuple[str, str, Any]]:
         pattern = "%" + wanted.q.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
         # The planner takes three patterns for very selective and begins with all resources; it knows nothing of CASE.
         # Without a user name and password, which no reader is to find out by trying.
-        url = f"regexp_replace({links.URL_SQL}, '//[^/?#]*@', '//')"
+        url = "CASE WHEN r.url LIKE '%@%' THEN regexp_replace(r.url, '//[^/?#]*@', '//') ELSE r.url END"
         matches = f"p.title ILIKE :q OR p.name ILIKE :q OR r.name ILIKE :q OR {url} ILIKE :q"
         yield f"CASE WHEN {matches} THEN true ELSE false END", "q", pattern
 

@@ -10,13 +10,20 @@ import ckan.plugins.toolkit as tk
 import flask
 from flask import Blueprint, Response, make_response, stream_with_context
 
-from ckanext.archiver import advice, clock, forged_forms, link_actions, reports
+from ckanext.archiver import advice, clock, forged_forms, link_actions, reports, tables
 from ckanext.archiver.queue import pauses
 from ckanext.archiver.report import chart, counts, exports, feed, groups, listing, organizations, reader, words
 from ckanext.archiver.report.filters import BadFilter, LinkFilter, parse
 
 archiver_report = Blueprint("archiver_report", __name__)
 archiver_report.before_request(forged_forms.refuse)
+
+
+@archiver_report.before_request
+def _without_tables() -> None:
+    if not tables.exist():
+        tk.abort(503, tk._("The report is not available: an operator has to bring the archiver's tables up to date."))
+
 
 FORMATS = ("html", "csv", "json", "xlsx", "atom")
 
