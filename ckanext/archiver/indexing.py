@@ -23,7 +23,7 @@ from ckan.lib import search as ckan_search
 from ckanext.archiver import config, links, search
 from ckanext.archiver.ckan_context import ckan_context
 from ckanext.archiver.queue import leases, sql
-from ckanext.archiver.worst_link import WORST_VERDICT_SQL
+from ckanext.archiver.worst_link import COPY, FACET_SQL
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ _failed: dict[str, float] = {}
 
 _NOTE = sa.text(f"""
     INSERT INTO archiver_dataset AS d (package_id, facet)
-    SELECT noted.id, {WORST_VERDICT_SQL}
+    SELECT noted.id, {FACET_SQL}
     FROM unnest(CAST(:ids AS text[])) AS noted (id)
     LEFT JOIN (archival a JOIN resource r ON r.id = a.resource_id AND r.state = 'active' AND {links.HAS_LINK_SQL})
         ON a.package_id = noted.id
@@ -174,7 +174,10 @@ def _has_index(stale: Mapping[str, Any]) -> list[str]:
         solr = ckan_search.make_connection()
         for facet, ids in by_facet.items():
             any_id = " OR ".join(f'"{package_id}"' for package_id in ids)
-            results = solr.search("*:*", fq=[f'{search.FIELD}:"{facet}"', f"id:({any_id})"], fl="id", rows=len(ids))
+            verdict, has_copy, _ = facet.partition(COPY)
+            copy = f'{"+" if has_copy else "-"}{search.COPY_FIELD}:"true"'
+            wanted = [f'{search.FIELD}:"{verdict}"', copy, f"id:({any_id})"]
+            results = solr.search("*:*", fq=wanted, fl="id", rows=len(ids))
             found += [document["id"] for document in results.docs]
     except (ckan_search.SearchError, pysolr.SolrError, OSError) as e:
         log.warning("The search index does not answer: %s. The datasets stay marked as stale.", e)

@@ -130,7 +130,7 @@ class ArchiverNotice(tk.BaseModel):
 
 
 class ArchiverDataset(tk.BaseModel):
-    """The facet value of a dataset, and the one that the search index has."""
+    """What the search index is to know of a dataset (``worst_link.FACET_SQL``), and what it has."""
 
     __tablename__ = "archiver_dataset"
 

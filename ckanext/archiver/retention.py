@@ -17,6 +17,7 @@ from typing import Any
 
 from ckanext.archiver import compat, config
 from ckanext.archiver.queue import rounds, sql
+from ckanext.archiver.worst_link import WITHOUT_COPY_SQL
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +45,16 @@ _DROP = """
 """
 
 
+_OF_RESOURCES = "package_id IN (SELECT o.package_id FROM archival o WHERE o.resource_id = ANY(:ids))"
+
+
 def _drop(resource_ids: Sequence[str]) -> int:
     """Drop the copies of resources, in the caller's transaction, except of those that are being archived."""
-    return int(sql.run(_DROP, ids=list(resource_ids)).rowcount)
+    ids = list(resource_ids)
+    dropped = int(sql.run(_DROP, ids=ids).rowcount)
+    if dropped:
+        sql.run(f"{WITHOUT_COPY_SQL} AND {_OF_RESOURCES}", ids=ids)
+    return dropped
 
 
 # -- deleted resources ---------------------------------------------------------------------------------------

@@ -29,6 +29,9 @@ FIELD = "archiver_status"
 NOT_CHECKED = "none"
 """Value of the field for a dataset without any checked link."""
 
+COPY_FIELD = "archiver_copy"
+"""The field of the search index that is "true" for a dataset with a cached copy, and missing for others."""
+
 WAITING = "waiting"
 """State of a link whose first check is requested."""
 
@@ -68,8 +71,11 @@ def add_to_search(results: dict[str, Any]) -> dict[str, Any]:
     for dataset in datasets:
         strip(dataset)
     _add([dataset for dataset in datasets if dataset.get("id") and isinstance(dataset.get("resources"), list)])
-    for item in results.get("search_facets", {}).get(FIELD, {}).get("items", ()):
+    facets_ = results.get("search_facets", {})
+    for item in facets_.get(FIELD, {}).get("items", ()):
         item["display_name"] = state_label(item["name"])
+    for item in facets_.get(COPY_FIELD, {}).get("items", ()):
+        item["display_name"] = tk._("With a cached copy")
     return results
 
 
@@ -99,7 +105,10 @@ def index_fields(pkg_dict: dict[str, Any]) -> dict[str, Any]:
     if isinstance(pkg_dict.get(KEY), dict):
         del pkg_dict[KEY]
     _strip_copies(pkg_dict)
-    pkg_dict[FIELD] = facet_value(Archival.get_for_package(pkg_dict["id"]) if tables.exist() else ())
+    archivals = Archival.get_for_package(pkg_dict["id"]) if tables.exist() else ()
+    pkg_dict[FIELD] = facet_value(archivals)
+    if any(archival.cache_filepath for archival in archivals):
+        pkg_dict[COPY_FIELD] = "true"
     return pkg_dict
 
 
@@ -125,6 +134,7 @@ def facet_value(archivals: Iterable[Archival]) -> str:
 def facets(facets_dict: dict[str, Any]) -> dict[str, Any]:
     """Add the facet to a search page; for all three hooks of ``IFacets``."""
     facets_dict[FIELD] = tk._("Link state")
+    facets_dict[COPY_FIELD] = tk._("Cached copies")
     # Not the last: readers look for a state before a licence.
     if "license_id" in facets_dict:
         facets_dict["license_id"] = facets_dict.pop("license_id")

@@ -22,6 +22,19 @@ WORST_VERDICT_SQL = "(ARRAY[{names}])[max(CASE {verdict} {cases} END)]".format(
 )
 """The heaviest verdict of a group of archivals ``a``."""
 
+COPY = "+copy"
+"""Follows the verdict in ``archiver_dataset.facet`` where a link of the dataset has a cached copy."""
+
+FACET_SQL = f"{WORST_VERDICT_SQL} || CASE WHEN bool_or(a.cache_filepath <> '') THEN '{COPY}' ELSE '' END"
+"""What the search index is to know of a dataset, of its archivals ``a``."""
+
+WITHOUT_COPY_SQL = f"""
+    UPDATE archiver_dataset d SET facet = replace(facet, '{COPY}', '')
+    WHERE facet LIKE '%{COPY}'
+        AND NOT EXISTS (SELECT FROM archival a WHERE a.package_id = d.package_id AND a.cache_filepath <> '')
+"""  # noqa: S608 - constants only
+"""Notes the datasets that have lost their last copy."""
+
 
 def verdict_of(verdict: str | None, is_broken: bool | None) -> Verdict:
     """The verdict of an archival. Where the two disagree, ``is_broken`` counts: code for older releases

@@ -143,7 +143,7 @@ def test_a_resource_that_moves_to_another_dataset_takes_its_archival_along(origi
     first = factories.Dataset(resources=[{"url": origin.url("/x.csv")}, {"url": origin.url("/gone.csv")}])
     second = factories.Dataset(resources=[{"url": origin.url("/x.csv")}])
     archive_all()
-    assert (facet(first["id"]), facet(second["id"])) == ("broken", "ok")
+    assert (facet(first["id"]), facet(second["id"])) == ("broken+copy", "ok+copy")
     good, broken = (resource["id"] for resource in first["resources"])
 
     for resource_id in (good, broken):
@@ -151,7 +151,7 @@ def test_a_resource_that_moves_to_another_dataset_takes_its_archival_along(origi
         model.Session.commit()
 
     assert requested() == set(), "nothing is downloaded again"
-    assert (facet(first["id"]), facet(second["id"])) == (None, "broken")
+    assert (facet(first["id"]), facet(second["id"])) == (None, "broken+copy")
     assert {row.resource_id for row in Archival.get_for_package(second["id"])} >= {good, broken}
     row = Archival.get_for_resource(good)
     assert f"/dataset/{second['id']}/resource/" in row.cache_url

@@ -13,7 +13,7 @@ from ckan.lib import search as index
 from ckan.lib.search import common as search_common
 from ckan.tests import factories
 
-from ckanext.archiver import clock, compat, config, indexing, search
+from ckanext.archiver import clock, compat, config, indexing, maintenance, search
 from ckanext.archiver.model import Archival
 
 pytestmark = pytest.mark.usefixtures("clean_site")
@@ -342,6 +342,34 @@ def test_rows_of_earlier_releases_have_a_facet(is_broken: bool | None, status_id
     archive(dataset["resources"][0], None, is_broken=is_broken, status_id=status_id)
 
     assert search.index_fields({"id": dataset["id"]})["archiver_status"] == value
+
+
+def test_datasets_with_a_copy_are_found(app: Any) -> None:
+    with_copy, without = two_resources(), two_resources()
+    archive(with_copy["resources"][1], "broken", cache_filepath="/archive/a.csv")
+    archive(without["resources"][0], "broken")
+    indexing.note_facet(with_copy["id"], without["id"])
+    model.Session.commit()
+    assert indexing.refresh_left() == 2
+
+    def found() -> list[str]:
+        answer = tk.get_action("package_search")({}, {"fq": "archiver_copy:true", "facet.field": ["archiver_copy"]})
+        items = answer["search_facets"]["archiver_copy"]["items"]
+        assert items in ([], [{"name": "true", "display_name": "With a cached copy", "count": 1}])
+        return [one["id"] for one in answer["results"]]
+
+    assert found() == [with_copy["id"]]
+    page = app.get("/dataset/?archiver_copy=true").body
+    assert "1 dataset found" in page
+    assert "With a cached copy" in page
+
+    for count in maintenance.clean_cached_resources():
+        assert count
+    assert indexing.refresh_left() == 1
+    assert found() == []
+    tk.get_action("package_show")({}, {"id": with_copy["id"]})
+    answer = tk.get_action("package_search")({}, {"fq": "archiver_status:broken"})
+    assert len(answer["results"]) == 2
 
 
 def test_no_dict_reaches_the_index() -> None:

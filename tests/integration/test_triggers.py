@@ -348,7 +348,7 @@ def test_the_facet_does_not_keep_the_verdict_of_a_deleted_resource(dataset: Dict
     act("resource_delete", {"id": first})
 
     facet = "SELECT facet FROM archiver_dataset WHERE package_id = :id"
-    assert model.Session.connection().execute(sa.text(facet), {"id": dataset["id"]}).scalar() == "ok"
+    assert model.Session.connection().execute(sa.text(facet), {"id": dataset["id"]}).scalar() == "ok+copy"
 
 
 @pytest.mark.parametrize("action", ["package_delete", "dataset_purge"])

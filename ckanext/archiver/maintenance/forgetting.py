@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 from ckan import model
 
+from ckanext.archiver.worst_link import WITHOUT_COPY_SQL
+
 BATCH = 10_000
 
 
@@ -56,5 +58,7 @@ def clean_cached_resources() -> Iterator[int]:
         ).one()
         model.Session.commit()
         if not count:
+            model.Session.execute(sa.text(WITHOUT_COPY_SQL))
+            model.Session.commit()
             return
         yield int(count)
