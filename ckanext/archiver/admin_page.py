@@ -5,11 +5,17 @@ from __future__ import annotations
 import ckan.plugins.toolkit as tk
 from flask import Blueprint, Response
 
-from ckanext.archiver import forged_forms, monitoring
+from ckanext.archiver import forged_forms, monitoring, tables
 from ckanext.archiver.queue import pauses, sql
 
 archiver_admin = Blueprint("archiver_admin", __name__)
 archiver_admin.before_request(forged_forms.refuse)
+
+
+@archiver_admin.before_request
+def _without_tables() -> None:
+    if not tables.exist():
+        tk.abort(503, tk._("The report is not available: an operator has to bring the archiver's tables up to date."))
 
 
 @archiver_admin.before_request
@@ -51,6 +57,6 @@ def act() -> Response:
     if what == "pause":
         tk.h.flash_success(tk._("Archiving is paused on all machines. Requests wait until you resume it."))
     else:
-        tk.h.flash_success(tk._("Archiving goes on."))
+        tk.h.flash_success(tk._("Archiving has resumed."))
     response: Response = tk.redirect_to("archiver_admin.status")
     return response

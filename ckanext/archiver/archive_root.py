@@ -58,14 +58,15 @@ def other_portal(archive_dir: str) -> str | None:
     except OSError:
         return None
     portal, _, site_url = text.partition(OF_PORTAL)[2].strip().partition(" ")
-    return site_url if portal and portal != _portal() else None
+    # One that has got another id is known by its address.
+    return site_url if portal and site_url != config.site_url() and portal != _portal() else None
 
 
 def belongs_to(archive_dir: str, other: str) -> str:
     """The sentence that says so."""
     return (
-        f"{archive_dir} is the archive of another portal ({other}), whose copies are no orphans. If it is this "
-        f"portal's, remove {Path(archive_dir, SENTINEL)} and run: ckan archiver init"
+        f"{archive_dir} is the archive of another portal ({other}). If it is this portal's, remove "
+        f"{Path(archive_dir, SENTINEL)} and run: ckan archiver init"
     )
 
 

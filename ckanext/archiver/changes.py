@@ -44,6 +44,8 @@ def _on_resource(resource: Any, operation: str | None) -> None:
         moved_between = enqueue.move_resource(model.Session, resource.id)
         if moved_between:
             indexing.note_facet(*moved_between)
+        if getattr(resource, "url_changed", False):
+            enqueue.wake_resource(model.Session, resource.id)
     if resource.state == model.State.DELETED or not links.has_link(resource.url, resource.url_type):
         # Deleted, or without a link now: nothing about it can be broken.
         enqueue.cancel_resource(model.Session, resource.id)

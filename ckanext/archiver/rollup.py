@@ -42,6 +42,7 @@ def refresh() -> bool:
 
     :returns: whether they were counted
     """
+    everybody = reader.everybody()
     with sql.transaction():
         last = sql.run("SELECT CAST(value->>'seconds' AS float) FROM archiver_state WHERE key = 'link-counts'").scalar()
         least = SMALL_SECONDS if last is not None and last < 1 else SECONDS
@@ -49,7 +50,6 @@ def refresh() -> bool:
     if not is_my_turn:
         return False
     day, round_ends, begun = clock.utc().date(), _round_ends(), time.monotonic()
-    everybody = reader.everybody()
     with sql.transaction():
         sql.run("DELETE FROM archiver_link_count WHERE day = :day", day=day)
         sql.run(_OF_TODAY.format(counted=counts.counted(everybody.condition())), day=day, **everybody.params())
@@ -141,10 +141,10 @@ def fill_back() -> bool:
 
     :returns: whether there was one to make
     """
+    everybody = reader.everybody()  # may ask Solr: in no transaction
     begun, day = time.monotonic(), _next_day()
     if day is None or not rounds.is_my_turn("link-counts-back", 1):
         return False
-    everybody = reader.everybody()
     while day is not None:
         sql.run(_OF_DAY.format(is_public=everybody.condition()), day=day, **everybody.params())
         sql.run(_WHOLE, day=day)

@@ -31,8 +31,10 @@ def exist() -> bool:
     global _found, _next_look
     if not _found and time.monotonic() >= _next_look:
         missing = _what_is_missing()
-        _found = missing is None
-        if missing is not None:
+        if missing is None:
+            return True  # it is not known, and what needs them will say so
+        _found = not missing
+        if missing:
             if _next_look == float("-inf") and MAKES_TABLES.isdisjoint(sys.argv):
                 log.error(
                     "The archiver's tables are missing, or are those of an older release (%s): no link is archived, "
@@ -56,7 +58,7 @@ def portal_id(connection: Any) -> str:
 
 
 def _what_is_missing() -> str | None:
-    """What the database says is missing; None where nothing is, and where the database does not answer."""
+    """What the database says is missing; empty where nothing is, None where the database does not answer."""
     try:
         # Not the caller's connection: an error would end its transaction.
         with model.meta.engine.connect() as connection:
@@ -66,4 +68,5 @@ def _what_is_missing() -> str | None:
         return str(e.orig).splitlines()[0]
     except sa.exc.SQLAlchemyError as e:
         log.debug("The tables could not be looked at: %s", e)
-    return None
+        return None
+    return ""

@@ -110,10 +110,13 @@ def test_the_archive_of_another_portal_is_left_alone(archive_dir: Path, ckan_con
     os.utime(copy, (0, 0))
     run("UPDATE archiver_state SET value = to_jsonb(CAST('another' AS text)) WHERE key = 'portal'")
     model.Session.commit()
+    assert archive_root.other_portal(str(archive_dir)) is None, "this portal, with another id after a move"
+    address = ckan_config["ckan.site_url"]
+    ckan_config["ckan.site_url"] = "http://staging.example.org"
     for command, options in ((maintenance.delete_orphans, ["--yes"]), (main.init, [])):
         result = CliRunner().invoke(command, options)
         assert result.exit_code == 1, result.output
-        assert f"the archive of another portal ({ckan_config['ckan.site_url']})" in result.output
+        assert f"the archive of another portal ({address})" in result.output
     assert copy.exists()
     (archive_dir / archive_root.SENTINEL).unlink()
     utils.initdb()

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from ckan import model
 from ckan.lib.plugins import DefaultPermissionLabels
-from ckan.lib.search import rebuild
+from ckan.lib.search import clear_all, rebuild
 from ckan.tests import factories, helpers
 
 from ckanext.archiver import clock, rollup
@@ -74,6 +74,7 @@ def many(organizations: dict[str, Dict]) -> dict[str, Dict]:
         ({"res_format": "CSV"}, "ac"),
         ({"since": (NOW - 20 * DAY).date()}, "cb"),
         ({"before": (NOW - 20 * DAY).date()}, "a"),
+        ({"verdict": "none", "before": (NOW + 90 * DAY).date()}, ""),
         ({"verdict": "any", "moved": True}, "e"),
         ({"verdict": "any", "has_copy": True}, "f"),
         ({"has_copy": False}, "acb"),
@@ -216,7 +217,9 @@ def test_the_text_is_looked_for_in_urls_without_their_passwords(organizations: d
     link("http://rain:s3cret@a.example/spending-2025.csv", organizations["agency"])
     assert len(found(q="spending-2025.csv")) == 1
     assert len(found(q="http://a.example")) == 1
-    for part in ("s3cret", "rain:", "s3cret@a.example"):
+    link("rain:s3cret@a.example/x.csv", organizations["agency"])
+    link("http://rain:s3/cret@a.example/x.csv", organizations["agency"])
+    for part in ("s3cret", "rain:", "s3cret@a.example", "s3/c"):
         assert found(q=part) == []
 
 
@@ -344,6 +347,7 @@ def test_labels_of_an_extension_decide(
 ) -> None:
     monkeypatch.setattr(lib_plugins, "get_permission_labels", Labels)
     monkeypatch.setattr(labels, "BATCH", 1)
+    monkeypatch.setattr(labels, "_kept", {})
     link("http://a.example/embargoed.csv", organizations["agency"], name="embargoed-budget")
     model.Session.execute(sa.text("UPDATE archival SET broken_since = timezone('utc', now())"))
     model.Session.commit()
@@ -364,6 +368,35 @@ def test_labels_of_an_extension_decide(
     assert len(feed.entries(LinkFilter(), who)) == len(sees)
     if is_counted_by_a_worker:
         assert [day.broken for day in counts.history(1)] == [1]
+
+
+def test_a_dataset_that_the_index_does_not_have_is_shown_to_those_whom_its_labels_name(
+    organizations: dict[str, Dict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lib_plugins, "get_permission_labels", Labels)
+    monkeypatch.setattr(labels, "_kept", {})
+    clear_all()
+    link("http://a.example/embargoed.csv", organizations["agency"], name="embargoed-budget")
+    link("http://a.example/public.csv", organizations["agency"])
+    clear_all()
+    factories.User(name="stranger")
+    for who, names in (
+        (reader.everybody(), {"public"}),
+        (reader.of_user(model.User.get("stranger")), {"public", "embargoed"}),
+    ):
+        assert {url.split("/")[-1][:-4] for url in found(who)} == names
+        assert {row["resource_url"].split("/")[-1][:-4] for row in listing.stream(LinkFilter(), who)} == names
+
+
+def test_without_the_index_nobody_knows_what_labels_say(
+    app: Any, organizations: dict[str, Dict], monkeypatch: pytest.MonkeyPatch, ckan_config: Dict
+) -> None:
+    link("http://a.example/embargoed.csv", organizations["agency"], name="embargoed-budget")
+    monkeypatch.setattr(lib_plugins, "get_permission_labels", Labels)
+    monkeypatch.setattr(labels, "_kept", {})
+    monkeypatch.setitem(ckan_config, "solr_url", "http://127.0.0.1:9/solr/ckan")
+    answer = app.get("/archiver/links", status=503)
+    assert "embargoed" not in answer.body
 
 
 # -- what costs nothing -------------------------------------------------------------------------------------

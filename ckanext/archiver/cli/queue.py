@@ -252,8 +252,8 @@ def _wait(selection: rounds.Selection) -> None:
 def status(as_json: bool, as_prometheus: bool, watch: bool) -> None:
     """Show queues, round, broker, workers, paused hosts, held verdicts and the disk.
 
-    The exit code is 1 when an operator has to act: a queue has no worker, the broker does not answer, verdicts are
-    held because too many hosts fail at once, the disk is full.
+    The exit code is 1 when an operator has to act: the plugin is not enabled, a queue has no worker, the broker does
+    not answer, verdicts are held because too many hosts fail at once, a worker cannot write copies, the disk is full.
     """
     if as_json and as_prometheus:
         raise click.UsageError("Give either --json or --prometheus.")

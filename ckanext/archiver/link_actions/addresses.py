@@ -160,14 +160,15 @@ def replacements(who: reader.Reader, selection: Selection, old: str, new: str, a
     selected = selection.query(who)
     selected.conditions.append(f"starts_with({links.URL_SQL}, :old_prefix) AND coalesce(r.url_type, '') = ''")
     if after:
-        selected.conditions.append("(p.name, r.position, r.id) > (:k0, CAST(:k1 AS int), :k2)")
+        selected.conditions.append("(p.name, coalesce(r.position, 0), r.id) > (:k0, CAST(:k1 AS int), :k2)")
         selected.params.update({f"k{n}": key for n, key in enumerate(read_cursor(after, _IN_ORDER))})
     rows = model.Session.connection().execute(
         sa.text(f"""
             SELECT {_LINK_COLUMNS},
-                CAST(:new_prefix AS text) || substr({links.URL_SQL}, length(:old_prefix) + 1) AS new_url,
-                r.format, r.position
-            {selected.sql()} ORDER BY p.name, r.position, r.id LIMIT :most
+                CAST(:new_prefix AS text) || regexp_replace(substr({links.URL_SQL}, length(:old_prefix) + 1),
+                    CASE WHEN :new_prefix LIKE '%/' THEN '^/' ELSE '^$' END, '') AS new_url,
+                r.format, coalesce(r.position, 0) AS position
+            {selected.sql()} ORDER BY p.name, coalesce(r.position, 0), r.id LIMIT :most
         """),  # noqa: S608 - constants only
         {**selected.params, "old_prefix": old, "new_prefix": new, "most": MAX_CHECKED + 1},
     )
@@ -197,12 +198,8 @@ def whole_beginnings(old: str, new: str) -> tuple[str, str]:
     def whole(prefix: str) -> str:
         return prefix if urlsplit(prefix).path or "?" in prefix else f"{prefix}/"
 
-    def ending_as(prefix: str, other: str) -> str:
-        is_path = not urlsplit(prefix).query
-        return f"{prefix}/" if is_path and other.endswith("/") and not prefix.endswith(("/", "?")) else prefix
-
     old, new = whole(old), whole(new)
-    return ending_as(old, new), ending_as(new, old)
+    return old, f"{new}/" if old.endswith("/") and not new.endswith("/") and not urlsplit(new).query else new
 
 
 def common_beginning(who: reader.Reader, selection: Selection) -> str:

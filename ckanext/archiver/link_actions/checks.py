@@ -27,6 +27,10 @@ URGENT = enqueue.MAX_ON_PRIORITY
 """Up to so many links go to the queue ``priority``; more wait for their turn in ``bulk``."""
 
 
+REQUESTS = 5
+"""The latest requests for a group, whose links its progress counts."""
+
+
 def check_again(who: reader.Reader, selection: Selection) -> int:
     """Request a check of the selected links, and commit.
 
@@ -34,9 +38,10 @@ def check_again(who: reader.Reader, selection: Selection) -> int:
     :raises NotAuthorized: if the user may edit nothing
     """
     must_edit(who)
+    selected = selection.query(who)
     with sql.transaction():
         action_id = record(who, "check", selection.described())
-        count = record_selected(action_id, selection.query(who))
+        count = record_selected(action_id, selected)
         queue = Queue.PRIORITY if count <= URGENT else Queue.BULK
         params = {"action_id": action_id}
         enqueue.put_selected(model.Session.connection(), _OF_ACTION, params, queue, Reason.CALLED)
@@ -94,11 +99,15 @@ def progress(groups: Sequence[Group], who: reader.Reader) -> dict[tuple[str, str
                 count(*) FILTER (WHERE a.checked_at >= timezone('utc', asked.at) AND a.is_broken IS FALSE) AS working
             FROM (
                 SELECT c.selection->>'cause' AS cause, c.selection->>'host' AS host, l.resource_id, max(c.at) AS at
-                FROM archiver_action c JOIN archiver_action_link l ON l.action_id = c.id
-                WHERE c.kind = 'check' AND c.at > now() - :days * interval '1 day'
-                    AND c.selection - 'cause' - 'host' = CAST('{{}}' AS jsonb)
-                    AND (c.selection->>'cause', c.selection->>'host') IN (
-                        SELECT * FROM unnest(CAST(:causes AS text[]), CAST(:hosts AS text[])))
+                FROM unnest(CAST(:causes AS text[]), CAST(:hosts AS text[])) AS wanted (cause, host)
+                CROSS JOIN LATERAL (
+                    SELECT id, at, selection FROM archiver_action
+                    WHERE kind = 'check' AND at > now() - :days * interval '1 day'
+                        AND selection - 'cause' - 'host' = CAST('{{}}' AS jsonb)
+                        AND selection->>'cause' = wanted.cause AND selection->>'host' = wanted.host
+                    ORDER BY id DESC LIMIT :requests
+                ) AS c
+                JOIN archiver_action_link l ON l.action_id = c.id
                 GROUP BY 1, 2, 3
             ) asked
             JOIN resource r ON r.id = asked.resource_id AND r.state = 'active'
@@ -109,6 +118,7 @@ def progress(groups: Sequence[Group], who: reader.Reader) -> dict[tuple[str, str
         {
             **who.params(),
             "days": UNDO_DAYS,
+            "requests": REQUESTS,
             "causes": [group.cause for group in groups],
             "hosts": [group.host or NO_HOST for group in groups],
         },

@@ -9,6 +9,7 @@ import ckan.plugins as p
 import ckan.plugins.toolkit as tk
 import sqlalchemy as sa
 from ckan import authz, model
+from flask import g, has_request_context
 
 from ckanext.archiver.report import listing, reader
 
@@ -109,9 +110,14 @@ def editable(who: reader.Reader, rows: Iterable[Mapping[str, Any]]) -> set[str]:
 
 def _may_edit(who: reader.Reader, package_id: str) -> bool:
     assert who.user is not None  # noqa: S101 - a reader who is no user may edit nothing
-    context: Any = {"user": who.user.name, "auth_user_obj": who.user}
-    try:
-        tk.check_access("package_update", context, {"id": package_id})
-    except (tk.NotAuthorized, tk.ObjectNotFound):
-        return False
-    return True
+    # A page asks several times.
+    known = g.setdefault("archiver_may_edit", {}) if has_request_context() else {}
+    key = who.user.id, package_id
+    if key not in known:
+        context: Any = {"user": who.user.name, "auth_user_obj": who.user}
+        try:
+            tk.check_access("package_update", context, {"id": package_id})
+            known[key] = True
+        except (tk.NotAuthorized, tk.ObjectNotFound):
+            known[key] = False
+    return bool(known[key])

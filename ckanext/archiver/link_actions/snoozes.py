@@ -29,9 +29,10 @@ def snooze(who: reader.Reader, selection: Selection, until: datetime.date, reaso
         raise tk.ValidationError({"until": [tk._("The day must come after today, and within a year.")]})
     if not reason.strip() or len(reason) > 500 or not is_storable(reason):
         raise tk.ValidationError({"reason": [tk._("Say why, in at most 500 characters.")]})
+    selected = selection.query(who)
     with sql.transaction():
         action_id = record(who, "snooze", selection.described(), f"{until.isoformat()}: {reason.strip()}")
-        count = record_selected(action_id, selection.query(who))
+        count = record_selected(action_id, selected)
         sql.run(
             """
             INSERT INTO archiver_snooze (resource_id, until, reason, user_id)

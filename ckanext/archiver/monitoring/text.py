@@ -108,7 +108,7 @@ def lines(status: Status) -> Iterator[str]:
     )
     yield f"{'workers':9} {_names(status['workers'])}"
     paused = status["hosts_paused"]
-    yield f"{'hosts':9} {paused['count']:,} left alone, because they do not respond or asked us to wait"
+    yield f"{'hosts':9} {paused['count']:,} get no requests for now: they do not respond, or asked us to wait"
     for host in paused["hosts"]:
         silent = host["why"] == "not-responding"
         why = f"not responding since {minute(host['since'])}" if silent else "asked us to wait"

@@ -55,14 +55,6 @@ _CHANGED = f"""
 """  # noqa: S608 - constants only
 
 
-# The reason for leaving a link alone was about the URL that it had.
-_WAKE_OTHER_URL = f"""
-    DELETE FROM archiver_snooze s USING resource r, archival a
-    WHERE s.resource_id = :resource_id AND r.id = s.resource_id AND a.resource_id = s.resource_id
-        AND a.source_url IS NOT NULL AND a.source_url IS DISTINCT FROM {links.URL_SQL}
-"""  # noqa: S608 - constants only
-
-
 # -- putting -----------------------------------------------------------------------------------------------
 
 
@@ -88,7 +80,6 @@ def put_changed(session: Any, resource_id: str, *, is_new: bool, url_changed: bo
     }
     put = session.connection().execute(sa.text(_CHANGED), params).first() is not None
     if put:
-        session.connection().execute(sa.text(_WAKE_OTHER_URL), {"resource_id": resource_id})
         outbox.send_after_commit(session, resource_id)
     return put
 
@@ -155,6 +146,14 @@ def put_selection(where: str, params: Mapping[str, Any], queue: str, reason: str
     :returns: how many requests were put or promoted
     """
     return put_selected(model.Session.connection(), selection_sql(where), params, queue, reason)
+
+
+def wake_resource(session: Any, resource_id: str) -> None:
+    """Count a link again that is left alone, in the caller's transaction: the reason was about the URL that it had."""
+    # Not one that is being left alone at this moment: it is locked in another order.
+    locked = "SELECT resource_id FROM archiver_snooze WHERE resource_id = :id FOR UPDATE SKIP LOCKED"
+    statement = f"DELETE FROM archiver_snooze WHERE resource_id IN ({locked})"  # noqa: S608 - constants only
+    session.connection().execute(sa.text(statement), {"id": resource_id})
 
 
 def cancel_resource(session: Any, resource_id: str) -> None:

@@ -126,6 +126,8 @@ def _take(client: Any, me: Owner, prefix: str) -> bool:
             return False
     # The portal has moved to this database, or this database was restored and forgot its former id.
     client.set(KEY + prefix, str(me))
+    if not is_copy:
+        client.hdel(PORTALS, owner.portal)
     return True
 
 

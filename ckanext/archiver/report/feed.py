@@ -38,7 +38,7 @@ class Entry:
 
 
 _COLUMNS = f"""
-    r.id AS resource_id, coalesce(r.name, '') AS resource_name, p.name AS package_name,
+    r.id AS resource_id, coalesce(r.name, '') AS resource_name, p.id AS package_id, p.name AS package_name,
     coalesce(nullif(p.title, ''), p.name) AS package_title, {links.URL_SQL} AS url, coalesce(a.cause, '') AS cause,
     coalesce(a.reason, '') AS reason
 """
@@ -69,11 +69,12 @@ def entries(wanted: LinkFilter, who: reader.Reader) -> list[Entry]:
         .mappings()
         .all()
     )
-    return [_entry(row) for row in rows]
+    return [_entry(row) for row in listing.allowed(rows, who)]
 
 
 def _entry(row: Any) -> Entry:
-    return Entry(**{**row, "at": row["at"].replace(tzinfo=datetime.timezone.utc), "url": urls.redact(row["url"])})
+    values = {key: row[key] for key in row if key != "package_id"}
+    return Entry(**{**values, "at": row["at"].replace(tzinfo=datetime.timezone.utc), "url": urls.redact(row["url"])})
 
 
 def atom(events: list[Entry], page: str, itself: str) -> str:

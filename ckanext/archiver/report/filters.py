@@ -20,7 +20,8 @@ from ckanext.archiver.storable import is_storable
 
 ANY = "any"
 NO_HOST = "-"
-"""The value of the filter ``host`` for links without a server, like ``mailto:`` or a URL that cannot be read."""
+"""The value of the filter ``host`` for links without a server, like ``mailto:`` or a URL that cannot be read, and for
+those that only an older release has checked."""
 
 NEVER = "none"
 SNOOZED = "snoozed"

@@ -18,7 +18,7 @@ from ckanext.archiver import compat, links
 from ckanext.archiver.engine import urls
 from ckanext.archiver.engine.outcome import Verdict
 from ckanext.archiver.model import Status
-from ckanext.archiver.report import counts, organizations, reader
+from ckanext.archiver.report import counts, labels, organizations, reader
 from ckanext.archiver.report.filters import ANY, NEVER, NO_HOST, SNOOZED, LinkFilter, Sort, cursor, read_cursor
 from ckanext.archiver.worst_link import verdict_of
 
@@ -126,7 +126,8 @@ def _simple_conditions(wanted: LinkFilter) -> Iterator[tuple[str, str, Any]]:
         yield f"{since} >= :since", "since", wanted.since
     if wanted.before:
         # A row without a time was broken before times were kept.
-        yield f"{since} < :before OR {since} IS NULL", "before", wanted.before
+        earlier = f" OR {since} IS NULL" if wanted.verdict in _SINCE else ""
+        yield f"{since} < :before{earlier}", "before", wanted.before
     if wanted.has_copy is not None:
         yield "(coalesce(a.cache_filepath, '') <> '') = :has_copy", "has_copy", wanted.has_copy
     if wanted.moved is True:
@@ -138,7 +139,8 @@ def _simple_conditions(wanted: LinkFilter) -> Iterator[tuple[str, str, Any]]:
         pattern = "%" + wanted.q.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
         # The planner takes three patterns for very selective and begins with all resources; it knows nothing of CASE.
         # Without a user name and password, which no reader is to find out by trying.
-        url = "CASE WHEN r.url LIKE '%@%' THEN regexp_replace(r.url, '//[^/?#]*@', '//') ELSE r.url END"
+        without = r"regexp_replace(r.url, '^([a-zA-Z][a-zA-Z0-9+.-]*://)?.*@', '\1')"
+        url = f"CASE WHEN r.url LIKE '%@%' THEN {without} ELSE r.url END"
         matches = f"p.title ILIKE :q OR p.name ILIKE :q OR r.name ILIKE :q OR {url} ILIKE :q"
         yield f"CASE WHEN {matches} THEN true ELSE false END", "q", pattern
 
@@ -207,9 +209,11 @@ def _order(wanted: LinkFilter, *, backward: bool = False) -> _Order:
             f"{others} OR (a.host IS NULL AND a.resource_id {beyond} :k1 AND CAST(:k0 AS text) IS NULL)",
         )
     if sort is Sort.DATASET:
-        columns = ("p.name", "r.position", "r.id")
+        columns = ("p.name", "coalesce(r.position, 0)", "r.id")
         # The first part is for the index of names: PostgreSQL does not see it in the second.
-        after = f"p.name {beyond}= :k0 AND (p.name, r.position, r.id) {beyond} (:k0, CAST(:k1 AS int), :k2)"
+        after = (
+            f"p.name {beyond}= :k0 AND (p.name, coalesce(r.position, 0), r.id) {beyond} (:k0, CAST(:k1 AS int), :k2)"
+        )
         return _Order(columns, (str, int, str), (direction,) * 3, after)
     return _by_time(_SINCE[wanted.verdict], _BACKWARD[sort] if backward else sort)
 
@@ -260,7 +264,7 @@ def page(wanted: LinkFilter, who: reader.Reader, after: str = "", previous: str 
         return Page([], previous=after)
     ends = [cursor([row[key] for key in order.key_names()]) for row in (rows[0], rows[-1])]
     return Page(
-        [shown(row) for row in rows],
+        [shown(row) for row in allowed(rows, who)],
         after=ends[1] if previous or more else "",
         previous=ends[0] if (more if previous else after) else "",
     )
@@ -289,6 +293,14 @@ def _page_sql(selected: Query, order: _Order, *, reads_all: bool) -> str:
 
 def _execute(statement: str, params: Mapping[str, Any]) -> Iterator[Row]:
     yield from model.Session.connection().execute(sa.text(statement), params).mappings()
+
+
+def allowed(rows: Sequence[Row], who: reader.Reader) -> Sequence[Row]:
+    """Without datasets that an extension's permission labels hide and that the search index does not have."""
+    if who.labelled is None or not rows:
+        return rows
+    ids = labels.readable(who.user, {row["package_id"] for row in rows})
+    return [row for row in rows if row["package_id"] in ids]
 
 
 def shown(row: Row) -> dict[str, Any]:
@@ -342,7 +354,7 @@ def total(wanted: LinkFilter, who: reader.Reader) -> Total:
     known = counts.known_total(wanted, who)
     if known is not None:
         # The number of the overview, which led here.
-        return Total(known, is_exact=False)
+        return Total(max(known, COUNTED), is_exact=False)
     plan = execute(sa.text(f"EXPLAIN (FORMAT JSON) SELECT 1 {selected.sql()}"), selected.params).scalar_one()
     plan = compat.parsed_json(plan)
     return Total(max(int(plan[0]["Plan"]["Plan Rows"]), COUNTED), is_exact=False)
@@ -360,17 +372,17 @@ def stream(wanted: LinkFilter, who: reader.Reader) -> Iterator[dict[str, Any]]:
 
     :raises ObjectNotFound: if there is no such organization, before the first row
     """
-    return _batches(query(wanted, who), _order(wanted), reads_all=bool(wanted.q))
+    return _batches(query(wanted, who), _order(wanted), who, reads_all=bool(wanted.q))
 
 
-def _batches(selected: Query, order: _Order, *, reads_all: bool) -> Iterator[dict[str, Any]]:
+def _batches(selected: Query, order: _Order, who: reader.Reader, *, reads_all: bool) -> Iterator[dict[str, Any]]:
     wanted = selected
     while True:
         statement = sa.text(_page_sql(wanted, order, reads_all=reads_all))
         # A connection of its own: the session's is given back when the page is done, and this outlasts it.
         with model.meta.engine.connect() as connection:
             rows = connection.execute(statement, {**wanted.params, "size": EXPORT_BATCH}).mappings().all()
-        yield from map(shown, rows)
+        yield from map(shown, allowed(rows, who))
         if len(rows) < EXPORT_BATCH:
             return
         wanted = _beyond(selected, order, [rows[-1][key] for key in order.key_names()])

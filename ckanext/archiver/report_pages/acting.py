@@ -140,7 +140,7 @@ def _ask(
         tk.url_for("archiver_report.act", **selection.wanted.parameters()),
         back,
         moves=moves,
-        named=selected.names(who, selection) if count and not moves else [],
+        named=selected.names(who, selection, only_snoozed=what == "wake") if count and not moves else [],
         count=count,
         paused=[words.paused(pause.as_dict()) for pause in paused],
         resource_ids=selection.resource_ids,
@@ -179,7 +179,7 @@ def _words(what: str, count: int, *, is_shown: bool) -> tuple[str, str, str]:
     if not count:
         nothing = {
             "redirect": tk._("No new address is known for these links."),
-            "wake": tk._("None of these links is left alone, or you may edit none of them."),
+            "wake": tk._("None of the links that you may edit is left alone."),
         }.get(what, tk._("You may edit none of the selected links."))
         if is_shown:
             nothing = tk._("None of these links can get its new address yet. The reason is beside each.")
@@ -303,7 +303,7 @@ def _report(applied: link_actions.Applied, back: str, *, is_undone: bool = False
     for name, sentence in applied.failures[:10]:
         tk.h.flash_error(tk._("{link}: {reason}").format(link=name, reason=sentence))
     if applied.left:
-        left = tk._("The time was too short for {links}: do the same again for them.")
+        left = tk._("There was not enough time for {links}. Repeat the action for them.")
         tk.h.flash_notice(left.format(links=_links(applied.left)))
     if is_undone:
         text = tk.ungettext(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import logging
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
@@ -12,11 +13,21 @@ from flask import Blueprint, Response, make_response, stream_with_context
 
 from ckanext.archiver import advice, clock, forged_forms, link_actions, reports, tables
 from ckanext.archiver.queue import pauses
-from ckanext.archiver.report import chart, counts, exports, feed, groups, listing, organizations, reader, words
+from ckanext.archiver.report import chart, counts, exports, feed, groups, labels, listing, organizations, reader, words
 from ckanext.archiver.report.filters import BadFilter, LinkFilter, parse
+
+log = logging.getLogger(__name__)
 
 archiver_report = Blueprint("archiver_report", __name__)
 archiver_report.before_request(forged_forms.refuse)
+
+
+@archiver_report.errorhandler(labels.SearchAwayError)
+def _without_index(error: labels.SearchAwayError) -> tuple[str, int]:
+    log.error("%s", error)
+    sentence = tk._("The report is not available: the search index does not answer.")
+    html: str = tk.render("error_document_template.html", {"code": 503, "name": "", "content": sentence})
+    return html, 503
 
 
 @archiver_report.before_request

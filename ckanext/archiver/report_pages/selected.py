@@ -15,13 +15,15 @@ NAMED = 5
 """Links that a question names; of more it says how many there are."""
 
 
-def names(who: reader.Reader, selection: Selection) -> list[dict[str, Any]]:
-    """The first of the selected links, in the order of their datasets.
+def names(who: reader.Reader, selection: Selection, *, only_snoozed: bool = False) -> list[dict[str, Any]]:
+    """The first of the selected links, or of those of them that are left alone, in the order of their datasets.
 
     :returns: dicts with ``package_name``, ``package_title``, ``resource_id`` and ``resource_name``
     :raises ObjectNotFound: if there is no such organization
     """
     selected = selection.query(who)
+    if only_snoozed:
+        selected.conditions.append("s.resource_id IS NOT NULL")
     rows = model.Session.connection().execute(
         sa.text(f"""
             SELECT p.name AS package_name, coalesce(nullif(p.title, ''), p.name) AS package_title,
