@@ -194,5 +194,5 @@ def test_one_stop_is_enough_and_a_second_changes_nothing(
         with contextlib.suppress(ProcessLookupError):
             os.killpg(worker.pid, signal.SIGTERM)
         time.sleep(0.002)
-    assert worker.stop(30) == 0
+    assert worker.stop(40) == 0
     assert [row for row in world.rows("SELECT * FROM archiver_request") if row["lease_token"]] == []

@@ -109,7 +109,7 @@ def test_the_round_does_not_demote(update: Any, resources: dict[str, str]) -> No
 
 
 def test_states(update: Any, resources: dict[str, str]) -> None:
-    archival(resources["alpha1"], verdict="broken", checked_at="2020-01-01", next_check_at="2999-01-01")
+    archival(resources["alpha1"], verdict="broken", is_broken=True, checked_at="2020-01-01", next_check_at="2999-01-01")
     archival(resources["alpha2"], verdict="ok", checked_at="2020-01-01", next_check_at="2020-02-01")
     archival(resources["beta1"], verdict="ok", checked_at="2020-01-01", next_check_at="2999-01-01")
     archival(resources["gamma1"], verdict="failing", checked_at="2020-01-01", next_check_at="2999-01-01")
