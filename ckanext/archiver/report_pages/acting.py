@@ -205,14 +205,20 @@ def _words(what: str, count: int, *, is_shown: bool) -> tuple[str, str, str]:
             count,
         )
         return tk._("Leave {links} alone until a date?").format(links=amount), explanation, tk._("Leave alone")
-    explanation = tk._(
-        "The ticked links get the address that the server says they have moved to permanently. This can be undone for "
-        "{days} days."
-    ).format(days=link_actions.UNDO_DAYS)
+    explanation = tk._("The ticked links get the address that the server says they have moved to permanently.")
+    explanation = f"{explanation} {_undo_words()}"
     if count >= link_actions.MAX_EDITS:
         rest = tk._("{count} links at most are changed at a time. For more, do this again afterwards.")
         explanation = f"{explanation} {rest.format(count=link_actions.MAX_EDITS)}"
     return tk._("Use the new address of {links}?").format(links=amount), explanation, tk._("Use the new address")
+
+
+def _undo_words() -> str:
+    text = tk._(
+        "This can be undone for {days} days: the links get their addresses back. A cached copy is replaced by the file "
+        "at the new address, and does not come back."
+    )
+    return str(text.format(days=link_actions.UNDO_DAYS))
 
 
 # -- doing --------------------------------------------------------------------------------------------------
@@ -280,8 +286,9 @@ def _ask_replace(
 ) -> str:
     explanation = tk._(
         "Replaces the beginning of the selected links. Each new address is checked first, {count} at a time; "
-        "only those that work can be ticked. This can be undone for {days} days."
-    ).format(count=link_actions.MAX_CHECKED, days=link_actions.UNDO_DAYS)
+        "only those that work can be ticked."
+    ).format(count=link_actions.MAX_CHECKED)
+    explanation = f"{explanation} {_undo_words()}"
     form = tk.request.form
     return _question(
         "replace",
