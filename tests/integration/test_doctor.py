@@ -575,11 +575,12 @@ def test_copies_are_missing_on_disk(archive_dir: Path) -> None:
     )
 
 
-def test_a_directory_that_another_portal_has_marked(archive_dir: Path) -> None:
+def test_a_directory_that_another_portal_has_marked(archive_dir: Path, ckan_config: dict[str, Any]) -> None:
     archive_root.make(str(archive_dir))
     assert bad("archive") == []
     run("UPDATE archiver_state SET value = to_jsonb(CAST('another' AS text)) WHERE key = 'portal'")
     model.Session.commit()
+    ckan_config["ckan.site_url"] = "http://staging.example.org"
     assert "another portal" in one("archive", Level.PROBLEM).message
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import ckan.lib.plugins as lib_plugins
+import pysolr
 import pytest
 import sqlalchemy as sa
 from ckan import model
@@ -389,12 +390,12 @@ def test_a_dataset_that_the_index_does_not_have_is_shown_to_those_whom_its_label
 
 
 def test_without_the_index_nobody_knows_what_labels_say(
-    app: Any, organizations: dict[str, Dict], monkeypatch: pytest.MonkeyPatch, ckan_config: Dict
+    app: Any, organizations: dict[str, Dict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     link("http://a.example/embargoed.csv", organizations["agency"], name="embargoed-budget")
     monkeypatch.setattr(lib_plugins, "get_permission_labels", Labels)
     monkeypatch.setattr(labels, "_kept", {})
-    monkeypatch.setitem(ckan_config, "solr_url", "http://127.0.0.1:9/solr/ckan")
+    monkeypatch.setattr(labels, "make_connection", lambda **options: pysolr.Solr("http://127.0.0.1:9/solr/ckan"))
     answer = app.get("/archiver/links", status=503)
     assert "embargoed" not in answer.body
 

@@ -12,7 +12,7 @@ import pytest
 
 from ckanext.archiver.worker import both
 
-STARTING = [sys.executable, "-c", "print('up', flush=True); import time; time.sleep(60)"]
+STARTING = [sys.executable, "-c", "import os, time; os.write(1, b'up\\n'); time.sleep(60)"]
 FAILING = [sys.executable, "-c", "raise SystemExit(3)"]
 
 
