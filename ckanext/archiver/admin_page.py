@@ -10,12 +10,7 @@ from ckanext.archiver.queue import pauses, sql
 
 archiver_admin = Blueprint("archiver_admin", __name__)
 archiver_admin.before_request(forged_forms.refuse)
-
-
-@archiver_admin.before_request
-def _without_tables() -> None:
-    if not tables.exist():
-        tk.abort(503, tk._("The report is not available: an operator has to bring the archiver's tables up to date."))
+archiver_admin.before_request(tables.refuse_without)
 
 
 @archiver_admin.before_request

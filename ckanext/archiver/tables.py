@@ -9,6 +9,7 @@ import time
 import uuid
 from typing import Any
 
+import ckan.plugins.toolkit as tk
 import sqlalchemy as sa
 from ckan import model
 
@@ -43,6 +44,12 @@ def exist() -> bool:
                 )
             _next_look = time.monotonic() + LOOK_SECONDS
     return _found
+
+
+def refuse_without() -> None:
+    """Answer 503 without the tables; to be called before each request of pages that need them."""
+    if not exist():
+        tk.abort(503, tk._("The report is not available: an operator has to bring the archiver's tables up to date."))
 
 
 _PORTAL = """

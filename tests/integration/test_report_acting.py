@@ -807,9 +807,9 @@ def test_rows_of_code_that_knows_no_verdict_count_the_same_everywhere(
 ) -> None:
     dataset_with(["broken"], organizations["agency"])
     run("UPDATE archival SET verdict = :verdict, is_broken = :is_broken", verdict=verdict, is_broken=is_broken)
-    nobody = reader.EVERYBODY
-    assert counts.summary(counts.source(nobody)).links == {counts_as: 1}
-    listed = {state: listing.page(LinkFilter(verdict=state), nobody).rows for state in STATES if state != "any"}
+    everybody = reader.EVERYBODY
+    assert counts.summary(counts.source(everybody)).links == {counts_as: 1}
+    listed = {state: listing.page(LinkFilter(verdict=state), everybody).rows for state in STATES if state != "any"}
     assert {state: len(rows) for state, rows in listed.items() if rows} == {counts_as: 1}
     assert listed[counts_as][0]["verdict"] == counts_as
 

@@ -6,7 +6,7 @@ import importlib.metadata
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from ckanext.archiver import archive_root, clock, config, monitoring
 from ckanext.archiver.doctor.finding import Finding, ok, problem, warning
 from ckanext.archiver.doctor.status import current
 from ckanext.archiver.options import without_password
-from ckanext.archiver.queue import names, pauses, sql
+from ckanext.archiver.queue import names, pauses, portals, sql
 from ckanext.archiver.queue.types import Queue
 
 REDIS_SECONDS = 2
@@ -47,13 +47,14 @@ def broker() -> Iterator[Finding]:
     shown = without_password(config.broker_url())
     if error:
         polling = monitoring.polling_workers()
-        meanwhile = f"Until it does, {monitoring.take(polling)}" if polling else "Requests wait in the database"
+        until_then = f"Until it does, {monitoring.take(polling)}" if polling else "Requests wait in the database"
         yield problem(
-            f"{error.what}. Its URL is {shown}. {meanwhile}.",
+            f"{error.what}. Its URL is {shown}. {until_then}.",
             error.remedy or f"Start the broker, or correct {config.broker_option()}.",
         )
         return
-    yield from _portals()
+    neighbours = names.neighbours()
+    yield from _portals(neighbours)
     client = _redis()
     if client is None:
         yield ok(f"The broker {shown} answers.")
@@ -71,7 +72,7 @@ def broker() -> Iterator[Finding]:
                 "from the database, minutes later.",
                 "maxmemory-policy noeviction in redis.conf",
             )
-        yield from _other_ckans(client)
+        yield from _other_ckans(client, neighbours)
         yield from _rq_jobs(client)
 
 
@@ -88,9 +89,8 @@ def _rq_queues(client: Any) -> list[str]:
     return sorted(name.decode("utf-8", "replace") for name in client.smembers("rq:queues"))
 
 
-def _portals() -> Iterator[Finding]:
+def _portals(found: Sequence[portals.Neighbour]) -> Iterator[Finding]:
     """The portals whose archivers use the same Redis database."""
-    found = names.neighbours()
     if not found:
         return
     said = "; ".join(f"{one.site_url} with the queues {one.prefix}priority and {one.prefix}bulk" for one in found)
@@ -110,9 +110,9 @@ def _portals() -> Iterator[Finding]:
         )
 
 
-def _other_ckans(client: Any) -> Iterator[Finding]:
+def _other_ckans(client: Any, neighbours: Sequence[portals.Neighbour]) -> Iterator[Finding]:
     """Portals whose background jobs are here, and whose archivers have not said so."""
-    known = {config.site_id(), *(one.site_id for one in names.neighbours())}
+    known = {config.site_id(), *(one.site_id for one in neighbours)}
     found = (re.fullmatch(r"rq:queue:ckan:(.+):[^:]+", name) for name in _rq_queues(client))
     others = sorted({match[1] for match in found if match and match[1] not in known})
     if others:

@@ -21,7 +21,7 @@ from ckanext.archiver.link_actions import harvests
 from ckanext.archiver.link_actions.rights import editable, must_edit
 from ckanext.archiver.link_actions.selection import UNDO_DAYS, Selection, record
 from ckanext.archiver.queue import sql
-from ckanext.archiver.report import reader
+from ckanext.archiver.report import listing, reader
 from ckanext.archiver.report.filters import cursor, read_cursor
 
 log = logging.getLogger(__name__)
@@ -138,10 +138,6 @@ class Replacements:
     after: str = ""
 
 
-_IN_ORDER = (str, int, str)
-"""Name of the dataset, position and id of the resource."""
-
-
 def replacements(who: reader.Reader, selection: Selection, old: str, new: str, after: str = "") -> Replacements:
     """The selected links whose URLs begin with ``old``, at most ``MAX_CHECKED``, with ``new`` in its place: each new
     address was just checked, and is taken over only if it works.
@@ -159,16 +155,16 @@ def replacements(who: reader.Reader, selection: Selection, old: str, new: str, a
         raise tk.ValidationError({"new_prefix": [tk._("Both beginnings are the same.")]})
     selected = selection.query(who)
     selected.conditions.append(f"starts_with({links.URL_SQL}, :old_prefix) AND coalesce(r.url_type, '') = ''")
+    order = listing.by_dataset()
     if after:
-        selected.conditions.append("(p.name, coalesce(r.position, 0), r.id) > (:k0, CAST(:k1 AS int), :k2)")
-        selected.params.update({f"k{n}": key for n, key in enumerate(read_cursor(after, _IN_ORDER))})
+        selected = listing.behind(selected, order, read_cursor(after, order.kinds))
     rows = model.Session.connection().execute(
         sa.text(f"""
             SELECT {_LINK_COLUMNS},
                 CAST(:new_prefix AS text) || regexp_replace(substr({links.URL_SQL}, length(:old_prefix) + 1),
                     CASE WHEN :new_prefix LIKE '%/' THEN '^/' ELSE '^$' END, '') AS new_url,
                 r.format, coalesce(r.position, 0) AS position
-            {selected.sql()} ORDER BY p.name, coalesce(r.position, 0), r.id LIMIT :most
+            {selected.sql()} {order.sql()} LIMIT :most
         """),  # noqa: S608 - constants only
         {**selected.params, "old_prefix": old, "new_prefix": new, "most": MAX_CHECKED + 1},
     )

@@ -18,12 +18,11 @@ def _has_harvests() -> bool:
 
 def is_harvested() -> str:
     """SQL over ``p`` (package) that is true for such datasets."""
-    keys = f"ARRAY{list(KEYS)}"
     # NULL, where CKAN 2.12 has not saved the dataset since its upgrade.
     found = " OR ".join(f"coalesce(p.extras->>'{key}', '') <> ''" for key in KEYS)
     if hasattr(model, "PackageExtra"):  # CKAN 2.11
         of_dataset = "e.package_id = p.id AND e.state = 'active' AND e.value <> ''"
-        found = f"EXISTS (SELECT FROM package_extra e WHERE {of_dataset} AND e.key = ANY({keys}))"  # noqa: S608
+        found = f"EXISTS (SELECT FROM package_extra e WHERE {of_dataset} AND e.key = ANY(ARRAY{list(KEYS)}))"  # noqa: S608
     if _has_harvests():
         found += " OR EXISTS (SELECT FROM harvest_object o WHERE o.package_id = p.id AND o.current)"
     return found

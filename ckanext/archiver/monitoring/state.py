@@ -40,14 +40,14 @@ def collect() -> Status:
         queues = {queue: {**numbers, "in_broker": None} for queue, numbers in queues.items()}
     paused = pauses.current()
     pauses.leave_out_of_waits(paused, queues)
-    rate = _rate()
+    rate, busy_rate = _rates()
     links = _links()
     status = {
         "time": clock.utc().isoformat(),
         "pauses": paused,
         "queues": queues,
         "rate_per_second": rate,
-        "round": {**rounds.bookkeeping(), "eta_seconds": _eta(queues[Queue.BULK])},
+        "round": {**rounds.bookkeeping(), "eta_seconds": _eta(queues[Queue.BULK], busy_rate)},
         "hosts_paused": _paused(),
         "broker": {**broker_, "workers_polling": polling_workers()},
         "workers": _workers(),
@@ -116,35 +116,33 @@ def _queues() -> dict[str, Status]:
     }
 
 
-def _rate(until: str = "timezone('utc', now())") -> float:
-    """Links checked per second.
-
-    :param until: SQL for the end of the time over which they are counted
-    """
+def _rates() -> tuple[float, float]:
+    """Links checked per second in the last minutes: until now, and until the last check, after which there may have
+    been nothing to do."""
     (row,) = _rows(
-        f"""
-        SELECT count(*) AS checks, extract(epoch FROM {until} - min(checked_at)) AS seconds
+        """
+        SELECT count(*) AS checks, extract(epoch FROM timezone('utc', now()) - min(checked_at)) AS until_now,
+            extract(epoch FROM max(checked_at) - min(checked_at)) AS until_last
         FROM archival_check WHERE checked_at > timezone('utc', now()) - :minutes * interval '1 minute'
-        """,  # noqa: S608 - constants only
+        """,
         minutes=RATE_MINUTES,
     )
-    return round(row["checks"] / max(float(row["seconds"] or 0), 10.0), 2)
+    until_now, until_last = (max(float(row[name] or 0), 10.0) for name in ("until_now", "until_last"))
+    return round(row["checks"] / until_now, 2), round(row["checks"] / until_last, 2)
 
 
 def eta() -> int | None:
     """Seconds until the queue ``bulk`` is empty, None when that cannot be estimated."""
-    seconds = _eta(_queues()[Queue.BULK])
+    seconds = _eta(_queues()[Queue.BULK], _rates()[1])
     model.Session.rollback()
     return seconds
 
 
-def _eta(bulk: Status) -> int | None:
+def _eta(bulk: Status, rate: float) -> int | None:
     """Seconds until the round is done at the rate of late, and no fewer than its largest host needs."""
     left = bulk["waiting"] + bulk["running"]
     if not left:
         return 0
-    # Without the quiet time after the last check: there was nothing to do.
-    rate = _rate("max(checked_at)")
     if not rate:
         return None
     largest = number("""

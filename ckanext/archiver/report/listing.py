@@ -163,7 +163,7 @@ class Page:
 
 
 @dataclass(frozen=True)
-class _Order:
+class Order:
     """An ORDER BY and its keyset.
 
     :ivar kinds: the types of the columns' values
@@ -191,7 +191,7 @@ class _Order:
 _BACKWARD = {Sort.LONGEST: Sort.NEWEST, Sort.NEWEST: Sort.LONGEST}
 
 
-def _order(wanted: LinkFilter, *, backward: bool = False) -> _Order:
+def _order(wanted: LinkFilter, *, backward: bool = False) -> Order:
     """The order of a list.
 
     :param backward: from its end to its beginning
@@ -201,7 +201,7 @@ def _order(wanted: LinkFilter, *, backward: bool = False) -> _Order:
         columns: tuple[str, ...] = ("a.host", "a.resource_id")
         # A row of an older release has no host: it is the last, and the first from the end.
         others = "a.host IS NOT NULL" if backward else "false"
-        return _Order(
+        return Order(
             columns,
             (str, str),
             (direction, direction),
@@ -209,19 +209,26 @@ def _order(wanted: LinkFilter, *, backward: bool = False) -> _Order:
             f"{others} OR (a.host IS NULL AND a.resource_id {beyond} :k1 AND CAST(:k0 AS text) IS NULL)",
         )
     if sort is Sort.DATASET:
-        columns = ("p.name", "coalesce(r.position, 0)", "r.id")
-        # The first part is for the index of names: PostgreSQL does not see it in the second.
-        after = (
-            f"p.name {beyond}= :k0 AND (p.name, coalesce(r.position, 0), r.id) {beyond} (:k0, CAST(:k1 AS int), :k2)"
-        )
-        return _Order(columns, (str, int, str), (direction,) * 3, after)
+        return by_dataset(backward=backward)
     return _by_time(_SINCE[wanted.verdict], _BACKWARD[sort] if backward else sort)
 
 
-def _by_time(since: str, sort: Sort) -> _Order:
+def by_dataset(*, backward: bool = False) -> Order:
+    """By the dataset's name, then as in the dataset.
+
+    :param backward: from the end to the beginning
+    """
+    direction, beyond = (" DESC", "<") if backward else ("", ">")
+    columns = ("p.name", "coalesce(r.position, 0)", "r.id")
+    # The first part is for the index of names: PostgreSQL does not see it in the second.
+    after = f"p.name {beyond}= :k0 AND (p.name, coalesce(r.position, 0), r.id) {beyond} (:k0, CAST(:k1 AS int), :k2)"
+    return Order(columns, (str, int, str), (direction,) * 3, after)
+
+
+def _by_time(since: str, sort: Sort) -> Order:
     columns, kinds = (since, "a.resource_id"), (datetime.datetime, str)
     if sort is Sort.LONGEST:
-        return _Order(
+        return Order(
             columns,
             kinds,
             # A row without a time was broken before times were kept.
@@ -229,7 +236,7 @@ def _by_time(since: str, sort: Sort) -> _Order:
             f"({since}, a.resource_id) > (CAST(:k0 AS timestamp), :k1)",
             f"({since} IS NULL AND a.resource_id > :k1) OR ({since} IS NOT NULL AND CAST(:k0 AS text) IS NULL)",
         )
-    return _Order(
+    return Order(
         columns,
         kinds,
         (" DESC NULLS LAST", " DESC"),
@@ -250,7 +257,7 @@ def page(wanted: LinkFilter, who: reader.Reader, after: str = "", previous: str 
     selected = query(wanted, who)
     order = _order(wanted, backward=bool(previous))
     if given:
-        selected = _beyond(selected, order, read_cursor(given, order.kinds, name))
+        selected = behind(selected, order, read_cursor(given, order.kinds, name))
     statement = _page_sql(selected, order, reads_all=bool(wanted.q))
     rows = list(_execute(statement, {**selected.params, "size": size + 1}))
     more, rows = len(rows) > size, rows[:size]
@@ -270,14 +277,14 @@ def page(wanted: LinkFilter, who: reader.Reader, after: str = "", previous: str 
     )
 
 
-def _beyond(selected: Query, order: _Order, keys: Sequence[Any]) -> Query:
+def behind(selected: Query, order: Order, keys: Sequence[Any]) -> Query:
     """What comes behind the row with these keys."""
     condition = order.after_null if keys[0] is None and order.after_null else order.after
     params = {f"k{n}": key for n, key in enumerate(keys)}
     return Query(selected.tables, [*selected.conditions, condition], {**selected.params, **params})
 
 
-def _page_sql(selected: Query, order: _Order, *, reads_all: bool) -> str:
+def _page_sql(selected: Query, order: Order, *, reads_all: bool) -> str:
     """A page.
 
     :param reads_all: for a filter that an index does not help with, and that selects little
@@ -375,7 +382,7 @@ def stream(wanted: LinkFilter, who: reader.Reader) -> Iterator[dict[str, Any]]:
     return _batches(query(wanted, who), _order(wanted), who, reads_all=bool(wanted.q))
 
 
-def _batches(selected: Query, order: _Order, who: reader.Reader, *, reads_all: bool) -> Iterator[dict[str, Any]]:
+def _batches(selected: Query, order: Order, who: reader.Reader, *, reads_all: bool) -> Iterator[dict[str, Any]]:
     wanted = selected
     while True:
         statement = sa.text(_page_sql(wanted, order, reads_all=reads_all))
@@ -385,6 +392,6 @@ def _batches(selected: Query, order: _Order, who: reader.Reader, *, reads_all: b
         yield from map(shown, allowed(rows, who))
         if len(rows) < EXPORT_BATCH:
             return
-        wanted = _beyond(selected, order, [rows[-1][key] for key in order.key_names()])
+        wanted = behind(selected, order, [rows[-1][key] for key in order.key_names()])
         # The filter selects much: matches come soon along an index.
         reads_all = False

@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 archiver_report = Blueprint("archiver_report", __name__)
 archiver_report.before_request(forged_forms.refuse)
+archiver_report.before_request(tables.refuse_without)
 
 
 @archiver_report.errorhandler(labels.SearchAwayError)
@@ -28,12 +29,6 @@ def _without_index(error: labels.SearchAwayError) -> tuple[str, int]:
     sentence = tk._("The report is not available: the search index does not answer.")
     html: str = tk.render("error_document_template.html", {"code": 503, "name": "", "content": sentence})
     return html, 503
-
-
-@archiver_report.before_request
-def _without_tables() -> None:
-    if not tables.exist():
-        tk.abort(503, tk._("The report is not available: an operator has to bring the archiver's tables up to date."))
 
 
 FORMATS = ("html", "csv", "json", "xlsx", "atom")
